@@ -1,0 +1,51 @@
+# The front door. `make help` lists what there is.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help setup bench bench-quick bench-full test microbench lint clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## create .venv with everything in it (the other targets do it for you)
+
+# uv is used where it is installed, because it is faster; venv and pip do the same.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"the lab needs Python 3.11 to 3.13 and $(PYTHON) is {v[0]}.{v[1]}: make setup PYTHON=python3.12")'
+	@echo "setting up .venv (once, about a minute)"
+	@rm -rf .venv
+	@if command -v uv >/dev/null 2>&1; then \
+	  uv venv -q --python $(PYTHON) .venv && \
+	  uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev,notebooks]'; \
+	else \
+	  $(PYTHON) -m venv .venv && \
+	  $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,notebooks]'; \
+	fi
+	@touch $(READY)
+
+bench: $(READY) ## the main job: measure every server, leave charts in results/latest
+	@$(BIN)/python -m loadgen bench
+
+bench-quick: $(READY) ## the same in a minute; rough, no claims of significance
+	@$(BIN)/python -m loadgen bench --quick
+
+bench-full: $(READY) ## the same with a fine grid, up to an hour
+	@$(BIN)/python -m loadgen bench --full
+
+test: $(READY) ## all tests
+	@$(BIN)/python -m pytest
+
+microbench: $(READY) ## pytest-benchmark: the protocol alone, and one round trip per server
+	@$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only
+
+lint: $(READY) ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+clean: ## remove .venv and caches; runs under results/ stay
+	rm -rf .venv .pytest_cache .hypothesis .mypy_cache .ruff_cache .benchmarks build *.egg-info
+	find servers loadgen tests -name __pycache__ -type d -prune -exec rm -rf {} +
