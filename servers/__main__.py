@@ -1,0 +1,61 @@
+"""python -m servers NAME [--host H --port P] | list [--json] | client"""
+
+import argparse
+import dataclasses
+import importlib
+import json
+import sys
+
+from servers import catalog, client, common
+
+
+def main() -> None:
+    """Run what the command line names."""
+    parser = argparse.ArgumentParser(prog="python -m servers")
+    commands = parser.add_subparsers(required=True, metavar="NAME")
+
+    for variant in catalog.VARIANTS:
+        command = commands.add_parser(variant.name, help=variant.idea)
+        common.add_options(command)
+        command.set_defaults(run=serve, variant=variant)
+
+    command = commands.add_parser("list", help="All servers, as a table.")
+    command.add_argument("--json", action="store_true", help="as JSON")
+    command.set_defaults(run=show)
+
+    command = commands.add_parser("client", help="Talk to one of them.")
+    client.add_options(command)
+    command.set_defaults(run=client.run)
+
+    options = parser.parse_args()
+    options.run(options)
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Run one server until it is told to stop."""
+    missing = options.variant.missing()
+    if missing:
+        sys.exit(f"error: {options.variant.name} cannot run here: {missing}")
+    module = importlib.import_module(options.variant.module)
+    common.run(module.serve, options)
+
+
+def show(options: argparse.Namespace) -> None:
+    """Print the catalog."""
+    if options.json:
+        rows = [dataclasses.asdict(v) for v in catalog.VARIANTS]
+        print(json.dumps(rows, indent=2))
+        return
+    heads = ("server", "waits in", "cost per wake-up", "breaks")
+    table = [heads] + [
+        (v.name, v.waits, v.cost, v.missing() or v.breaks)
+        for v in catalog.VARIANTS
+    ]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        cells = zip(row, widths, strict=True)
+        print("  ".join(text.ljust(width) for text, width in cells).rstrip())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""What is the same in every server and not the lesson.
+
+The command line, the listening socket, the socket policy, the ready line and
+stopping. The policy moves numbers more than the I/O model does, so it stands
+here once, for all of them.
+"""
+
+import argparse
+import errno
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from servers.protocol import Session
+
+Serve = Callable[[socket.socket, Callable[[], Session]], object]
+
+# CPython allocates this much for every recv() and then gives back what was
+# not used. Beyond glibc's mmap threshold (128 KiB, mallopt(3)) each of them
+# would be an mmap and page faults: four times fewer answers per second.
+RECEIVE_BYTES = 65_536
+
+# Clients that may wait to be accepted. The kernel caps it at
+# net.core.somaxconn (listen(2)); too small a value drops connections.
+BACKLOG = 4_096
+
+# New clients per wake-up, so that a rush of them cannot starve the others.
+ACCEPTS_PER_WAKE_UP = 64
+
+# How long a server that ran out of descriptors waits before it tries again.
+RETRY_S = 0.1
+
+# Receives thrown away by hang_up() at most.
+DISCARDS = 16
+
+TOO_MANY = b"Error: too many connections\n"
+
+# accept(2): out of descriptors or memory. Every other error concerns one
+# client that is already gone, and the next accept may well succeed.
+EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening TCP socket with the policy all servers share.
+
+    Raises OSError: name unknown, address not ours, port taken.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted sockets inherit it (Linux: tcp_create_openreq_child), which
+        # saves a system call per client. Without it an answer may wait for
+        # the acknowledgement of the one before (RFC 896, Nagle).
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def exhausted(error: OSError) -> bool:
+    """Did accept() fail for want of descriptors or memory?"""
+    return error.errno in EXHAUSTED
+
+
+def refuse(sock: socket.socket) -> None:
+    """Tell a client that there is no room for it, and close."""
+    try:
+        sock.send(TOO_MANY)
+    except OSError:
+        pass  # it has left by itself
+    hang_up(sock)
+
+
+def hang_up(sock: socket.socket) -> None:
+    """Close in such a way that the last answers still arrive.
+
+    close() with unread input sends a reset (RFC 1122, 4.2.2.13), and a reset
+    overtakes answers that the client has not read yet. So finish the sending
+    side, throw away what has come in, then close.
+    """
+    try:
+        sock.shutdown(socket.SHUT_WR)
+        for _ in range(DISCARDS):
+            if not sock.recv(RECEIVE_BYTES, socket.MSG_DONTWAIT):
+                break
+    except OSError:
+        pass  # nothing (more) has come in, or the connection is broken
+    sock.close()
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every server understands."""
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--port",
+        type=port_number,
+        default=0,
+        help="port to listen on; 0, the default, lets the kernel choose",
+    )
+
+
+def port_number(text: str) -> int:
+    """An argparse type: 0 to 65535."""
+    if not text.isascii() or not text.isdigit() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port (0-65535)")
+    return int(text)
+
+
+def main(serve: Serve, arguments: Sequence[str] | None = None) -> NoReturn:
+    """Serve as the command line says, until SIGTERM or Ctrl-C."""
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    run(serve, parser.parse_args(arguments))
+
+
+def run(serve: Serve, options: argparse.Namespace) -> NoReturn:
+    """Listen, say so in one line, serve; status 1 if listening fails."""
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    try:
+        listener = listen(options.host, options.port)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        where = f"{options.host} port {options.port}"
+        sys.exit(f"error: cannot listen on {where}: {reason}")
+    host, port = listener.getsockname()[:2]
+    name = f"[{host}]" if ":" in host else host
+    print(f"listening on {name}:{port}", flush=True)
+    serve(listener, Session)
+    sys.exit("error: the server loop ended by itself")
+
+
+def stop(*_: object) -> None:
+    """End now, with status 0, whatever is going on.
+
+    The kernel closes every descriptor of a process that ends, so there is
+    nothing to undo. Raising an exception here instead would surface in the
+    middle of anything, where somebody might swallow it.
+    """
+    os._exit(0)
