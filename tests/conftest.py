@@ -1,0 +1,67 @@
+"""What the tests of the servers share: which server, and one that is running."""
+
+from collections.abc import Callable, Iterator
+
+import harness
+import pytest
+
+from servers import catalog
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("servers under test")
+    group.addoption(
+        "--server-command",
+        default=harness.Settings.command,
+        help="how to start a server; {python} and {name} are filled in (default: %(default)s)",
+    )
+    group.addoption(
+        "--deadline",
+        type=float,
+        default=harness.Settings.deadline_s,
+        metavar="SECONDS",
+        help="how long a condition may take to come true (default: %(default)s)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    harness.settings.command = config.getoption("--server-command")
+    harness.settings.deadline_s = config.getoption("--deadline")
+
+
+@pytest.fixture(params=catalog.VARIANTS, ids=lambda variant: variant.name)
+def variant(request: pytest.FixtureRequest) -> catalog.Variant:
+    """Every server in the catalog, one after the other."""
+    one: catalog.Variant = request.param
+    if reason := one.missing():
+        pytest.skip(reason)
+    return one
+
+
+@pytest.fixture
+def start(variant: catalog.Variant) -> Iterator[Callable[..., harness.Server]]:
+    """Starts the server under test; options and limits as harness.start takes them.
+
+    After the test each server must be alive, and end as the contract says: SIGTERM, status 0,
+    within a second, nothing on standard error, no process left.
+    """
+    running: list[harness.Server] = []
+
+    def start_one(*options: str, limits: harness.Limits | None = None) -> harness.Server:
+        running.append(harness.start(variant, *options, limits=limits))
+        return running[-1]
+
+    try:
+        yield start_one
+        for server in running:
+            if server.process.returncode is None:
+                server.stop()
+    finally:
+        for server in running:
+            server.discard()
+
+
+@pytest.fixture
+def server(start: Callable[..., harness.Server]) -> harness.Server:
+    """The server under test, running."""
+    return start()

@@ -1,0 +1,423 @@
+"""A server in a process of its own, and clients that never wait for ever.
+
+The tests know a server by its line in the catalog and by its command line. What they wait for is
+always a condition with a deadline, never a length of time. The one exception is the proof that
+something does *not* happen: it watches for a stretch (`QUIET_S`), and a slow machine can only make
+such a test miss a defect, never report one that is not there.
+"""
+
+import os
+import resource
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from servers.catalog import Variant
+from servers.protocol import GREETING, MAX_LINE_BYTES
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# How long nothing must happen before a test believes that nothing will.
+QUIET_S = 0.4
+
+# A receive buffer this small (socket(7): the kernel doubles it) fills at once, so that the
+# server meets a client that takes nothing more after a few kilobytes and not after megabytes.
+TINY_BUFFER_BYTES = 4_096
+
+# What a stopped process may take to be gone. The contract, not a deadline of the tests.
+STOP_S = 1.0
+
+TOO_MANY = b"Error: too many connections\n"
+TOO_LONG = b"Error: line longer than %d bytes\n"
+
+Limits = Mapping[int, int]  # resource.RLIMIT_* => soft limit of the server
+
+
+@dataclass
+class Settings:
+    """What the command line of pytest says about the servers under test.
+
+    command     how a server is started; {python} and {name} are filled in
+    deadline_s  how long a condition may take to come true
+    """
+
+    command: str = "{python} -m servers {name}"
+    deadline_s: float = 30.0
+
+
+settings = Settings()
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    """Return as soon as `condition()` is true; AssertionError past the deadline.
+
+    Polling is how one waits for what no descriptor announces (an entry in /proc).
+    """
+    deadline = time.monotonic() + settings.deadline_s
+    while not condition():
+        assert time.monotonic() < deadline, f"after {settings.deadline_s} s still not: {what}"
+        select.poll().poll(1)
+
+
+def wait_for(sock: socket.socket, events: int, timeout_s: float | None = None) -> bool:
+    """Has one of `events` (select.POLL*) come before the time is up? poll() because the tests
+    hold more descriptors than select() can name."""
+    poller = select.poll()
+    poller.register(sock, events)
+    return bool(poller.poll(1000 * (settings.deadline_s if timeout_s is None else timeout_s)))
+
+
+def answers_to(stream: bytes, limit_bytes: int = MAX_LINE_BYTES) -> bytes:
+    """All that a server has to say to a client that sends `stream` and then ends.
+
+    The oracle of the tests: written from the protocol's description, one byte after the other,
+    and sharing nothing with the servers' own implementation.
+    """
+    said = bytearray(GREETING)
+    line = bytearray()
+    for byte in stream:
+        if byte != ord("\n"):
+            line.append(byte)
+            if len(line) > limit_bytes:
+                return bytes(said) + TOO_LONG % limit_bytes
+            continue
+        if line and line[-1] == ord("\r"):
+            line.pop()
+        if line == b"exit":
+            break
+        said += b"Hello, " + line + b"!\n"
+        line.clear()
+    return bytes(said)
+
+
+class Client:
+    """A TCP connection whose every wait has the deadline of the tests.
+
+    address         where the server listens
+    receive_buffer_bytes  SO_RCVBUF, set before connecting, because the window that the server
+                    sees is fixed by then (tcp(7))
+    """
+
+    def __init__(self, address: tuple[str, int], receive_buffer_bytes: int | None = None) -> None:
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self.sock = socket.socket(family, socket.SOCK_STREAM)
+        self.sock.settimeout(settings.deadline_s)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if receive_buffer_bytes is not None:
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, receive_buffer_bytes)
+        self._read = bytearray()
+        try:
+            self.sock.connect(address)
+        except OSError:
+            self.sock.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def port(self) -> int:
+        """This end's port."""
+        port: int = self.sock.getsockname()[1]
+        return port
+
+    def send(self, data: bytes) -> None:
+        """Send all of it, or fail at the deadline."""
+        self.sock.sendall(data)
+
+    def line(self) -> bytes:
+        """The next line with its newline; what there was, if the stream ends before."""
+        while b"\n" not in self._read:
+            data = self.sock.recv(65_536)
+            if not data:
+                rest = bytes(self._read)
+                self._read.clear()
+                return rest
+            self._read += data
+        end = self._read.index(b"\n") + 1
+        line = bytes(self._read[:end])
+        del self._read[:end]
+        return line
+
+    def ask(self, line: bytes) -> bytes:
+        """The answer to one line."""
+        self.send(line + b"\n")
+        return self.line()
+
+    def rest(self) -> bytes:
+        """Everything up to the end of the stream."""
+        while data := self.sock.recv(65_536):
+            self._read += data
+        rest = bytes(self._read)
+        self._read.clear()
+        return rest
+
+    def half_close(self) -> None:
+        """Say that nothing more will be sent; go on reading."""
+        self.sock.shutdown(socket.SHUT_WR)
+
+    def converse(self, stream: bytes) -> bytes:
+        """Send `stream`, then the end, and read at the same time: everything the server said."""
+        self.sock.setblocking(False)
+        try:
+            unsent = memoryview(stream)
+            while True:
+                wanted = select.POLLIN | (select.POLLOUT if unsent else 0)
+                assert wait_for(self.sock, wanted), "neither readable nor writable any more"
+                try:
+                    data = self.sock.recv(65_536)
+                except BlockingIOError:
+                    pass
+                else:
+                    if not data:
+                        break
+                    self._read += data
+                if unsent:
+                    try:
+                        unsent = unsent[self.sock.send(unsent[:65_536]) :]
+                    except BlockingIOError:
+                        continue
+                    except ConnectionError:
+                        unsent = unsent[:0]  # it has closed; what it said may still be read
+                        continue
+                    if not unsent:
+                        self.half_close()
+        finally:
+            self.sock.settimeout(settings.deadline_s)
+        said = bytes(self._read)
+        self._read.clear()
+        return said
+
+    def pour(self, stream: bytes) -> int:
+        """Send without reading until nothing more is accepted: how much was."""
+        self.sock.setblocking(False)
+        accepted = 0
+        try:
+            while accepted < len(stream) and wait_for(self.sock, select.POLLOUT, QUIET_S):
+                with suppress(BlockingIOError):
+                    accepted += self.sock.send(stream[accepted : accepted + 65_536])
+        finally:
+            self.sock.settimeout(settings.deadline_s)
+        return accepted
+
+    def is_silent(self, stretch_s: float = QUIET_S) -> bool:
+        """Does nothing come in for a stretch?"""
+        return not self._read and not wait_for(self.sock, select.POLLIN, stretch_s)
+
+    def reset(self) -> None:
+        """Vanish: the other side gets a reset and not an end of file (socket(7), SO_LINGER)."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self.sock.close()
+
+    def close(self) -> None:
+        """Leave."""
+        self.sock.close()
+
+
+@dataclass
+class Server:
+    """A running server, and what can be seen of it from outside."""
+
+    process: subprocess.Popen[bytes]
+    errors: Path
+    address: tuple[str, int] = ("", 0)
+    ready_line: bytes = b""
+    clients: list[Client] = field(default_factory=list)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.process.pid
+
+    def connect(self, receive_buffer_bytes: int | None = None) -> Client:
+        """A new client; closed at the end of the test at the latest."""
+        client = Client(self.address, receive_buffer_bytes)
+        self.clients.append(client)
+        return client
+
+    def greeted(self, receive_buffer_bytes: int | None = None) -> Client:
+        """A new client that has read its greeting."""
+        client = self.connect(receive_buffer_bytes)
+        assert client.line() == GREETING
+        return client
+
+    def cpu_s(self) -> float:
+        """CPU time of all its threads so far, exact to nanoseconds (clock_getcpuclockid(3))."""
+        return time.clock_gettime((~self.pid << 3) | 2)
+
+    def descriptors(self) -> list[int]:
+        """Its open descriptors."""
+        return sorted(map(int, os.listdir(f"/proc/{self.pid}/fd")))
+
+    def threads(self) -> int:
+        """How many threads it has."""
+        return len(os.listdir(f"/proc/{self.pid}/task"))
+
+    def resident_bytes(self) -> int:
+        """Its resident memory (proc(5), statm)."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * resource.getpagesize()
+
+    def footprint(self) -> tuple[int, int]:
+        """What clients that have gone must not leave behind: (descriptors, threads)."""
+        return len(self.descriptors()), self.threads()
+
+    def has_read_all_of(self, client: Client) -> bool:
+        """Has the server taken everything that has been sent to it so far? The kernel knows:
+        column rx_queue of /proc/net/tcp (proc(5))."""
+        assert client.sock.family == socket.AF_INET
+        ends = f":{self.address[1]:04X}", f":{client.port:04X}"
+        for row in Path("/proc/net/tcp").read_text().splitlines():
+            columns = row.split()
+            if columns[1].endswith(ends[0]) and columns[2].endswith(ends[1]):
+                return columns[4].endswith(":00000000")
+        return False
+
+    def limit_descriptors(self, count: int) -> None:
+        """Change `ulimit -n` of the running server."""
+        _, hard = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (count, hard))
+
+    def pause(self) -> None:
+        """Hold it, so that what happens meanwhile reaches it as one batch of events."""
+        self.process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: process_state(self.pid) == "T", "the server is stopped")
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self.process.send_signal(signal.SIGCONT)
+
+    def stop(self, by: signal.Signals = signal.SIGTERM) -> None:
+        """Stop it and assert that it ended as the contract says."""
+        assert self.process.poll() is None, (
+            f"the server died with status {self.process.returncode}: {self.log()}"
+        )
+        self.process.send_signal(by)
+        started = time.monotonic()
+        try:
+            status = self.process.wait(settings.deadline_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{by.name} does not stop the server") from None
+        took_s = time.monotonic() - started
+        assert status == 0, f"exit status {status} on {by.name}: {self.log()}"
+        assert took_s < STOP_S, f"took {took_s:.2f} s to stop"
+        assert not left_behind(self.pid), "it left processes behind"
+        assert self.log() == "", "it wrote to standard error"
+        assert self.process.stdout is not None
+        assert self.process.stdout.read() == b"", "more on standard output than the ready line"
+
+    def log(self) -> str:
+        """What it wrote to standard error."""
+        return self.errors.read_text(errors="replace")
+
+    def discard(self) -> None:
+        """Leave nothing running, whatever happened."""
+        for client in self.clients:
+            client.close()
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self.errors.unlink()
+
+
+def start(variant: Variant, *options: str, limits: Limits | None = None) -> Server:
+    """Start the server under test on a free port and wait for its ready line.
+
+    limits  soft limits set in the server's process before it starts (setrlimit(2))
+    """
+
+    def restrict() -> None:
+        for limit, value in (limits or {}).items():
+            _, hard = resource.getrlimit(limit)
+            resource.setrlimit(limit, (value, hard))
+
+    handle, errors = tempfile.mkstemp(suffix=".log")
+    process = subprocess.Popen(
+        [*command(variant), "--port", "0", *options],
+        cwd=ROOT,
+        # A socket that is forgotten instead of closed is then reported on standard error.
+        env={**os.environ, "PYTHONWARNINGS": "always"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=handle,
+        start_new_session=True,  # what it leaves behind is found by its session id
+        preexec_fn=restrict if limits else None,
+    )
+    os.close(handle)
+    server = Server(process, Path(errors))
+    try:
+        server.ready_line = ready_line(server)
+        host, _, port = server.ready_line.decode().split()[-1].rpartition(":")
+        server.address = host.strip("[]"), int(port)
+    except BaseException:
+        server.discard()
+        raise
+    return server
+
+
+def command(variant: Variant) -> list[str]:
+    """The command that starts the server under test, without options."""
+    text = settings.command.format(python=sys.executable, name=variant.name)
+    return text.split()
+
+
+def ready_line(server: Server) -> bytes:
+    """The first line on standard output."""
+    assert server.process.stdout is not None
+    stream = server.process.stdout.fileno()
+    poller = select.poll()
+    poller.register(stream, select.POLLIN)
+    deadline = time.monotonic() + settings.deadline_s
+    line = b""
+    while not line.endswith(b"\n"):
+        assert poller.poll(max(0, 1000 * (deadline - time.monotonic()))), "no ready line"
+        data = os.read(stream, 1)
+        assert data, f"it ended before it was ready: {server.log()}"
+        line += data
+    return line
+
+
+def process_state(pid: int) -> str:
+    """One letter; see proc(5)."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def left_behind(session: int) -> list[int]:
+    """Processes that belong to a session: what a server that has ended left running."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                columns = (entry / "stat").read_text().rpartition(")")[2].split()
+                if int(columns[3]) == session:
+                    found.append(int(entry.name))
+    return found
+
+
+def allow_descriptors(count: int) -> bool:
+    """Raise `ulimit -n` of the tests (and of what they start) to `count` if that is allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < count <= hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+    return count <= hard

@@ -1,0 +1,310 @@
+"""The protocol without sockets: every case whole, byte by byte, and with the next message glued
+on; then the same for streams that hypothesis invents."""
+
+import tracemalloc
+from collections.abc import Callable, Iterable, Iterator
+
+import pytest
+from harness import TOO_LONG, answers_to
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from servers.protocol import (
+    GREETING,
+    HIGH_WATER_BYTES,
+    MAX_LINE_BYTES,
+    Session,
+    hello,
+)
+
+# Limits so small that every stream reaches them.
+TINY_LINE_BYTES = 6
+TINY_HIGH_WATER_BYTES = 30
+
+# A CPU that is busy elsewhere must not fail a property.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
+
+
+def take_all(session: Session) -> bytes:
+    """Everything the session wants to send now."""
+    said = bytes(session.outgoing)
+    session.sent(len(said))
+    return said
+
+
+def talk(session: Session, pieces: Iterable[bytes], sends: Iterator[int] | None = None) -> bytes:
+    """A whole conversation as a server would hold it: all that was said.
+
+    pieces  what each receive returns; the end of the stream follows by itself
+    sends   how much each send may take (default: everything)
+    """
+    said = b""
+
+    def write() -> None:
+        nonlocal said
+        count = min(next(sends), len(session.outgoing)) if sends else len(session.outgoing)
+        said += session.outgoing[:count]
+        session.sent(count)
+
+    incoming = iter([*pieces, b""])
+    while session.wants_read or session.wants_write:
+        if session.wants_read:
+            session.receive(next(incoming))
+        if session.wants_write:
+            write()
+    return said
+
+
+def whole(stream: bytes) -> list[bytes]:
+    return [stream] if stream else []
+
+
+def byte_by_byte(stream: bytes) -> list[bytes]:
+    return [bytes([byte]) for byte in stream]
+
+
+def halves(stream: bytes) -> list[bytes]:
+    middle = len(stream) // 2
+    return [half for half in (stream[:middle], stream[middle:]) if half]
+
+
+CASES = {
+    "nothing": (b"", b""),
+    "one line": (b"world\n", b"Hello, world!\n"),
+    "empty line": (b"\n", b"Hello, !\n"),
+    "two lines": (b"a\nb\n", b"Hello, a!\nHello, b!\n"),
+    "carriage return": (b"a\r\n", b"Hello, a!\n"),
+    "carriage return alone": (b"\r\n", b"Hello, !\n"),
+    "only one carriage return": (b"a\r\r\n", b"Hello, a\r!\n"),
+    "carriage return inside": (b"a\rb\n", b"Hello, a\rb!\n"),
+    "carriage return first": (b"\ra\n", b"Hello, \ra!\n"),
+    "NUL": (b"\0\n", b"Hello, \0!\n"),
+    "not UTF-8": (b"\xff\xfe\n", b"Hello, \xff\xfe!\n"),
+    "unfinished line": (b"a\nb", b"Hello, a!\n"),
+    "unfinished exit": (b"exit", b""),
+    "exit": (b"exit\n", b""),
+    "exit with carriage return": (b"exit\r\n", b""),
+    "exit after a line": (b"a\nexit\n", b"Hello, a!\n"),
+    "anything after exit": (b"exit\na\n", b""),
+    "exit as a prefix": (b"exits\n", b"Hello, exits!\n"),
+    "exit as a suffix": (b"sexit\n", b"Hello, sexit!\n"),
+    "exit with a blank": (b"exit \n", b"Hello, exit !\n"),
+    "exit in capitals": (b"EXIT\n", b"Hello, EXIT!\n"),
+    "exit with two carriage returns": (b"exit\r\r\n", b"Hello, exit\r!\n"),
+    "longest line": (b"123456\n", b"Hello, 123456!\n"),
+    "longest line, carriage return included": (b"12345\r\n", b"Hello, 12345!\n"),
+    "line too long": (b"1234567\n", TOO_LONG % 6),
+    "line too long by a carriage return": (b"123456\r\n", TOO_LONG % 6),
+    "unfinished line too long": (b"1234567", TOO_LONG % 6),
+    "line too long after a line": (b"a\n1234567\n", b"Hello, a!\n" + TOO_LONG % 6),
+    "anything after a line too long": (b"1234567\na\nexit\n", TOO_LONG % 6),
+    "line too long after exit": (b"exit\n1234567\n", b""),
+}
+
+
+@pytest.mark.parametrize("cut", [whole, byte_by_byte, halves])
+@pytest.mark.parametrize(("stream", "answers"), CASES.values(), ids=CASES.keys())
+def test_case(stream: bytes, answers: bytes, cut: Callable[[bytes], list[bytes]]) -> None:
+    session = Session(max_line_bytes=TINY_LINE_BYTES)
+    assert talk(session, cut(stream)) == GREETING + answers
+
+
+@pytest.mark.parametrize("cut", [whole, byte_by_byte, halves])
+@pytest.mark.parametrize("stream", [stream for stream, _ in CASES.values()], ids=CASES.keys())
+def test_case_with_the_next_message_glued_on(
+    stream: bytes, cut: Callable[[bytes], list[bytes]]
+) -> None:
+    glued = stream + b"z\n"
+    session = Session(max_line_bytes=TINY_LINE_BYTES)
+    assert talk(session, cut(glued)) == answers_to(glued, TINY_LINE_BYTES)
+
+
+@pytest.mark.parametrize(("stream", "answers"), CASES.values(), ids=CASES.keys())
+def test_the_oracle_of_the_tests_agrees(stream: bytes, answers: bytes) -> None:
+    assert answers_to(stream, TINY_LINE_BYTES) == GREETING + answers
+
+
+def test_documented_figures() -> None:
+    assert GREETING == b"Welcome!\n"
+    assert MAX_LINE_BYTES == 65_536
+    assert HIGH_WATER_BYTES == 262_144
+    assert hello(b"world") == b"Hello, world!\n"
+
+
+def test_says_what_it_wants() -> None:
+    session = Session()
+    assert (session.wants_read, session.wants_write) == (True, True)
+    take_all(session)
+    assert (session.wants_read, session.wants_write) == (True, False)
+    session.receive(b"a")
+    assert (session.wants_read, session.wants_write) == (True, False)
+    session.receive(b"\n")
+    assert (session.wants_read, session.wants_write) == (True, True)
+    session.receive(b"")
+    assert (session.wants_read, session.wants_write) == (False, True)
+    assert take_all(session) == b"Hello, a!\n"
+    assert (session.wants_read, session.wants_write) == (False, False)
+
+
+def test_ends_without_being_read_from_again() -> None:
+    session = Session()
+    session.receive(b"exit\n")
+    assert not session.wants_read
+    assert take_all(session) == GREETING
+    session.receive(b"a\n")  # what a careless server might still hand over
+    session.receive(b"")
+    assert session.outgoing == b""
+    assert not session.wants_read
+    assert not session.wants_write
+
+
+def test_nothing_sent_changes_nothing() -> None:
+    session = Session()
+    session.sent(0)
+    assert session.outgoing == GREETING
+    assert session.wants_write
+
+
+def test_a_broken_connection_wants_nothing_more() -> None:
+    session = Session()
+    session.receive(b"a\nb")
+    session.abort()
+    assert (session.wants_read, session.wants_write) == (False, False)
+    session.receive(b"c\n")
+    session.abort()
+    assert session.outgoing == b""
+    assert (session.wants_read, session.wants_write) == (False, False)
+
+
+def test_computes_with_what_was_handed_in() -> None:
+    lines = []
+
+    def respond(line: bytes) -> bytes:
+        lines.append(line)
+        return line.upper()
+
+    session = Session(respond)
+    take_all(session)
+    session.receive(b"a\nb\r\nc")
+    assert take_all(session) == b"AB"
+    assert lines == [b"a", b"b"]
+
+
+def test_is_not_read_from_above_the_high_water() -> None:
+    session = Session(high_water_bytes=len(GREETING))
+    assert session.wants_read, "at the high water and not above it"
+    session.receive(b"a\n")
+    assert not session.wants_read
+    session.sent(len(session.outgoing) - len(GREETING) - 1)
+    assert not session.wants_read
+    session.sent(1)
+    assert session.wants_read
+
+
+def test_is_over_once_what_is_owed_has_gone_even_from_above_the_high_water() -> None:
+    session = Session(high_water_bytes=0)
+    session.receive(b"a\nexit\n")
+    said = take_all(session)
+    assert said == GREETING + b"Hello, a!\n"
+    assert (session.wants_read, session.wants_write) == (False, False)
+
+
+# Streams that are rich in what the protocol cares about.
+streams = st.lists(
+    st.one_of(
+        st.sampled_from(
+            [b"\n", b"\r", b"\r\n", b"exit\n", b"exit\r\n", b"exit", b"1234567", b"123456\n"]
+        ),
+        st.binary(max_size=8),
+    ),
+    max_size=12,
+).map(b"".join)
+
+
+def cut_at(stream: bytes, cuts: list[int]) -> list[bytes]:
+    edges = [0, *sorted({cut % (len(stream) + 1) for cut in cuts}), len(stream)]
+    pairs = zip(edges, edges[1:], strict=False)
+    return [stream[start:end] for start, end in pairs if start < end]
+
+
+cuts = st.lists(st.integers(0, 200), max_size=10)
+sends = st.lists(st.integers(1, 40), min_size=1, max_size=10)
+
+
+def for_ever(counts: list[int]) -> Iterator[int]:
+    while True:
+        yield from counts
+
+
+@given(streams, cuts)
+@example(b"123456\r\n", [6, 7])
+@example(b"exit\r\nz\n", [4, 5])
+def test_cutting_the_stream_anywhere_changes_nothing(stream: bytes, cuts: list[int]) -> None:
+    session = Session(max_line_bytes=TINY_LINE_BYTES)
+    assert talk(session, cut_at(stream, cuts)) == answers_to(stream, TINY_LINE_BYTES)
+
+
+@given(streams, cuts, sends)
+def test_taking_the_output_in_any_pieces_changes_nothing(
+    stream: bytes, cuts: list[int], counts: list[int]
+) -> None:
+    session = Session(max_line_bytes=TINY_LINE_BYTES, high_water_bytes=TINY_HIGH_WATER_BYTES)
+    said = talk(session, cut_at(stream, cuts), for_ever(counts))
+    assert said == answers_to(stream, TINY_LINE_BYTES)
+
+
+@given(streams, cuts, st.lists(st.integers(0, 40), min_size=1, max_size=20))
+def test_memory_is_bounded(stream: bytes, cuts: list[int], counts: list[int]) -> None:
+    """High water, the answers to one receive, one unfinished line: nothing else is kept."""
+    session = Session(max_line_bytes=TINY_LINE_BYTES, high_water_bytes=TINY_HIGH_WATER_BYTES)
+    sends = for_ever(counts)
+    for piece in cut_at(stream, cuts):
+        if session.wants_read:
+            assert len(session.outgoing) <= TINY_HIGH_WATER_BYTES
+            session.receive(piece)
+            lines = (b"x" * TINY_LINE_BYTES + piece).split(b"\n")
+            answers_bytes = len(b"".join(map(hello, lines))) + len(TOO_LONG % TINY_LINE_BYTES)
+            assert len(session.outgoing) <= TINY_HIGH_WATER_BYTES + answers_bytes
+        session.sent(min(next(sends), len(session.outgoing)))
+
+
+@given(streams, st.integers(0, 200), st.booleans())
+def test_a_connection_may_break_anywhere(stream: bytes, at: int, after: bool) -> None:
+    session = Session(max_line_bytes=TINY_LINE_BYTES)
+    session.receive(stream[:at] or b"\n")
+    session.abort()
+    if after:
+        session.receive(stream[at:])
+    assert (session.wants_read, session.wants_write, session.outgoing) == (False, False, b"")
+
+
+def test_memory_of_an_endless_line_is_bounded() -> None:
+    """Measured where it counts: in bytes that Python has allocated."""
+    session = Session()
+    take_all(session)
+    piece = b"x" * 1_000
+    tracemalloc.start()
+    try:
+        for _ in range(10 * MAX_LINE_BYTES // len(piece)):
+            session.receive(piece)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert session.outgoing == TOO_LONG % MAX_LINE_BYTES
+    assert peak_bytes < 4 * MAX_LINE_BYTES
+
+
+def test_memory_of_a_finished_session_is_given_back() -> None:
+    """A client that has said exit may be slow to take its answers: only they may be kept."""
+    session = Session()
+    take_all(session)
+    tracemalloc.start()
+    try:
+        session.receive(b"x" * MAX_LINE_BYTES)
+        session.receive(b"\nexit\n" + b"y" * MAX_LINE_BYTES)
+        take_all(session)
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept_bytes < MAX_LINE_BYTES
