@@ -7,14 +7,17 @@ here once, for all of them.
 
 import argparse
 import errno
+import functools
 import os
+import re
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from servers.protocol import Session
+from servers.protocol import MAX_LINE_BYTES, Session, hello
 
 Serve = Callable[[socket.socket, Callable[[], Session]], object]
 
@@ -110,6 +113,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=0,
         help="port to listen on; 0, the default, lets the kernel choose",
     )
+    parser.add_argument(
+        "--work",
+        type=work,
+        default=hello,
+        metavar="KIND:TIME",
+        help="what an answer costs: cpu:100us or sleep:10ms (default: nothing)",
+    )
+    parser.add_argument(
+        "--max-line",
+        type=line_limit,
+        default=MAX_LINE_BYTES,
+        metavar="BYTES",
+        help="a longer line is an error (default: %(default)s)",
+    )
 
 
 def port_number(text: str) -> int:
@@ -117,6 +134,43 @@ def port_number(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 65_535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port (0-65535)")
     return int(text)
+
+
+def line_limit(text: str) -> int:
+    """An argparse type: 1 byte to 1 GiB."""
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 2**30:
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to {2**30} bytes")
+    return int(text)
+
+
+def work(text: str) -> Callable[[bytes], bytes]:
+    """An argparse type: "cpu:100us" or "sleep:10ms", at most a minute.
+
+    Returns a `respond` that takes that long before it says hello. CPU time is
+    that of the calling thread: waiting for the GIL does not count as work.
+    """
+    match = re.fullmatch(r"(cpu|sleep):(\d{1,8})(us|ms|s)", text, re.ASCII)
+    if match is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not like cpu:100us or sleep:10ms"
+        )
+    nanoseconds = (
+        int(match[2]) * {"us": 10**3, "ms": 10**6, "s": 10**9}[match[3]]
+    )
+    if nanoseconds > 60 * 10**9:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than a minute")
+
+    def burn(line: bytes) -> bytes:
+        until = time.thread_time_ns() + nanoseconds
+        while time.thread_time_ns() < until:
+            pass
+        return hello(line)
+
+    def sleep(line: bytes) -> bytes:
+        time.sleep(nanoseconds / 10**9)
+        return hello(line)
+
+    return burn if match[1] == "cpu" else sleep
 
 
 def main(serve: Serve, arguments: Sequence[str] | None = None) -> NoReturn:
@@ -139,7 +193,12 @@ def run(serve: Serve, options: argparse.Namespace) -> NoReturn:
     host, port = listener.getsockname()[:2]
     name = f"[{host}]" if ":" in host else host
     print(f"listening on {name}:{port}", flush=True)
-    serve(listener, Session)
+    serve(
+        listener,
+        functools.partial(
+            Session, respond=options.work, max_line_bytes=options.max_line
+        ),
+    )
     sys.exit("error: the server loop ended by itself")
 
 
