@@ -118,7 +118,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=work,
         default=hello,
         metavar="KIND:TIME",
-        help="what an answer costs: cpu:100us or sleep:10ms (default: nothing)",
+        help="cost of an answer: cpu:100us or sleep:10ms (default: none)",
     )
     parser.add_argument(
         "--max-line",
