@@ -1,0 +1,65 @@
+"""The libc calls that the hot loop makes, callable from compiled code.
+
+They are named as external symbols, because only then can Numba cache what it compiled: a function
+that holds a ctypes pointer is compiled anew in every process. Pointers travel as plain integers
+(`array.ctypes.data`).
+
+Numba notices a change of the file that a compiled function is in, not of what that function calls:
+after editing this file, remove the caches (`make clean`).
+"""
+
+import platform
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit, types
+
+Function = TypeVar("Function", bound=Callable[..., object])
+Int32s = npt.NDArray[np.int32]
+Int64s = npt.NDArray[np.int64]
+
+# The kernel aligns struct epoll_event like its 32-bit ancestor on x86-64 and naturally elsewhere
+# (EPOLL_PACKED in linux/eventpoll.h). In 32-bit words: its size, and where its data begins.
+EPOLL_EVENT_WORDS, EPOLL_DATA_WORD = (3, 1) if platform.machine() == "x86_64" else (4, 2)
+
+# The same on every architecture that CPython 3.11 runs on except PA-RISC, SPARC, MIPS and Alpha
+# (asm-generic/socket.h).
+SOL_SOCKET = 1
+SO_TIMESTAMPNS = 35
+MSG_PEEK, MSG_DONTWAIT, MSG_NOSIGNAL = 0x02, 0x40, 0x4000
+
+NS_PER_S = 1_000_000_000
+
+
+def compiled(function: Function) -> Function:
+    """Compile `function` on its first call: cached on disk, without the interpreter's lock."""
+    return cast(Function, njit(nogil=True, cache=True)(function))
+
+
+def external(name: str, result: Any, *arguments: Any) -> Callable[..., int]:
+    """Return the libc function `name` for use in compiled code."""
+    return cast(Callable[..., int], types.ExternalFunction(name, result(*arguments)))
+
+
+_int, _pointer, _ssize = types.int32, types.intp, types.intp
+
+clock_gettime = external("clock_gettime", _int, _int, _pointer)
+epoll_ctl = external("epoll_ctl", _int, _int, _int, _int, _pointer)
+epoll_wait = external("epoll_wait", _int, _int, _pointer, _int, _int)
+errno_location = external("__errno_location", _pointer)
+memcmp = external("memcmp", _int, _pointer, _pointer, _ssize)
+memcpy = external("memcpy", _pointer, _pointer, _pointer, _ssize)
+ppoll = external("ppoll", _int, _pointer, _ssize, _pointer, _pointer)
+recvmsg = external("recvmsg", _ssize, _int, _pointer, _int)
+send = external("send", _ssize, _int, _pointer, _ssize, _int)
+
+
+def process_cpu_clock(pid: int) -> int:
+    """Return the id of the clock that counts the CPU time of process `pid`, ended threads included.
+
+    The formula is the kernel's ABI (MAKE_PROCESS_CPUCLOCK in linux/posix-timers.h);
+    clock_getcpuclockid(3) does the same.
+    """
+    return (~pid << 3) | 2

@@ -1,0 +1,97 @@
+"""What the clients say: how many, how long the messages, how often, for how long."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+Mode = Literal["closed", "open"]
+Arrivals = Literal["poisson", "constant"]
+
+# Stamps of one request take 48 bytes: this many take 1 GB. A closed loop that gets here ends early
+# and says so.
+MAX_REQUESTS = 20_000_000
+
+_LIMITS: dict[str, tuple[float, float]] = {
+    "connections": (1, 100_000),
+    "idle_connections": (0, 1_000_000),
+    "message_bytes": (2, 1 << 20),
+    "warmup_s": (0, 600),
+    "duration_s": (0.001, 3600),
+    "drain_s": (0, 600),
+    "seed": (0, 2**63 - 1),
+    "greedy_pipeline": (0, 10_000),
+}
+_WHOLE = frozenset({"connections", "idle_connections", "message_bytes", "seed", "greedy_pipeline"})
+_RATE_PER_S = (0.01, 1_000_000.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """One way of loading a server.
+
+    connections        clients that send requests
+    idle_connections   clients that only stay connected
+    message_bytes      one request on the wire, its newline included
+    mode               "closed": a client sends again when it was answered; "open": by a schedule
+    offered_per_s      open loop: requests per second over all connections
+    arrivals           open loop: the distribution of the gaps
+    warmup_s           sent and answered, but before the measured window
+    duration_s         the measured window
+    drain_s            how long answers are awaited after the window
+    seed               of the schedule
+    greedy_pipeline    closed loop: requests that connection 0 keeps outstanding while the others
+                       keep one; 0: nobody is greedy
+    """
+
+    connections: int = 1
+    idle_connections: int = 0
+    message_bytes: int = 16
+    mode: Mode = "closed"
+    offered_per_s: float | None = None
+    arrivals: Arrivals | None = None
+    warmup_s: float = 0.3
+    duration_s: float = 1.0
+    drain_s: float = 1.0
+    seed: int = 0
+    greedy_pipeline: int = 0
+
+    def validate(self) -> None:
+        """Raise ValueError, in one line, unless this can be run."""
+        for name, limits in _LIMITS.items():
+            _check(name, getattr(self, name), limits, whole=name in _WHOLE)
+        if self.mode not in ("closed", "open"):
+            raise ValueError(f"mode is {self.mode!r}: it must be 'closed' or 'open'")
+        if self.mode == "closed":
+            for name in ("offered_per_s", "arrivals"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} is {getattr(self, name)!r}: a closed loop has none")
+            return
+        _check("offered_per_s", self.offered_per_s, _RATE_PER_S, whole=False)
+        if self.arrivals not in ("poisson", "constant"):
+            raise ValueError(
+                f"arrivals is {self.arrivals!r}: it must be 'poisson' or 'constant' in an open loop"
+            )
+        if self.greedy_pipeline:
+            raise ValueError(
+                f"greedy_pipeline is {self.greedy_pipeline}: it must be 0 in an open loop"
+            )
+        length_s = self.warmup_s + self.duration_s
+        scheduled = (self.offered_per_s or 0.0) * length_s
+        if scheduled > MAX_REQUESTS:
+            raise ValueError(
+                f"offered_per_s is {self.offered_per_s}: {scheduled:,.0f} requests in {length_s} s,"
+                f" and at most {MAX_REQUESTS:,} can be recorded"
+            )
+
+
+def _check(name: str, value: object, limits: tuple[float, float], *, whole: bool) -> None:
+    low, high = limits
+    kind = "a whole number" if whole else "a number"
+    right_type = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if not (
+        right_type
+        and isinstance(value, (int, float))
+        and math.isfinite(value)
+        and low <= value <= high
+    ):
+        raise ValueError(f"{name} is {value!r}: it must be {kind} from {low:,} to {high:,}")
