@@ -1,0 +1,167 @@
+"""What about this machine will disturb a measurement, and what to do about it."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from loadgen import environment
+from loadgen.environment import Snapshot
+
+# Long enough for 10 ms ticks to show 1 %.
+WATCH_S = 2.0
+DESCRIPTORS_NEEDED = 20_000
+BACKLOG_NEEDED = 1_024
+PORTS_NEEDED = 20_000
+STEAL_LIMIT = 0.03
+LOAD_LIMIT = 0.10
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    serious   figures measured on this machine would be wrong or missing; otherwise a remark
+    """
+
+    subject: str
+    state: str
+    fine: bool
+    advice: str = ""
+    serious: bool = True
+
+
+def examine(wait: Callable[[float], None] = time.sleep) -> list[Finding]:
+    """Look at everything; watches the CPUs for WATCH_S seconds."""
+    before = Snapshot.take()
+    wait(WATCH_S)
+    after = Snapshot.take()
+    limit = environment.raise_descriptor_limit()
+    return [
+        cores(len(os.sched_getaffinity(0))),
+        steal(environment.behaviour(before, after, _everything())["steal_fraction"]),
+        other_load(environment.behaviour(before, after, _everything())["server_cpu_busy"]),
+        governor(environment.setting(_CPUFREQ + "cpu0/cpufreq/scaling_governor")),
+        turbo(environment.setting(_CPUFREQ + "cpufreq/boost")),
+        descriptors(limit),
+        ports(environment.setting("/proc/sys/net/ipv4/ip_local_port_range")),
+        backlog(environment.setting("/proc/sys/net/core/somaxconn")),
+        congestion_control(environment.setting("/proc/sys/net/ipv4/tcp_congestion_control")),
+        hypervisor(bool(environment.describe()["hypervisor"])),
+    ]
+
+
+_CPUFREQ = "/sys/devices/system/cpu/"
+
+
+def _everything() -> environment.Pinning:
+    cpus = frozenset(os.sched_getaffinity(0))
+    return environment.Pinning(cpus, cpus)
+
+
+def cores(count: int) -> Finding:
+    """Server and generator need a CPU each."""
+    return Finding(
+        "cores",
+        f"{count} usable",
+        count >= 2,
+        "give this process two CPUs: with one, generator and server take it from each other",
+    )
+
+
+def steal(fraction: float | None) -> Finding:
+    """Time that the hypervisor gave to somebody else."""
+    if fraction is None:
+        return Finding("steal", "unknown", True)
+    return Finding(
+        "steal",
+        f"{fraction:.1%} over {WATCH_S:.0f} s",
+        fraction <= STEAL_LIMIT,
+        "the host is busy: measure later, or on a machine of your own",
+    )
+
+
+def other_load(fraction: float | None) -> Finding:
+    """What else is running."""
+    if fraction is None:
+        return Finding("other load", "unknown", True)
+    return Finding(
+        "other load",
+        f"CPUs {fraction:.0%} busy over {WATCH_S:.0f} s",
+        fraction <= LOAD_LIMIT,
+        "close what is running besides: `top` names it",
+    )
+
+
+def governor(name: str | None) -> Finding:
+    """A governor other than performance changes the clock rate under our hands."""
+    return Finding(
+        "governor",
+        name or "not visible",
+        name in (None, "performance"),
+        "cpupower frequency-set -g performance",
+        serious=False,
+    )
+
+
+def turbo(state: str | None) -> Finding:
+    """With turbo the speed depends on temperature and on the neighbours."""
+    return Finding(
+        "turbo",
+        {None: "not visible", "0": "off", "1": "on"}.get(state, str(state)),
+        state != "1",
+        "echo 0 > /sys/devices/system/cpu/cpufreq/boost",
+        serious=False,
+    )
+
+
+def descriptors(limit: int) -> Finding:
+    """One per client, in the server and in the generator."""
+    return Finding(
+        "descriptors",
+        f"{limit:,} per process",
+        limit >= DESCRIPTORS_NEEDED,
+        f"`ulimit -Hn {DESCRIPTORS_NEEDED}`: experiments with more clients are skipped",
+        serious=limit < 1_100,
+    )
+
+
+def ports(port_range: str | None) -> Finding:
+    """Clients of one address need one each, and keep it for a minute after closing."""
+    if port_range is None:
+        return Finding("ports", "unknown", True)
+    low, high = map(int, port_range.split())
+    return Finding(
+        "ports",
+        f"{high - low + 1:,} per address pair",
+        high - low + 1 >= PORTS_NEEDED,
+        "sysctl net.ipv4.ip_local_port_range='32768 60999'",
+    )
+
+
+def backlog(somaxconn: str | None) -> Finding:
+    """listen(2) caps every backlog at this."""
+    if somaxconn is None:
+        return Finding("backlog", "unknown", True)
+    return Finding(
+        "backlog",
+        f"somaxconn {int(somaxconn):,}",
+        int(somaxconn) >= BACKLOG_NEEDED,
+        f"sysctl net.core.somaxconn={4 * BACKLOG_NEEDED}",
+    )
+
+
+def congestion_control(name: str | None) -> Finding:
+    """Makes no difference to small messages on loopback; named, so that others can repeat it."""
+    return Finding("congestion control", name or "unknown", True)
+
+
+def hypervisor(present: bool) -> Finding:
+    """Waking an idle virtual CPU takes tens of microseconds."""
+    return Finding(
+        "hypervisor",
+        "virtual machine" if present else "none seen",
+        not present,
+        "latencies of single requests include the wake-up of a virtual CPU: compare ratios",
+        serious=False,
+    )

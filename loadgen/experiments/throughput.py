@@ -1,0 +1,50 @@
+"""All clients busy: how many requests per second, how fast, at what price?
+
+A reader learns that without idle connections select, poll and epoll are equals, that a thread per
+client costs a quarter of the throughput, and that a blocking server serves one client however many
+have come. And that latency at saturation says nothing new: it is clients divided by throughput.
+"""
+
+from collections.abc import Sequence
+
+from loadgen.experiments import Cell, Profile
+from loadgen.workload import Workload
+from servers.catalog import Variant
+
+NAME = "throughput"
+QUESTION = "How many requests per second does each model answer when every client is busy?"
+HYPOTHESIS = (
+    "With every socket ready, select, poll and epoll make the same calls per request, so they tie."
+    " Threads pay for passing the GIL; the busy loop asks sockets that have nothing. Blocking"
+    " serves one client."
+)
+HOW_TO_READ = (
+    "Closed loop: each client sends again when it was answered. To the right there are more"
+    " clients; up is more answers. Bars are 95 % intervals over blocks. Where lines lie on each"
+    " other the models are equals. Hollow marks were not valid."
+)
+
+CLIENTS: dict[Profile, tuple[int, ...]] = {
+    "quick": (1, 64),
+    "standard": (1, 8, 64, 512),
+    "full": (1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
+}
+SECONDS: dict[Profile, tuple[float, float]] = {  # warm-up and window
+    "quick": (0.1, 0.3),
+    "standard": (0.2, 0.6),
+    "full": (0.3, 1.0),
+}
+
+
+def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
+    """Every server at every number of clients."""
+    warmup_s, duration_s = SECONDS[profile]
+    return [
+        Cell(
+            experiment=NAME,
+            server=variant.name,
+            workload=Workload(connections=clients, warmup_s=warmup_s, duration_s=duration_s),
+        )
+        for variant in servers
+        for clients in CLIENTS[profile]
+    ]

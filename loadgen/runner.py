@@ -1,0 +1,147 @@
+"""Experiments x servers x repeats, in shuffled blocks: a run that can be stopped and resumed.
+
+The unit of replication is the trial. Every block runs every cell once, in an order of its own, so
+that whatever disturbs the machine for a while disturbs all cells alike (randomised complete
+blocks).
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from loadgen import environment, results, trial
+from loadgen.environment import Pinning
+from loadgen.experiments import Cell, Experiment, Profile
+from loadgen.trial import Subject
+from servers import catalog
+from servers.catalog import Variant
+
+# Descriptors that a process needs besides one per client.
+SPARE_DESCRIPTORS = 64
+# Starting, verifying, connecting and stopping, besides what is measured. For the time left only.
+OVERHEAD_S = 0.7
+
+
+@dataclass(frozen=True)
+class Skip:
+    """Cells that are not run, and why, in words."""
+
+    cell: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is going to do; stored with it, so that it can be resumed."""
+
+    profile: Profile
+    experiments: tuple[str, ...]
+    servers: tuple[str, ...]
+    blocks: int
+    seed: int
+    cells: tuple[Cell, ...]
+    skipped: tuple[Skip, ...]
+
+    def order(self, block: int) -> list[Cell]:
+        """The cells of one block, shuffled by seed and block number."""
+        cells = list(self.cells)
+        random.Random(f"{self.seed}/{block}").shuffle(cells)
+        return cells
+
+    def trials(self) -> Iterator[tuple[int, int, Cell]]:
+        """All (block, place within the block, cell), in the order they are run in."""
+        for block in range(self.blocks):
+            for place, cell in enumerate(self.order(block)):
+                yield block, place, cell
+
+    def as_record(self) -> dict[str, Any]:
+        """As stored in run.json. The cells are stored to be checked, not to be read back."""
+        return {
+            "experiments": list(self.experiments),
+            "servers": list(self.servers),
+            "blocks": self.blocks,
+            "cells": [cell.id for cell in self.cells],
+            "skipped": [{"cell": skip.cell, "reason": skip.reason} for skip in self.skipped],
+        }
+
+
+def plan(
+    profile: Profile,
+    experiments: Sequence[Experiment],
+    servers: Sequence[Variant],
+    *,
+    blocks: int,
+    seed: int,
+    descriptors: int,
+) -> Plan:
+    """Decide what is run. `descriptors` is the limit of one process."""
+    cells: list[Cell] = []
+    skipped: list[Skip] = []
+    for experiment in experiments:
+        for cell in experiment.cells(profile, servers):
+            reason = _why_not(cell, descriptors)
+            if reason:
+                skipped.append(Skip(cell.id, reason))
+            else:
+                cells.append(cell)
+    return Plan(
+        profile,
+        tuple(experiment.NAME for experiment in experiments),
+        tuple(variant.name for variant in servers),
+        blocks,
+        seed,
+        tuple(cells),
+        tuple(skipped),
+    )
+
+
+def seconds(cell: Cell) -> float:
+    """About how long one trial of a cell takes."""
+    load = cell.workload
+    connecting_s = (load.connections + load.idle_connections) / 5000
+    return OVERHEAD_S + connecting_s + load.warmup_s + load.duration_s
+
+
+def execute(plan: Plan, folder: Path, cpus: Pinning) -> Iterator[tuple[Cell, results.Record]]:
+    """Run the trials that the folder does not hold yet, storing each before it is yielded.
+
+    Raises results.ResultsError.
+    """
+    logs = folder / "server-logs"
+    logs.mkdir(exist_ok=True)
+    with results.append_to(folder) as trials:
+        done = trials.folder.done()
+        for block, place, cell in plan.trials():
+            if (block, cell.id) in done:
+                continue
+            log = logs / f"{block:03}-{place:03}-{cell.server}.log"
+            record = trial.run(
+                Subject(variant=catalog.find(cell.server)),
+                replace(cell.workload, seed=plan.seed + block),
+                cpus=cpus,
+                log=log,
+                experiment=cell.experiment,
+                cell=cell.id,
+                block=block,
+                order=place,
+            )
+            if log.exists() and not log.stat().st_size:
+                log.unlink()
+            yield cell, trials.append(record)
+
+
+def remaining_s(plan: Plan, done: set[tuple[int, str]]) -> float:
+    """About how long the trials that are not done will take."""
+    return sum(seconds(cell) for block, _, cell in plan.trials() if (block, cell.id) not in done)
+
+
+def _why_not(cell: Cell, descriptors: int) -> str | None:
+    missing = catalog.find(cell.server).missing()
+    if missing:
+        return missing
+    needed = cell.workload.connections + cell.workload.idle_connections + SPARE_DESCRIPTORS
+    if needed > descriptors:
+        return f"needs {needed:,} descriptors and the limit is {descriptors:,}: raise `ulimit -Hn`"
+    return None

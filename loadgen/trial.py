@@ -1,0 +1,354 @@
+"""One trial: start > verify > connect > warm up > measure > drain > stop  =>  one record."""
+
+import dataclasses
+import os
+import socket
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from loadgen import crowd, engine, environment, histogram, results, verdict
+from loadgen.environment import Pinning, Snapshot
+from loadgen.syscalls import NS_PER_S, SO_TIMESTAMPNS
+from loadgen.target import Target, TargetError, Usage, started
+from loadgen.workload import Workload
+from servers.catalog import Variant
+
+# Clients that connect at once; less than any backlog, so that no SYN is dropped.
+CONNECT_AT_ONCE = 1000
+GREETING_S = 3.0
+LIMITED_GREETING_S = 0.2
+# Descriptors that a server needs for itself: standard streams, listener, epoll.
+OWN_FDS = 8
+VERIFY_S = 5.0
+
+Int64s = npt.NDArray[np.int64]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is measured: a server of the catalog that we start, or one that somebody else did.
+
+    variant   its line in the catalog; None for somebody else's server
+    address   where somebody else's server listens
+    python    the interpreter for ours
+    options   further words of its command line
+    """
+
+    variant: Variant | None = None
+    address: tuple[str, int] | None = None
+    python: str = sys.executable
+    options: tuple[str, ...] = ()
+
+
+class TrialFailed(Exception):
+    """The trial could not be completed. The text is one line."""
+
+
+def run(
+    subject: Subject,
+    workload: Workload,
+    *,
+    cpus: Pinning,
+    log: Path,
+    experiment: str = "run",
+    cell: str = "run",
+    block: int = 0,
+    order: int = 0,
+) -> results.Record:
+    """Measure once. A server that fails gives a record too, with the failure as its verdict.
+
+    workload   must be valid
+    log        file for the standard error of the server
+    """
+    record = _empty(subject, workload, experiment, cell, block, order)
+    before = Snapshot.take()
+    try:
+        with _reached(subject, cpus, log) as (address, target):
+            record["server"]["command"] = target and target.command
+            _verify(address)
+            _measure(record, address, target, subject.variant, workload, cpus)
+            if target and (epitaph := target.epitaph()):
+                raise TargetError(epitaph)
+    except (TargetError, TrialFailed, OSError) as error:
+        record["outcome"] = "crashed"
+        record["failure"] = " ".join(str(error).split())
+    after = Snapshot.take()
+    if record["machine"]:
+        record["machine"]["listen_overflows"] = after.listen_overflows - before.listen_overflows
+    record["verdict"] = verdict.judge(record)
+    return record
+
+
+@contextmanager
+def _reached(
+    subject: Subject, cpus: Pinning, log: Path
+) -> Iterator[tuple[tuple[str, int], Target | None]]:
+    """The address of the server, and the server itself if it is ours."""
+    if subject.address is not None:
+        yield subject.address, None
+        return
+    assert subject.variant is not None
+    with started(
+        subject.variant.name,
+        cpus=set(cpus.server),
+        log=log,
+        python=subject.python,
+        options=subject.options,
+    ) as target:
+        yield target.address, target
+
+
+def _verify(address: tuple[str, int]) -> None:
+    """Hold one conversation and compare every byte: no number without a correct server.
+
+    Raises TrialFailed.
+    """
+    said = b"one\ntwo\r\n\nthree\x00\xff\nexit\n"
+    expected = b"Welcome!\nHello, one!\nHello, two!\nHello, !\nHello, three\x00\xff!\n"
+    heard = b""
+    try:
+        with socket.create_connection(address, timeout=VERIFY_S) as sock:
+            for piece in (said[:1], said[1:6], said[6:]):
+                sock.sendall(piece)
+            while piece := sock.recv(4096):
+                heard += piece
+    except OSError as error:
+        raise TrialFailed(f"the conversation before the trial failed: {error}") from error
+    if heard != expected:
+        raise TrialFailed(f"wrong conversation: {heard[:120]!r} instead of {expected!r}")
+
+
+def _measure(
+    record: results.Record,
+    address: tuple[str, int],
+    target: Target | None,
+    variant: Variant | None,
+    workload: Workload,
+    cpus: Pinning,
+) -> None:
+    """Connect everybody, drive the load, and fill in the record."""
+    with (
+        crowd.gathered(address, workload.idle_connections, cpus=set(cpus.generator)) as silent,
+        _connections(address, workload.connections, variant) as clients,
+    ):
+        greeted, failed = silent
+        record["connections"] = {
+            "attempted": workload.idle_connections + workload.connections,
+            "greeted": greeted + len(clients.socks),
+            "failed": dict(Counter(failed) + Counter(clients.failed)),
+            "limit": _limit(variant, workload),
+        }
+        record["latency_ns"]["greeting"] = histogram.summary(clients.greeting_ns)
+        if not clients.socks:
+            return
+        idle = target.usage() if target else None
+        clocks = target.cpu_clocks() if target else []
+        served = dataclasses.replace(workload, connections=len(clients.socks))
+        calm = Snapshot.take()
+        fds = [sock.fileno() for sock in clients.socks]
+        drive = _on_cpus(
+            cpus.generator,
+            lambda stop: engine.drive(
+                fds, served, server_clocks=clocks, spin=not cpus.shared, stop=stop
+            ),
+        )
+        record["machine"] = environment.behaviour(calm, Snapshot.take(), cpus)
+        loaded = target.usage() if target else None
+        _fill_in(record, drive, workload)
+        if idle and loaded:
+            record["server_cost"] = _cost(idle, loaded, drive, record["counts"]["ok"])
+
+
+def _limit(variant: Variant | None, workload: Workload) -> str | None:
+    """Why the model cannot serve all these clients, by design; None if it should."""
+    clients = workload.connections + workload.idle_connections
+    if variant is None:
+        return None
+    if variant.clients_at_once is not None and clients > variant.clients_at_once:
+        return f"serves {variant.clients_at_once} at a time"
+    if variant.descriptor_limit is not None and clients >= variant.descriptor_limit - OWN_FDS:
+        return f"no descriptor beyond {variant.descriptor_limit - 1}"
+    return None
+
+
+@dataclass(frozen=True)
+class Clients:
+    """The measured clients that were greeted, how long that took, and what became of the others."""
+
+    socks: list[socket.socket]
+    greeting_ns: Int64s
+    failed: dict[str, int]
+
+
+@contextmanager
+def _connections(
+    address: tuple[str, int], count: int, variant: Variant | None
+) -> Iterator[Clients]:
+    """`count` clients, connected and greeted, CONNECT_AT_ONCE at a time."""
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    # Whoever has to wait for others to leave would wait for ever.
+    waits = variant is not None and variant.clients_at_once is not None
+    socks: list[socket.socket] = []
+    greeted: list[socket.socket] = []
+    greeting_ns: list[Int64s] = []
+    failed: Counter[str] = Counter()
+    try:
+        while len(socks) < count:
+            group = min(CONNECT_AT_ONCE, count - len(socks))
+            started_ns = np.zeros(group, np.int64)
+            for index in range(group):
+                sock = socket.socket(family, socket.SOCK_STREAM)
+                socks.append(sock)
+                sock.setblocking(False)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+                started_ns[index] = time.time_ns()
+                sock.connect_ex(address)
+            fds = [sock.fileno() for sock in socks[-group:]]
+            answers = engine.greet(fds, LIMITED_GREETING_S if waits else GREETING_S)
+            greeted += [s for s, good in zip(socks[-group:], answers.greeted, strict=True) if good]
+            greeting_ns.append((answers.arrived_ns - started_ns)[answers.greeted])
+            failed.update(
+                engine.error_name(code) if code else "waiting for the greeting"
+                for code in answers.errors[~answers.greeted].tolist()
+            )
+        yield Clients(greeted, np.concatenate(greeting_ns), dict(failed))
+    finally:
+        for sock in socks:
+            sock.close()
+
+
+def _on_cpus(cpus: frozenset[int], work: Callable[[Int64s], T]) -> T:
+    """Call `work` in a thread pinned to `cpus`; Ctrl-C sets its stop flag and waits for it."""
+    stop = np.zeros(1, np.int64)
+    done: list[T] = []
+    errors: list[BaseException] = []
+
+    def pinned() -> None:
+        os.sched_setaffinity(0, cpus)  # of this thread alone (sched_setaffinity(2))
+        try:
+            done.append(work(stop))
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=pinned, name="generator")
+    thread.start()
+    try:
+        thread.join()
+    except BaseException:
+        stop[0] = 1
+        thread.join()
+        raise
+    if errors:
+        raise errors[0]
+    return done[0]
+
+
+def _fill_in(record: results.Record, drive: engine.Drive, workload: Workload) -> None:
+    """Counts, latencies, and what the generator says of itself; all of the window only."""
+    inside = drive.in_window
+    outcome = drive.outcome[inside]
+    answered = inside & (
+        (drive.outcome == engine.Outcome.OK) | (drive.outcome == engine.Outcome.WRONG)
+    )
+    unanswered = int((outcome == engine.Outcome.UNFINISHED).sum())
+    window_s = (drive.window_end_ns - drive.window_start_ns) / NS_PER_S
+    record["counts"] = {
+        "scheduled": int(inside.sum()),
+        "ok": int((outcome == engine.Outcome.OK).sum()),
+        "wrong": int((outcome == engine.Outcome.WRONG).sum()),
+        "error": int((outcome == engine.Outcome.ERROR).sum()),
+        "unfinished": unanswered,
+    }
+    record["throughput_per_s"] = record["counts"]["ok"] / window_s
+
+    intended, sent = drive.intended_ns[answered], drive.sent_ns[answered]
+    arrived, read = drive.arrived_ns[answered], drive.read_ns[answered]
+    latencies = {"service": arrived - sent}
+    if workload.mode == "open":
+        latencies["response"] = arrived - intended
+    for name, values_ns in latencies.items():
+        record["latency_ns"][name] = histogram.summary(values_ns, censored=unanswered)
+        record["histograms"][name] = histogram.encode(values_ns)
+
+    edges = drive.edges
+    elapsed_ns = int(np.diff(edges.realtime_ns)[0])
+    record["generator"] = {
+        "cpu_fraction": int(np.diff(edges.generator_cpu_ns)[0]) / elapsed_ns,
+        "busy_fraction": int(np.diff(edges.busy_ns)[0]) / elapsed_ns,
+        "send_lag_ns": histogram.summary(sent - intended),
+        "read_delay_ns": histogram.summary(read - arrived),
+        "unstamped": drive.unstamped,
+        "full": drive.full,
+    }
+    assert record["machine"] is not None
+    record["machine"]["clock_drift_ns"] = elapsed_ns - int(np.diff(edges.monotonic_ns)[0])
+    failed = Counter(engine.error_name(code) for code in drive.errors.tolist() if code)
+    record["connections"]["lost"] = dict(failed)
+
+
+def _cost(before: Usage, after: Usage, drive: engine.Drive, ok: int) -> dict[str, Any]:
+    """What the server used: CPU per request over the window, the rest over the whole drive.
+
+    The kernel counts user and system time in ticks of 10 ms, hence the long stretch; the CPU
+    clocks that were read inside the drive count in nanoseconds.
+    """
+    cpu_ns = int(np.diff(drive.edges.server_cpu_ns, axis=0).sum())
+    window_ns = drive.window_end_ns - drive.window_start_ns
+    return {
+        **dataclasses.asdict(after),
+        "user_s": after.user_s - before.user_s,
+        "system_s": after.system_s - before.system_s,
+        "voluntary_switches": after.voluntary_switches - before.voluntary_switches,
+        "involuntary_switches": after.involuntary_switches - before.involuntary_switches,
+        "cpu_us_per_request": cpu_ns / 1000 / ok if ok else None,
+        "cpu_fraction": cpu_ns / window_ns,
+        "drive_requests": len(drive.outcome),
+    }
+
+
+def _empty(
+    subject: Subject, workload: Workload, experiment: str, cell: str, block: int, order: int
+) -> results.Record:
+    """A record in which nothing was measured yet."""
+    variant = subject.variant
+    address = subject.address
+    return {
+        "schema": results.SCHEMA,
+        "experiment": experiment,
+        "cell": cell,
+        "block": block,
+        "order": order,
+        "started_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "seed": workload.seed,
+        "outcome": "measured",
+        "failure": None,
+        "server": {
+            "name": variant.name if variant else f"{address[0]}:{address[1]}" if address else "",
+            "family": variant and variant.family,
+            "python": subject.python if variant else None,
+            "command": None,
+        },
+        "workload": dataclasses.asdict(workload),
+        "counts": {"scheduled": 0, "ok": 0, "wrong": 0, "error": 0, "unfinished": 0},
+        "connections": {"attempted": 0, "greeted": 0, "failed": {}, "limit": None, "lost": {}},
+        "throughput_per_s": None,
+        "latency_ns": {"response": None, "service": None, "greeting": None},
+        "histograms": {"response": None, "service": None},
+        "generator": None,
+        "server_cost": None,
+        "machine": None,
+        "verdict": {"valid": False, "limiter": "unknown", "reasons": []},
+    }

@@ -1,0 +1,173 @@
+"""May this trial be believed, and what limited it?
+
+`judge` reads nothing but the record, so that `loadgen audit` can repeat every verdict from the
+stored figures. A check returns a reason, which says what happened and what to do, or None.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+# Offered and achieved rate may differ by this much.
+RATE_TOLERANCE = 0.01
+# A generator that was busy for more of the window than this had no time left to notice anything.
+BUSY_LIMIT = 0.90
+# Requests that go out later than this in open loop no longer follow the schedule.
+SEND_LAG_P99_NS = 100_000
+# Of the pinned CPUs' time, what the hypervisor may take.
+STEAL_LIMIT = 0.03
+# Apart from each other, over one trial.
+CLOCK_DRIFT_NS = 1_000_000
+
+Record = dict[str, Any]
+
+
+def judge(record: Record) -> dict[str, Any]:
+    """The `verdict` of a record: {valid, limiter, reasons}."""
+    reasons = [reason for check in CHECKS if (reason := check(record))]
+    return {"valid": not reasons, "limiter": limiter(record), "reasons": reasons}
+
+
+def limiter(record: Record) -> str:
+    """What kept the throughput from being higher: "server", "generator", "offered" or "unknown".
+
+    Outstanding requests queue in front of whichever side is slower. So their time in the server
+    (sent to arrived) against their time in the generator (arrived to read) names it; CPU figures
+    do not, because a generator that polls is always busy.
+    """
+    generator, service = record["generator"], record["latency_ns"].get("service")
+    if not generator or not service or not service["mean"]:
+        return "unknown"
+    if record["workload"]["mode"] == "open" and not rate_missed(record):
+        return "offered"
+    read_delay_ns = generator["read_delay_ns"]["mean"]
+    return "generator" if read_delay_ns > service["mean"] else "server"
+
+
+def not_measured(record: Record) -> str | None:
+    if record["outcome"] == "measured":
+        return None
+    return f"{record['outcome']}: {record['failure']}"
+
+
+def wrong_answers(record: Record) -> str | None:
+    wrong = record["counts"]["wrong"]
+    return f"{wrong} wrong answers: fix the server before timing it" if wrong else None
+
+
+def errors(record: Record) -> str | None:
+    count = record["counts"]["error"]
+    return f"{count} requests failed with an error: see the server's log" if count else None
+
+
+def unanswered(record: Record) -> str | None:
+    """A closed loop has nothing left over unless the server stopped answering."""
+    count = record["counts"]["unfinished"]
+    if not count or record["workload"]["mode"] == "open":
+        return None
+    return f"{count} requests were not answered within the drain: the server hangs"
+
+
+def not_greeted(record: Record) -> str | None:
+    connections = record["connections"]
+    missing = connections["attempted"] - connections["greeted"]
+    if not missing or connections["limit"]:
+        return None
+    kinds = ", ".join(f"{count} {kind}" for kind, count in connections["failed"].items())
+    return f"{missing} of {connections['attempted']} connections were not greeted: {kinds}"
+
+
+def nothing_answered(record: Record) -> str | None:
+    if record["counts"]["ok"] or record["connections"]["limit"]:
+        return None
+    return "no request was answered: there is nothing to report"
+
+
+def rate_missed(record: Record) -> str | None:
+    offered = record["workload"]["offered_per_s"]
+    if offered is None:
+        return None
+    counts = record["counts"]
+    achieved = counts["ok"] / counts["scheduled"] if counts["scheduled"] else 0.0
+    if achieved >= 1 - RATE_TOLERANCE:
+        return None
+    return f"only {achieved:.1%} of the offered {offered:,.0f}/s were answered: offer less"
+
+
+def generator_bound(record: Record) -> str | None:
+    generator, machine = record["generator"], record["machine"]
+    if not generator or not machine or generator["busy_fraction"] is None:
+        return None
+    server_busy = machine["server_cpu_busy"]
+    if server_busy is None or server_busy >= BUSY_LIMIT:
+        return None
+    if generator["busy_fraction"] <= BUSY_LIMIT:
+        return None
+    return (
+        f"the generator was busy for {generator['busy_fraction']:.0%} of the window and the server's"
+        f" CPU for {server_busy:.0%}: this measures the generator"
+    )
+
+
+def late_sends(record: Record) -> str | None:
+    generator = record["generator"]
+    if record["workload"]["mode"] != "open" or not generator:
+        return None
+    lag_ns = generator["send_lag_ns"]["p99"]
+    if lag_ns is None or lag_ns <= SEND_LAG_P99_NS:
+        return None
+    return f"requests went out late (p99 {lag_ns / 1000:,.0f} us): offer less, or free the CPU"
+
+
+def steal(record: Record) -> str | None:
+    machine = record["machine"]
+    fraction = machine and machine["steal_fraction"]
+    if not fraction or fraction <= STEAL_LIMIT:
+        return None
+    return f"the hypervisor took {fraction:.1%} of the CPUs: repeat when the host is quieter"
+
+
+def overflows(record: Record) -> str | None:
+    count = record["machine"] and record["machine"]["listen_overflows"]
+    if not count:
+        return None
+    return f"{count} connections were dropped by a full backlog: raise net.core.somaxconn"
+
+
+def retransmits(record: Record) -> str | None:
+    count = record["machine"] and record["machine"]["retransmits"]
+    return (
+        f"{count} segments were sent again: something lost packets on this machine"
+        if count
+        else None
+    )
+
+
+def clocks_apart(record: Record) -> str | None:
+    drift_ns = record["machine"] and record["machine"]["clock_drift_ns"]
+    if drift_ns is None or abs(drift_ns) <= CLOCK_DRIFT_NS:
+        return None
+    return f"the clock was set during the trial ({drift_ns / 1e6:+.1f} ms): stop the time daemon"
+
+
+def shared_cpu(record: Record) -> str | None:
+    if not record["machine"] or not record["machine"]["shared"]:
+        return None
+    return "generator and server share one CPU: use a machine with two or more"
+
+
+CHECKS: tuple[Callable[[Record], str | None], ...] = (
+    not_measured,
+    wrong_answers,
+    errors,
+    unanswered,
+    not_greeted,
+    nothing_answered,
+    rate_missed,
+    generator_bound,
+    late_sends,
+    steal,
+    overflows,
+    retransmits,
+    clocks_apart,
+    shared_cpu,
+)
