@@ -28,7 +28,7 @@ from servers.protocol import GREETING, MAX_LINE_BYTES
 ROOT = Path(__file__).resolve().parent.parent
 
 # How long nothing must happen before a test believes that nothing will.
-QUIET_S = 0.4
+QUIET_S = 0.25
 
 # A receive buffer this small (socket(7): the kernel doubles it) fills at once, so that the
 # server meets a client that takes nothing more after a few kilobytes and not after megabytes.
@@ -67,6 +67,11 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"after {settings.deadline_s} s still not: {what}"
         select.poll().poll(1)
+
+
+def stretch() -> None:
+    """Let time pass to see what a server does with it."""
+    select.poll().poll(1000 * QUIET_S)
 
 
 def wait_for(sock: socket.socket, events: int, timeout_s: float | None = None) -> bool:
@@ -115,7 +120,6 @@ class Client:
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if receive_buffer_bytes is not None:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, receive_buffer_bytes)
         self._read = bytearray()
         try:
             self.sock.connect(address)
@@ -177,30 +181,33 @@ class Client:
 
     def converse(self, stream: bytes) -> bytes:
         """Send `stream`, then the end, and read at the same time: everything the server said."""
+        unsent = memoryview(stream)
+        sending = True
         self.sock.setblocking(False)
         try:
-            unsent = memoryview(stream)
             while True:
-                wanted = select.POLLIN | (select.POLLOUT if unsent else 0)
+                wanted = select.POLLIN | (select.POLLOUT if sending else 0)
                 assert wait_for(self.sock, wanted), "neither readable nor writable any more"
                 try:
                     data = self.sock.recv(65_536)
                 except BlockingIOError:
                     pass
+                except ConnectionResetError:
+                    break  # it closed while there was more to send
                 else:
                     if not data:
                         break
                     self._read += data
-                if unsent:
+                if sending:
                     try:
                         unsent = unsent[self.sock.send(unsent[:65_536]) :]
+                        if not unsent:
+                            self.half_close()
+                            sending = False
                     except BlockingIOError:
-                        continue
-                    except ConnectionError:
-                        unsent = unsent[:0]  # it has closed; what it said may still be read
-                        continue
-                    if not unsent:
-                        self.half_close()
+                        pass
+                    except OSError:
+                        sending = False  # it has closed; what it said may still be read
         finally:
             self.sock.settimeout(settings.deadline_s)
         said = bytes(self._read)
@@ -219,9 +226,9 @@ class Client:
             self.sock.settimeout(settings.deadline_s)
         return accepted
 
-    def is_silent(self, stretch_s: float = QUIET_S) -> bool:
+    def is_silent(self) -> bool:
         """Does nothing come in for a stretch?"""
-        return not self._read and not wait_for(self.sock, select.POLLIN, stretch_s)
+        return not self._read and not wait_for(self.sock, select.POLLIN, QUIET_S)
 
     def reset(self) -> None:
         """Vanish: the other side gets a reset and not an end of file (socket(7), SO_LINGER)."""

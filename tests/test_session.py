@@ -3,6 +3,7 @@ on; then the same for streams that hypothesis invents."""
 
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 
 import pytest
 from harness import TOO_LONG, answers_to
@@ -224,8 +225,7 @@ streams = st.lists(
 
 def cut_at(stream: bytes, cuts: list[int]) -> list[bytes]:
     edges = [0, *sorted({cut % (len(stream) + 1) for cut in cuts}), len(stream)]
-    pairs = zip(edges, edges[1:], strict=False)
-    return [stream[start:end] for start, end in pairs if start < end]
+    return [stream[start:end] for start, end in pairwise(edges) if start < end]
 
 
 cuts = st.lists(st.integers(0, 200), max_size=10)

@@ -1,0 +1,220 @@
+"""From outside the servers cannot be told apart: one conversation, whatever the I/O model.
+
+Every test runs against every line of the catalog. Where models differ, a capability in the
+catalog says so; no test knows a server by its name.
+"""
+
+import random
+from collections.abc import Callable
+
+import pytest
+from harness import TOO_LONG, Client, Server, answers_to, wait_until
+from hypothesis import Phase, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from servers.catalog import Variant
+from servers.protocol import GREETING, MAX_LINE_BYTES
+
+Start = Callable[..., Server]
+
+
+@pytest.fixture
+def client(server: Server) -> Client:
+    """A client that has been greeted."""
+    return server.greeted()
+
+
+def numbered_lines(count: int) -> bytes:
+    """Lines that cannot be mistaken for one another."""
+    return b"".join(b"line %d\n" % number for number in range(count))
+
+
+def send_in_receives_of_their_own(server: Server, client: Client, *pieces: bytes) -> None:
+    """Make the server receive each piece by itself."""
+    for piece in pieces:
+        wait_until(lambda: server.has_read_all_of(client), "the server has read everything")
+        client.send(piece)
+    wait_until(lambda: server.has_read_all_of(client), "the server has read everything")
+
+
+def test_greets_before_anything_is_said(server: Server) -> None:
+    assert server.connect().line() == b"Welcome!\n"
+
+
+def test_answers_a_line(client: Client) -> None:
+    assert client.ask(b"world") == b"Hello, world!\n"
+
+
+def test_answers_many_lines_one_after_the_other(client: Client) -> None:
+    for number in range(100):
+        assert client.ask(b"%d" % number) == b"Hello, %d!\n" % number
+
+
+def test_answers_lines_in_order(client: Client) -> None:
+    stream = numbered_lines(5_000)
+    assert GREETING + client.converse(stream) == answers_to(stream)
+
+
+def test_answers_an_empty_line(client: Client) -> None:
+    assert client.ask(b"") == b"Hello, !\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [
+        (b"a\r", b"Hello, a!\n"),
+        (b"\r", b"Hello, !\n"),
+        (b"a\r\r", b"Hello, a\r!\n"),
+        (b"a\rb", b"Hello, a\rb!\n"),
+    ],
+)
+def test_drops_one_carriage_return_before_the_newline(
+    client: Client, line: bytes, answer: bytes
+) -> None:
+    assert client.ask(line) == answer
+
+
+def test_takes_every_byte_but_the_newline(client: Client) -> None:
+    line = bytes(set(range(256)) - {ord("\n")}) + b"\0\xff\xfe\x80\0"
+    assert client.ask(line) == b"Hello, " + line + b"!\n"
+
+
+def test_takes_a_byte_at_a_time(server: Server, client: Client) -> None:
+    stream = b"ab\n\nc\r\nexit\n"
+    send_in_receives_of_their_own(server, client, *(bytes([byte]) for byte in stream))
+    assert GREETING + client.rest() == answers_to(stream)
+
+
+def test_takes_everything_glued_together(server: Server) -> None:
+    stream = b"ab\n\nc\r\n" + numbered_lines(50) + b"exit\nignored\n"
+    client = server.connect()
+    client.send(stream)
+    assert client.rest() == answers_to(stream)
+
+
+def test_says_nothing_before_the_line_is_complete(server: Server, client: Client) -> None:
+    send_in_receives_of_their_own(server, client, b"wor", b"l")
+    assert client.is_silent()
+    assert client.ask(b"d") == b"Hello, world!\n"
+
+
+def test_keeps_the_beginning_of_the_next_line(server: Server, client: Client) -> None:
+    send_in_receives_of_their_own(server, client, b"a\nwor", b"ld\n")
+    assert client.line() == b"Hello, a!\n"
+    assert client.line() == b"Hello, world!\n"
+
+
+@pytest.mark.parametrize("line", [b"exit", b"exit\r"])
+def test_exit_ends_the_conversation(client: Client, line: bytes) -> None:
+    client.send(b"a\n" + line + b"\n")
+    assert client.rest() == b"Hello, a!\n"
+
+
+def test_ignores_what_follows_exit(client: Client) -> None:
+    client.send(b"exit\na\n" * 1_000)
+    assert client.rest() == b""
+
+
+@pytest.mark.parametrize("line", [b"exits", b"exit ", b" exit", b"EXIT", b"sexit"])
+def test_only_exit_is_exit(client: Client, line: bytes) -> None:
+    assert client.ask(line) == b"Hello, " + line + b"!\n"
+    assert client.ask(b"world") == b"Hello, world!\n"
+
+
+def test_half_close_gets_everything_owed(client: Client) -> None:
+    client.send(b"a\nb\nunfinished")
+    client.half_close()
+    assert client.rest() == b"Hello, a!\nHello, b!\n"
+
+
+def test_half_close_before_anything_is_said(server: Server) -> None:
+    client = server.connect()
+    client.half_close()
+    assert client.rest() == GREETING
+
+
+def test_an_unfinished_exit_is_forgotten(client: Client) -> None:
+    client.send(b"a\nexit")
+    client.half_close()
+    assert client.rest() == b"Hello, a!\n"
+
+
+def test_answers_the_longest_line(client: Client) -> None:
+    line = b"x" * MAX_LINE_BYTES
+    client.send(line + b"\n")
+    assert client.line() == b"Hello, " + line + b"!\n"
+
+
+@pytest.mark.parametrize("end", [b"\n", b"", b"\nb\nexit\n"])
+def test_a_longer_line_is_an_error(client: Client, end: bytes) -> None:
+    client.send(b"a\n" + b"x" * (MAX_LINE_BYTES + 1) + end)
+    assert client.rest() == b"Hello, a!\n" + TOO_LONG % MAX_LINE_BYTES
+
+
+def test_serves_as_many_at_once_as_the_catalog_says(server: Server, variant: Variant) -> None:
+    most = variant.clients_at_once
+    clients = [server.greeted() for _ in range(most or 100)]
+    order = random.Random(1)
+    for turn in range(3):
+        order.shuffle(clients)
+        for client in clients:
+            client.send(b"turn %d of %d\n" % (turn, client.port))
+        order.shuffle(clients)
+        for client in clients:
+            assert client.line() == b"Hello, turn %d of %d!\n" % (turn, client.port)
+    if most is not None:
+        waiting = server.connect()
+        waiting.send(b"a\n")
+        assert waiting.is_silent(), "the catalog says that it cannot serve so many"
+        clients[0].close()
+        assert waiting.line() == GREETING
+        assert waiting.line() == b"Hello, a!\n"
+
+
+def test_does_not_mix_unfinished_lines(server: Server, variant: Variant) -> None:
+    if variant.clients_at_once == 1:
+        pytest.skip("serves one client at a time")
+    one, other = server.greeted(), server.greeted()
+    send_in_receives_of_their_own(server, one, b"on")
+    send_in_receives_of_their_own(server, other, b"oth")
+    assert one.ask(b"e") == b"Hello, one!\n"
+    assert other.ask(b"er") == b"Hello, other!\n"
+
+
+def test_one_after_the_other(server: Server) -> None:
+    for number in range(20):
+        with server.greeted() as client:
+            assert client.ask(b"%d" % number) == b"Hello, %d!\n" % number
+
+
+def test_serves_over_ipv6(start: Start) -> None:
+    server = start("--host", "::1")
+    assert server.ready_line.startswith(b"listening on [::1]:")
+    assert server.greeted().ask(b"world") == b"Hello, world!\n"
+
+
+lines = st.one_of(
+    st.sampled_from([b"\n", b"\r\n", b"exits\n", b"x" * 40_000 + b"\n", b"\n" * 3_000]),
+    st.binary(max_size=20),
+)
+# Little follows an end, because a close overtakes answers while the client goes on sending.
+ends = st.sampled_from(
+    [b"", b"\nexit\n", b"\nexit\r\nignored\n", b"\nexit", b"\n" + b"x" * (MAX_LINE_BYTES + 1)]
+)
+
+
+def test_any_conversation(server: Server) -> None:
+    """Whatever is said, in whatever pieces: what comes back is what the protocol says."""
+
+    @hypothesis_settings(max_examples=25, deadline=None, database=None, phases=[Phase.generate])
+    @given(st.lists(lines, max_size=10), ends, st.lists(st.integers(1, 5_000), max_size=10))
+    def check(lines: list[bytes], end: bytes, pieces: list[int]) -> None:
+        rest = stream = b"".join(lines) + end
+        with server.connect() as client:
+            for count in pieces:
+                client.send(rest[:count])
+                rest = rest[count:]
+            assert client.converse(rest) == answers_to(stream)
+
+    check()

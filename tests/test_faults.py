@@ -1,0 +1,486 @@
+"""What clients and kernels do to servers. Every fault on every model.
+
+As in the conformance tests, models differ by capabilities in the catalog and never by name.
+"""
+
+import resource
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import cache
+
+import pytest
+from harness import (
+    QUIET_S,
+    TINY_BUFFER_BYTES,
+    TOO_LONG,
+    TOO_MANY,
+    Client,
+    Server,
+    allow_descriptors,
+    answers_to,
+    stretch,
+    wait_until,
+)
+
+from servers.catalog import Variant
+from servers.protocol import GREETING, MAX_LINE_BYTES
+
+Start = Callable[..., Server]
+
+# More than all buffers of the kernel on the way can hold (tcp(7): tcp_wmem, tcp_rmem).
+ENDLESS_BYTES = 32_000_000
+
+# What one client may cost a server: the answers to a receive full of empty lines, as Python
+# objects, are 8 MB; whoever keeps what a client does not take needs several times as much.
+MEMORY_BYTES = 16_000_000
+
+# The share of a CPU that counts as none. Whoever spins uses ten times as much even when two
+# others want the same CPU.
+IDLE_CPU_FRACTION = 0.03
+
+
+@pytest.fixture
+def many_at_once(variant: Variant) -> None:
+    """For tests that need several clients to be served at the same time."""
+    if variant.clients_at_once is not None:
+        pytest.skip(f"serves {variant.clients_at_once} client at a time")
+
+
+@cache
+def endless_lines() -> bytes:
+    """Lines that cannot be mistaken for one another."""
+    return b"".join(b"%099d\n" % number for number in range(ENDLESS_BYTES // 100))
+
+
+def answers_to_lines(stream: bytes) -> bytes:
+    """As answers_to(), fast: for plain lines only."""
+    return b"".join(b"Hello, %b!\n" % line for line in stream.split(b"\n")[:-1])
+
+
+def filled(server: Server) -> tuple[Client, int]:
+    """A client for which the server can do nothing more until it reads: (client, bytes that
+    the server and the kernel accepted from it)."""
+    client = server.greeted(receive_buffer_bytes=TINY_BUFFER_BYTES)
+    accepted = client.pour(endless_lines())
+    assert accepted < ENDLESS_BYTES, "the server reads for ever from a client that takes nothing"
+    return client, accepted
+
+
+def expect_idle(server: Server, variant: Variant) -> None:
+    """Wait for a stretch in which the server uses no CPU, if its model can do that at all."""
+
+    def idle() -> bool:
+        before_s = server.cpu_s()
+        stretch()
+        return server.cpu_s() - before_s < IDLE_CPU_FRACTION * QUIET_S
+
+    if variant.sleeps:
+        wait_until(idle, "the server uses no CPU")
+
+
+def expect_footprint(server: Server, footprint: tuple[int, int]) -> None:
+    """Wait until no descriptor and no thread of clients that have gone is left."""
+    wait_until(
+        lambda: server.footprint() == footprint,
+        f"(descriptors, threads) are back at {footprint}; last seen: {server.footprint()}",
+    )
+
+
+def settled_footprint(server: Server) -> tuple[int, int]:
+    """What the server needs without clients, after it has served one."""
+    with server.greeted() as client:
+        assert client.ask(b"world") == b"Hello, world!\n"
+        served = server.descriptors()
+    wait_until(lambda: len(server.descriptors()) < len(served), "the first client has gone")
+    wait_until(lambda: server.threads() == 1, "the first client's thread has gone")
+    return server.footprint()
+
+
+def take_all_descriptors(server: Server) -> None:
+    """From now on accept() fails with EMFILE, whoever comes.
+
+    But for the first one: an accept() that waits already has its descriptor (Linux reserves it
+    before it waits), so somebody has to come, use it up and leave.
+    """
+    server.limit_descriptors(max(server.descriptors()) + 1)
+    server.connect().close()
+
+
+# Clients that do not take their answers.
+
+
+def test_a_full_server_stops_reading_and_loses_nothing(server: Server) -> None:
+    before_bytes = server.resident_bytes()
+    client, accepted = filled(server)
+    assert server.resident_bytes() - before_bytes < MEMORY_BYTES
+    client.half_close()
+    assert client.rest() == answers_to_lines(endless_lines()[:accepted])
+
+
+def test_a_full_server_goes_on_where_it_stopped(server: Server) -> None:
+    client, accepted = filled(server)
+    stream = endless_lines()[: accepted + 2_000_000]
+    assert client.converse(stream[accepted:]) == answers_to_lines(stream)
+
+
+def test_memory_is_bounded_when_answers_are_longer_than_lines(server: Server) -> None:
+    client = server.greeted(receive_buffer_bytes=TINY_BUFFER_BYTES)
+    before_bytes = server.resident_bytes()
+    accepted = client.pour(b"\n" * ENDLESS_BYTES)
+    assert server.resident_bytes() - before_bytes < MEMORY_BYTES
+    client.half_close()
+    assert client.rest() == b"Hello, !\n" * accepted
+
+
+def test_a_full_server_uses_no_cpu(server: Server, variant: Variant) -> None:
+    filled(server)
+    expect_idle(server, variant)
+
+
+@pytest.mark.usefixtures("many_at_once")
+def test_a_reader_that_never_reads_harms_nobody_else(server: Server) -> None:
+    other = server.greeted()
+    filled(server)
+    filled(server)
+    for number in range(100):
+        assert other.ask(b"%d" % number) == b"Hello, %d!\n" % number
+    assert server.greeted().ask(b"world") == b"Hello, world!\n"
+
+
+def test_a_reader_that_starts_late_gets_a_megabyte(server: Server) -> None:
+    stream = endless_lines()[:1_000_000]
+    client = server.connect(receive_buffer_bytes=TINY_BUFFER_BYTES)
+    accepted = client.pour(stream)
+    assert client.converse(stream[accepted:]) == GREETING + answers_to_lines(stream)
+
+
+# Clients that leave.
+
+
+def test_a_reset_while_sending(server: Server) -> None:
+    footprint = settled_footprint(server)
+    client, _ = filled(server)
+    client.reset()
+    assert server.greeted().ask(b"world") == b"Hello, world!\n"
+    server.clients[-1].close()
+    expect_footprint(server, footprint)
+
+
+def test_a_close_with_answers_unread(server: Server) -> None:
+    footprint = settled_footprint(server)
+    for number in range(20):
+        client = server.greeted()
+        client.send(b"%d\n" % number * 1_000)
+        client.close()
+    assert server.greeted().ask(b"world") == b"Hello, world!\n"
+    server.clients[-1].close()
+    expect_footprint(server, footprint)
+
+
+@pytest.mark.parametrize("said", [b"", b"unfinished", b"a\n", b"exit\n"])
+@pytest.mark.parametrize("leave", [Client.reset, Client.close, Client.half_close])
+def test_leaves_nothing_behind(
+    server: Server, said: bytes, leave: Callable[[Client], None]
+) -> None:
+    footprint = settled_footprint(server)
+    for _ in range(5):
+        client = server.greeted()
+        client.send(said)
+        leave(client)
+    assert server.greeted().ask(b"world") == b"Hello, world!\n"
+    server.clients[-1].close()
+    expect_footprint(server, footprint)
+
+
+def test_connect_and_vanish_five_thousand_times(server: Server) -> None:
+    footprint = settled_footprint(server)
+    before_bytes = server.resident_bytes()
+    for number in range(5_000):
+        client = Client(server.address)
+        if number % 5 == 0:
+            client.sock.send(b"a\nunfinished")
+        if number % 50 == 0:
+            client.close()
+        else:
+            client.reset()
+        if number % 500 == 499:  # never more of them than the backlog holds
+            with server.greeted() as witness:
+                assert witness.ask(b"world") == b"Hello, world!\n"
+    expect_footprint(server, footprint)
+    assert server.resident_bytes() - before_bytes < MEMORY_BYTES
+
+
+@pytest.mark.usefixtures("many_at_once")
+def test_everything_at_once(server: Server) -> None:
+    """Leaving, speaking and arriving in one batch of events: nobody gets what was another's,
+    though newcomers get the descriptors of those who left."""
+    footprint = settled_footprint(server)
+    for _ in range(5):
+        resetting = [server.greeted() for _ in range(8)]
+        closing = [server.greeted() for _ in range(8)]
+        full = [server.greeted(TINY_BUFFER_BYTES) for _ in range(4)]
+        speaking = [server.greeted() for _ in range(8)]
+        for client in full:
+            client.send(endless_lines()[:300_000])
+        server.pause()
+        for client in (*resetting, *full):
+            client.reset()
+        for client in closing:
+            client.send(b"a\nb")
+            client.close()
+        vanishing = [server.connect() for _ in range(8)]
+        for number, client in enumerate(speaking):
+            client.send(b"speaking %d\n" % number)
+        arriving = [server.connect() for _ in range(30)]
+        for number, client in enumerate(arriving):
+            client.send(b"arriving %d\n" % number)
+        for client in vanishing:
+            client.reset()
+        server.resume()
+        for number, client in enumerate(speaking):
+            assert client.line() == b"Hello, speaking %d!\n" % number
+        for number, client in enumerate(arriving):
+            assert client.line() == GREETING
+            assert client.line() == b"Hello, arriving %d!\n" % number
+        for client in (*speaking, *arriving):
+            assert client.ask(b"still here") == b"Hello, still here!\n"
+            client.close()
+        expect_footprint(server, footprint)
+
+
+# Clients that say too much.
+
+
+def test_an_endless_line(server: Server) -> None:
+    before_bytes = server.resident_bytes()
+    client = server.greeted()
+    assert client.converse(b"x" * ENDLESS_BYTES) == TOO_LONG % MAX_LINE_BYTES
+    assert server.resident_bytes() - before_bytes < MEMORY_BYTES
+    client.close()
+    assert server.greeted().ask(b"world") == b"Hello, world!\n"
+
+
+def test_an_error_arrives_though_more_was_said(server: Server) -> None:
+    """A close with unread input is a reset, and a reset may overtake the last answers."""
+    client = server.connect()
+    server.pause()
+    client.send(b"a\n" * 10_000 + b"x" * (MAX_LINE_BYTES + 1) + b"y" * 20_000)
+    server.resume()
+    assert client.rest() == answers_to(b"a\n" * 10_000) + TOO_LONG % MAX_LINE_BYTES
+
+
+def test_urgent_data_does_no_harm(server: Server) -> None:
+    client = server.greeted()
+    client.send(b"wor")
+    client.sock.send(b"!", socket.MSG_OOB)
+    assert client.ask(b"ld") == b"Hello, world!\n"
+
+
+class Flood:
+    """A client that sends lines and reads answers as fast as it can, in a thread."""
+
+    def __init__(self, server: Server) -> None:
+        self._client = server.greeted()
+        self._client.sock.setblocking(False)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.answered = threading.Event()
+
+    def _run(self) -> None:
+        lines = b"flood\n" * 10_000
+        while not self._over.is_set():
+            for step in (lambda: self._client.sock.send(lines), self._read):
+                try:
+                    step()
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    return
+
+    def _read(self) -> None:
+        if self._client.sock.recv(262_144):
+            self.answered.set()
+
+    def __enter__(self) -> "Flood":
+        self._thread.start()
+        wait_until(self.answered.is_set, "the flood is answered")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+@pytest.mark.usefixtures("many_at_once")
+def test_a_flood_drowns_nobody_else(server: Server) -> None:
+    client = server.greeted()
+    with Flood(server):
+        for number in range(20):
+            assert client.ask(b"%d" % number) == b"Hello, %d!\n" % number
+        assert server.greeted().ask(b"world") == b"Hello, world!\n"
+
+
+# Too many clients.
+
+
+@pytest.mark.usefixtures("many_at_once")
+def test_more_clients_than_the_model_has_descriptors_for(start: Start, variant: Variant) -> None:
+    limit = variant.descriptor_limit
+    if not allow_descriptors(4_096):
+        pytest.skip("the hard limit of descriptors is too low")
+    server = start(limits={resource.RLIMIT_NOFILE: 4_096})
+    own = len(server.descriptors())
+    clients = [server.connect() for _ in range((limit or 1_024) + 50)]
+    room = len(clients) if limit is None else limit - own
+    greeted, refused = clients[:room], clients[room:]
+    for client in greeted:
+        assert client.line() == GREETING
+    for client in refused:
+        assert client.rest() == TOO_MANY == b"Error: too many connections\n"
+    assert limit is None or max(server.descriptors()) == limit - 1
+    for client in greeted:
+        client.send(b"%d\n" % client.port)
+    for client in greeted:
+        assert client.line() == b"Hello, %d!\n" % client.port
+    for client in greeted[:10]:
+        client.send(b"exit\n")
+        assert client.rest() == b""
+    for _ in range(10):
+        assert server.greeted().ask(b"world") == b"Hello, world!\n"
+
+
+def test_more_clients_than_descriptors(start: Start, variant: Variant) -> None:
+    """`ulimit -n 64`: the rest waits in the backlog, and gets in as others leave."""
+    server = start(limits={resource.RLIMIT_NOFILE: 64})
+    room = variant.clients_at_once or 64 - len(server.descriptors())
+    clients = [server.connect() for _ in range(100)]
+    for number, client in enumerate(clients):
+        client.send(b"%d\n" % number)
+    for client in clients[:room]:
+        assert client.line() == GREETING
+    waiting = clients[room]
+    expect_idle(server, variant)
+    assert waiting.is_silent()
+    for number, client in enumerate(clients):
+        if number >= room:
+            assert client.line() == GREETING
+        assert client.line() == b"Hello, %d!\n" % number
+        assert client.ask(b"bye") == b"Hello, bye!\n"
+        client.close()
+    assert server.greeted().ask(b"world") == b"Hello, world!\n"
+
+
+def test_no_descriptor_at_all(server: Server, variant: Variant) -> None:
+    """The limit falls on a running server; newcomers are let in as soon as it rises again."""
+    footprint = settled_footprint(server)
+    take_all_descriptors(server)
+    clients = [server.connect() for _ in range(3)]
+    expect_idle(server, variant)
+    assert clients[0].is_silent()
+    server.limit_descriptors(64)
+    for client in clients:
+        assert client.line() == GREETING
+        assert client.ask(b"world") == b"Hello, world!\n"
+        client.close()
+    expect_footprint(server, footprint)
+
+
+@pytest.mark.usefixtures("many_at_once")
+def test_out_of_descriptors_goes_on_serving(server: Server) -> None:
+    inside = [server.greeted() for _ in range(3)]
+    server.limit_descriptors(max(server.descriptors()) + 1)
+    waiting = server.connect()
+    for number in range(20):
+        for client in inside:
+            assert client.ask(b"%d" % number) == b"Hello, %d!\n" % number
+    inside.pop().close()
+    assert waiting.line() == GREETING
+    for client in (*inside, waiting):
+        assert client.ask(b"world") == b"Hello, world!\n"
+
+
+@pytest.mark.usefixtures("many_at_once")
+def test_more_clients_than_threads(start: Start, variant: Variant) -> None:
+    """Stacks so large that the address space holds two or three of them (setrlimit(2))."""
+    stack_bytes = 1 << 29
+    server = start(limits={resource.RLIMIT_STACK: stack_bytes, resource.RLIMIT_AS: 4 * stack_bytes})
+    clients = [server.connect() for _ in range(8)]
+    first_lines = [client.line() for client in clients]
+    served = [client for client, line in zip(clients, first_lines, strict=True) if line == GREETING]
+    refused = [client for client in clients if client not in served]
+    assert served
+    assert bool(refused) == variant.refuses_threads
+    assert set(first_lines) <= {GREETING, TOO_MANY}
+    for client in refused:
+        assert client.rest() == b""
+    for client in served:
+        assert client.ask(b"world") == b"Hello, world!\n"
+        client.close()
+    wait_until(lambda: server.threads() == 1, "the threads have ended")
+    assert server.greeted().ask(b"world") == b"Hello, world!\n"
+
+
+# Nothing to do.
+
+
+def test_an_idle_server_sleeps_if_its_model_can(server: Server, variant: Variant) -> None:
+    clients = [server.greeted() for _ in range(variant.clients_at_once or 50)]
+    for client in clients:
+        assert client.ask(b"world") == b"Hello, world!\n"
+    expect_idle(server, variant)
+    if not variant.sleeps:
+        before_s = server.cpu_s()
+        wait_until(lambda: server.cpu_s() - before_s > QUIET_S, "it has burnt CPU time")
+
+
+# Stopping.
+
+
+@pytest.fixture(params=[signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def stop_signal(request: pytest.FixtureRequest) -> Iterator[signal.Signals]:
+    """What people and process managers stop a server with."""
+    return request.param
+
+
+def test_stops_while_idle(server: Server, stop_signal: signal.Signals) -> None:
+    server.stop(stop_signal)
+
+
+def test_stops_in_the_middle_of_conversations(server: Server, stop_signal: signal.Signals) -> None:
+    talking, waiting = server.greeted(), server.connect()
+    talking.send(b"a\nunfinished")
+    assert talking.line() == b"Hello, a!\n"
+    server.stop(stop_signal)
+    for client in (talking, waiting):
+        with suppress(ConnectionResetError):
+            assert client.rest() in (b"", GREETING)
+
+
+def test_stops_while_a_client_takes_nothing(server: Server, stop_signal: signal.Signals) -> None:
+    filled(server)
+    server.stop(stop_signal)
+
+
+def test_stops_under_heavy_traffic(server: Server, stop_signal: signal.Signals) -> None:
+    with Flood(server):
+        server.stop(stop_signal)
+
+
+def test_stops_while_out_of_descriptors(server: Server, stop_signal: signal.Signals) -> None:
+    take_all_descriptors(server)
+    assert server.connect().is_silent()
+    server.stop(stop_signal)
+
+
+def test_starts_again_on_the_port_it_just_left(start: Start) -> None:
+    """Connections that the server closed first linger in TIME_WAIT; SO_REUSEADDR (socket(7))."""
+    server = start()
+    client = server.greeted()
+    server.stop()
+    client.close()
+    again = start("--port", str(server.address[1]))
+    assert again.address == server.address
+    assert again.greeted().ask(b"world") == b"Hello, world!\n"
