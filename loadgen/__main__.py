@@ -8,11 +8,12 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from servers import catalog
 
 if TYPE_CHECKING:
+    from loadgen.runner import Plan
     from loadgen.trial import Subject
     from loadgen.workload import Workload
 
@@ -150,15 +151,19 @@ def _subject(options: argparse.Namespace) -> "Subject":
     return Subject(variant=variant)
 
 
+# Blocks: how often every cell is measured.
+BLOCKS = {"quick": 2, "standard": 5, "full": 10}
+
+
 def _bench(options: argparse.Namespace) -> int:
-    from loadgen import console, engine, environment, results, runner
+    from loadgen import analysis, console, engine, environment, report, results, runner
 
     descriptors = environment.raise_descriptor_limit()
     cpus = environment.pinning()
     try:
         if options.resume:
-            plan = _stored_plan(options, descriptors)
             folder = options.resume
+            plan = _stored_plan(options, descriptors)
         else:
             plan = _new_plan(options, descriptors)
             folder = results.create(
@@ -168,31 +173,99 @@ def _bench(options: argparse.Namespace) -> int:
                 environment={**environment.describe(), **cpus.as_record()},
                 folder=options.out,
             )
-        console.announce(plan, folder, cpus)
+        left_s = runner.remaining_s(plan, results.load(folder).done())
+        console.announce(plan, folder, cpus, left_s)
         engine.compile()
-        stopped = console.follow(plan, folder, runner.execute(plan, folder, cpus))
-        run = results.load(folder)
+        try:
+            console.follow(left_s, runner.execute(plan, folder, cpus))
+        except KeyboardInterrupt:
+            print(f"\nto continue: python -m loadgen bench --resume {folder}", file=sys.stderr)
+            raise
+        report.draw(folder)
+        run = analysis.load(folder)
+        console.summarise(run, report.findings(run))
     except results.ResultsError as error:
         raise UserError(str(error)) from error
-    if stopped:
-        print(f"stopped; continue with: python -m loadgen bench --resume {folder}")
-        return 130
-    _draw(folder)
-    console.summarise(folder)
     return 0 if any(record["outcome"] == "measured" for record in run.records) else 1
 
 
+def _new_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
+    import time
+
+    from loadgen import experiments, runner
+
+    profile: experiments.Profile = (
+        "quick" if options.quick else "full" if options.full else "standard"
+    )
+    try:
+        chosen = [experiments.find(name) for name in options.experiments or experiments.ALL]
+        servers = (
+            [catalog.find(name) for name in options.servers]
+            if options.servers
+            else list(catalog.VARIANTS)
+        )
+    except KeyError as error:
+        raise UserError(error.args[0]) from error
+    seed = int(time.time()) if options.seed is None else options.seed
+    if not 0 <= seed < 2**31:
+        raise UserError(f"--seed is {seed}: it must be from 0 to {2**31 - 1}")
+    return runner.plan(
+        profile, chosen, servers, blocks=BLOCKS[profile], seed=seed, descriptors=descriptors
+    )
+
+
+def _stored_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
+    """The plan of a stopped run. Raises UserError when this lab would not plan the same cells."""
+    from loadgen import experiments, results, runner
+
+    for name in ("quick", "full", "experiments", "servers", "seed", "out"):
+        if getattr(options, name) not in (None, False):
+            raise UserError(f"--{name} does not go with --resume: a run goes on as it was planned")
+    header = results.load(options.resume).header
+    stored = header["plan"]
+    try:
+        plan = runner.plan(
+            cast("experiments.Profile", header["profile"]),
+            [experiments.find(name) for name in stored["experiments"]],
+            [catalog.find(name) for name in stored["servers"]],
+            blocks=stored["blocks"],
+            seed=header["seed"],
+            descriptors=descriptors,
+        )
+    except KeyError as error:
+        raise UserError(f"{options.resume} was planned by another lab: {error.args[0]}") from error
+    if [cell.id for cell in plan.cells] != stored["cells"]:
+        raise UserError(
+            f"{options.resume} has other cells than this lab would run (another version, or another"
+            " descriptor limit): start a new run"
+        )
+    return plan
+
+
 def _report(options: argparse.Namespace) -> int:
-    from loadgen import results
+    from loadgen import report, results
 
     try:
-        _draw(options.folder)
+        for path in report.draw(options.folder):
+            print(path)
     except results.ResultsError as error:
         raise UserError(str(error)) from error
     return 0
 
 
-def _list(options: argparse.Namespace) -> int:
+def _list(_: argparse.Namespace) -> int:
+    from loadgen import console, environment, experiments, runner
+
+    chosen = [experiments.find(name) for name in experiments.ALL]
+    plan = runner.plan(
+        "full",
+        chosen,
+        catalog.VARIANTS,
+        blocks=1,
+        seed=0,
+        descriptors=environment.raise_descriptor_limit(),
+    )
+    console.show_list(catalog.VARIANTS, chosen, plan.skipped)
     return 0
 
 

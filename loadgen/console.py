@@ -1,7 +1,6 @@
 """What the terminal shows: one trial, the progress of a run, and its summary."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -113,3 +112,121 @@ def percentiles(summary: Any) -> str:
         elif summary.get("at_least", {}).get(key) is not None:
             parts.append(f"{key.replace('_', '.')} >= {duration(summary['at_least'][key])}")
     return ", ".join(parts) or "too few samples"
+
+
+def announce(plan: Any, folder: Any, cpus: Any, left_s: float) -> None:
+    """What a run is going to do, before it does it."""
+    trials = len(plan.cells) * plan.blocks
+    CONSOLE.print(
+        f"{', '.join(plan.experiments)}: {len(plan.cells)} cells x {plan.blocks} blocks ="
+        f" {trials} trials, about {minutes(left_s)}; seed {plan.seed}"
+    )
+    CONSOLE.print(
+        f"server on CPU {listing(cpus.server)}, generator on CPU {listing(cpus.generator)};"
+        f" results in {folder}"
+    )
+    if cpus.shared:
+        CONSOLE.print("warning: one CPU for server and generator: figures say little")
+    if plan.profile == "quick":
+        CONSOLE.print("quick run: no significance claims")
+    show_skipped(plan.skipped)
+
+
+def show_skipped(skipped: Sequence[Any]) -> None:
+    """Cells that are not run, grouped by reason."""
+    reasons: dict[str, list[str]] = {}
+    for skip in skipped:
+        reasons.setdefault(skip.reason, []).append(skip.cell)
+    for reason, cells in reasons.items():
+        CONSOLE.print(f"skipped: {', '.join(cells)}: {reason}")
+
+
+def follow(total_s: float, trials: Iterable[tuple[Any, Any, float]]) -> None:
+    """Show the progress of trials that come as (cell, record, seconds of work it stood for)."""
+    with progress() as bar:
+        task = bar.add_task("", total=total_s)
+        for cell, record, weight_s in trials:
+            bar.update(task, advance=weight_s, description=cell.id)
+            if not record["verdict"]["valid"]:
+                bar.console.print(
+                    f"not valid: block {record['block']} {cell.id}:"
+                    f" {'; '.join(record['verdict']['reasons'])}"
+                )
+
+
+def progress() -> Progress:
+    """A bar with the time left, and what was measured last."""
+    return Progress(
+        BarColumn(30),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("left  {task.description}"),
+        console=CONSOLE,
+    )
+
+
+def minutes(seconds: float) -> str:
+    """A length of time for people: 95 => 1 min 35 s."""
+    whole = round(seconds)
+    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"
+
+
+def listing(numbers: Iterable[int]) -> str:
+    """1,2,3"""
+    return ",".join(map(str, sorted(numbers)))
+
+
+def show_list(servers: Sequence[Any], chosen: Sequence[Any], skipped: Sequence[Any]) -> None:
+    """Servers and experiments, and what would be skipped and why."""
+    table = Table("server", "idea", "cost per wake-up", "breaks", box=None, pad_edge=False)
+    for variant in servers:
+        missing = variant.missing()
+        breaks = f"skipped: {missing}" if missing else variant.breaks
+        table.add_row(variant.name, variant.idea, variant.cost, breaks)
+    CONSOLE.print(table)
+    CONSOLE.print()
+    table = Table("experiment", "question", box=None, pad_edge=False)
+    for experiment in chosen:
+        table.add_row(experiment.NAME, experiment.QUESTION)
+    CONSOLE.print(table)
+    if skipped:
+        CONSOLE.print()
+        show_skipped(skipped)
+
+
+def summarise(run: Any, findings: Sequence[tuple[str, str]]) -> None:
+    """Throughput of every cell, experiment by experiment, and what was found."""
+    for name in run.header["plan"]["experiments"]:
+        cells = run.of(name)
+        columns = list(dict.fromkeys(cell.split("/", 2)[2] for cell in cells))
+        table = Table(name, box=None, pad_edge=False, title_justify="left")
+        for column in columns:
+            table.add_column(column.replace("connections=", "").replace(",", "\n"), justify="right")
+        servers = dict.fromkeys(cell.split("/", 2)[1] for cell in cells)
+        for server in servers:
+            row = [cells.get(f"{name}/{server}/{column}") for column in columns]
+            table.add_row(server, *(outcome(cell) for cell in row))
+        CONSOLE.print(table)
+        CONSOLE.print()
+    for name, text in findings:
+        CONSOLE.print(f"{name}: {text}")
+    invalid = [record for record in run.records if not record["verdict"]["valid"]]
+    if invalid:
+        CONSOLE.print(f"{len(invalid)} of {len(run.records)} trials were not valid and count not:")
+    for record in invalid:
+        reasons = "; ".join(record["verdict"]["reasons"])
+        CONSOLE.print(f"  block {record['block']} {record['cell']}: {reasons}")
+    CONSOLE.print(f"charts: {run.path / 'charts'}")
+
+
+def outcome(cell: Any) -> str:
+    """What a cell came to, in a few characters: 45.1k +-3%."""
+    if cell is None:
+        return ""
+    connections = cell.first["connections"]
+    limited = f"{connections['greeted']:,} of {connections['attempted']:,} served"
+    found = cell.over_blocks(lambda record: record["throughput_per_s"])
+    if found is None:
+        return limited if connections["limit"] else "not valid"
+    text = f"{count(found.value)} +-{found.half_width:.0%}"
+    return f"{text}\n{limited}" if connections["limit"] else text

@@ -68,7 +68,7 @@ def gathered(
 
 def connect_all(host: str, port: int, count: int, first: int) -> dict[str, object]:
     """Connect and read the greeting, AT_ONCE clients at a time. The sockets stay open."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     interest = select.epoll()

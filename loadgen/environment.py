@@ -12,7 +12,7 @@ import psutil
 
 @dataclass(frozen=True)
 class Pinning:
-    """Which CPUs the server and the generator have for themselves. Never compare across pinnings."""
+    """Which CPUs the server and the generator have to themselves: never compare across pinnings."""
 
     server: frozenset[int]
     generator: frozenset[int]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from loadgen import environment, results, trial
+from loadgen import results, trial
 from loadgen.environment import Pinning
 from loadgen.experiments import Cell, Experiment, Profile
 from loadgen.trial import Subject
@@ -104,8 +104,12 @@ def seconds(cell: Cell) -> float:
     return OVERHEAD_S + connecting_s + load.warmup_s + load.duration_s
 
 
-def execute(plan: Plan, folder: Path, cpus: Pinning) -> Iterator[tuple[Cell, results.Record]]:
+def execute(
+    plan: Plan, folder: Path, cpus: Pinning
+) -> Iterator[tuple[Cell, results.Record, float]]:
     """Run the trials that the folder does not hold yet, storing each before it is yielded.
+
+    Yields the cell, the record, and for how many seconds of work it stood.
 
     Raises results.ResultsError.
     """
@@ -129,7 +133,7 @@ def execute(plan: Plan, folder: Path, cpus: Pinning) -> Iterator[tuple[Cell, res
             )
             if log.exists() and not log.stat().st_size:
                 log.unlink()
-            yield cell, trials.append(record)
+            yield cell, trials.append(record), seconds(cell)
 
 
 def remaining_s(plan: Plan, done: set[tuple[int, str]]) -> float:

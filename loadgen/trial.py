@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +52,7 @@ class Subject:
     options: tuple[str, ...] = ()
 
 
-class TrialFailed(Exception):
+class TrialError(Exception):
     """The trial could not be completed. The text is one line."""
 
 
@@ -76,19 +76,19 @@ def run(
     before = Snapshot.take()
     try:
         with _reached(subject, cpus, log) as (address, target):
-            record["server"]["command"] = target and target.command
+            record["server"]["command"] = target.command if target else None
             _verify(address)
             _measure(record, address, target, subject.variant, workload, cpus)
             if target and (epitaph := target.epitaph()):
                 raise TargetError(epitaph)
-    except (TargetError, TrialFailed, OSError) as error:
+    except (TargetError, TrialError, OSError) as error:
         record["outcome"] = "crashed"
         record["failure"] = " ".join(str(error).split())
     after = Snapshot.take()
     if record["machine"]:
         record["machine"]["listen_overflows"] = after.listen_overflows - before.listen_overflows
     record["verdict"] = verdict.judge(record)
-    return record
+    return cast(results.Record, record)
 
 
 @contextmanager
@@ -113,7 +113,7 @@ def _reached(
 def _verify(address: tuple[str, int]) -> None:
     """Hold one conversation and compare every byte: no number without a correct server.
 
-    Raises TrialFailed.
+    Raises TrialError.
     """
     said = b"one\ntwo\r\n\nthree\x00\xff\nexit\n"
     expected = b"Welcome!\nHello, one!\nHello, two!\nHello, !\nHello, three\x00\xff!\n"
@@ -125,13 +125,13 @@ def _verify(address: tuple[str, int]) -> None:
             while piece := sock.recv(4096):
                 heard += piece
     except OSError as error:
-        raise TrialFailed(f"the conversation before the trial failed: {error}") from error
+        raise TrialError(f"the conversation before the trial failed: {error}") from error
     if heard != expected:
-        raise TrialFailed(f"wrong conversation: {heard[:120]!r} instead of {expected!r}")
+        raise TrialError(f"wrong conversation: {heard[:120]!r} instead of {expected!r}")
 
 
 def _measure(
-    record: results.Record,
+    record: dict[str, Any],
     address: tuple[str, int],
     target: Target | None,
     variant: Variant | None,
@@ -256,7 +256,7 @@ def _on_cpus(cpus: frozenset[int], work: Callable[[Int64s], T]) -> T:
     return done[0]
 
 
-def _fill_in(record: results.Record, drive: engine.Drive, workload: Workload) -> None:
+def _fill_in(record: dict[str, Any], drive: engine.Drive, workload: Workload) -> None:
     """Counts, latencies, and what the generator says of itself; all of the window only."""
     inside = drive.in_window
     outcome = drive.outcome[inside]
@@ -293,7 +293,6 @@ def _fill_in(record: results.Record, drive: engine.Drive, workload: Workload) ->
         "unstamped": drive.unstamped,
         "full": drive.full,
     }
-    assert record["machine"] is not None
     record["machine"]["clock_drift_ns"] = elapsed_ns - int(np.diff(edges.monotonic_ns)[0])
     failed = Counter(engine.error_name(code) for code in drive.errors.tolist() if code)
     record["connections"]["lost"] = dict(failed)
@@ -321,7 +320,7 @@ def _cost(before: Usage, after: Usage, drive: engine.Drive, ok: int) -> dict[str
 
 def _empty(
     subject: Subject, workload: Workload, experiment: str, cell: str, block: int, order: int
-) -> results.Record:
+) -> dict[str, Any]:
     """A record in which nothing was measured yet."""
     variant = subject.variant
     address = subject.address

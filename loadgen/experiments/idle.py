@@ -7,7 +7,10 @@ not. And that select has a wall at descriptor 1,024 which no limit of the system
 
 from collections.abc import Sequence
 
+from loadgen.analysis import Run, cpu_us, latency_us, throughput
+from loadgen.charts import Figure, Panel, Wall
 from loadgen.experiments import Cell, Profile
+from loadgen.experiments.tools import Rows, against, largest_common, lines
 from loadgen.workload import Workload
 from servers.catalog import Variant
 
@@ -55,3 +58,66 @@ def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
         for idle in IDLE[profile]
         if idle == 0 or variant.clients_at_once is None
     ]
+
+
+def figures(run: Run) -> list[Figure]:
+    """Throughput, latency and CPU per request of the busy clients, over the silent ones."""
+    rows = run.along(NAME, "idle_connections")
+    silent = "silent clients, besides eight busy ones"
+    return [
+        Figure(
+            name="idle",
+            title="Silent clients: what being connected costs the others",
+            panels=(
+                Panel(
+                    silent,
+                    "answers per second",
+                    lines(rows, throughput),
+                    x_log=True,
+                    y_log=True,
+                    walls=walls(rows),
+                ),
+            ),
+            caption=HOW_TO_READ,
+            panel_height_in=4.4,
+        ),
+        Figure(
+            name="idle-cost",
+            title="Silent clients: latency and CPU per answer of the busy ones",
+            panels=tuple(
+                Panel(silent, label, lines(rows, metric), x_log=True, y_log=True)
+                for label, metric in (
+                    ("service time, median (us)", latency_us("service", "p50")),
+                    ("service time, p99 (us)", latency_us("service", "p99")),
+                    ("server CPU per answer (us)", cpu_us),
+                )
+            ),
+            caption="Lower is better. A line that rises tenfold over tenfold more silent clients"
+            " does its work for all of them at every wake-up.",
+            panel_height_in=3.2,
+        ),
+    ]
+
+
+def walls(rows: Rows) -> tuple[Wall, ...]:
+    """Where the busy clients came behind the last descriptor, and were refused: a result."""
+    found = []
+    for name, row in rows.items():
+        for idle, cell in row.items():
+            connections = cell.first["connections"]
+            if connections.get("limit") and idle and not cell.first["counts"]["ok"]:
+                text = f"{name}: serves {connections['greeted']:,} of {connections['attempted']:,}"
+                found.append(Wall(connections["greeted"], text, name))
+                break
+    return tuple(found)
+
+
+def finding(run: Run) -> str:
+    """epoll against poll, at the most silent clients."""
+    rows = run.along(NAME, "idle_connections")
+    others = [name for name in ("poll", "threaded") if name in rows]
+    idle = largest_common(rows, ["epoll", *others])
+    if idle is None or not others:
+        return "The data do not decide: no number of silent clients was measured for all models."
+    sentence = against("epoll", rows, others, idle, throughput, "answers", "requests per second")
+    return f"With {idle:,} silent clients {sentence}."

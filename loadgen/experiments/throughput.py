@@ -7,7 +7,10 @@ have come. And that latency at saturation says nothing new: it is clients divide
 
 from collections.abc import Sequence
 
+from loadgen.analysis import Run, cpu_us, latency_us, throughput
+from loadgen.charts import Figure, Panel
 from loadgen.experiments import Cell, Profile
+from loadgen.experiments.tools import against, largest_common, lines
 from loadgen.workload import Workload
 from servers.catalog import Variant
 
@@ -48,3 +51,55 @@ def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
         for variant in servers
         for clients in CLIENTS[profile]
     ]
+
+
+def figures(run: Run) -> list[Figure]:
+    """Throughput, latency and CPU per request over the number of clients."""
+    rows = run.along(NAME, "connections")
+    clients = "clients, all of them busy"
+    return [
+        Figure(
+            name="throughput",
+            title="All clients busy: answers per second",
+            panels=(Panel(clients, "answers per second", lines(rows, throughput), x_log=True),),
+            caption=HOW_TO_READ,
+            panel_height_in=4.4,
+        ),
+        Figure(
+            name="throughput-cost",
+            title="All clients busy: latency, and CPU per answer",
+            panels=(
+                Panel(
+                    clients,
+                    "service time, median (us)",
+                    lines(rows, latency_us("service", "p50")),
+                    x_log=True,
+                    y_log=True,
+                ),
+                Panel(
+                    clients,
+                    "service time, p99 (us)",
+                    lines(rows, latency_us("service", "p99")),
+                    x_log=True,
+                    y_log=True,
+                ),
+                Panel(clients, "server CPU per answer (us)", lines(rows, cpu_us), x_log=True),
+            ),
+            caption="Service time is arrived - sent, stamped by the kernel; lower is better. At"
+            " saturation it is clients divided by throughput and says nothing else. CPU is that of"
+            " the server's process, its system calls included. Bars are intervals over blocks.",
+            columns=1,
+            panel_height_in=3.2,
+        ),
+    ]
+
+
+def finding(run: Run) -> str:
+    """epoll against the others, at the most clients that all of them served."""
+    rows = run.along(NAME, "connections")
+    others = [name for name in ("poll", "select", "threaded") if name in rows]
+    clients = largest_common(rows, ["epoll", *others])
+    if clients is None or not others:
+        return "The data do not decide: no number of clients was measured validly for all models."
+    sentence = against("epoll", rows, others, clients, throughput, "answers", "per second")
+    return f"With {clients:,} busy clients {sentence}."

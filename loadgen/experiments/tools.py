@@ -1,0 +1,75 @@
+"""What several experiments do with their cells: lines over an axis, and sentences about ratios."""
+
+from collections.abc import Mapping, Sequence
+
+from loadgen.analysis import CellData, Estimate, Metric, estimate, ratio
+from loadgen.charts import Point, Series, in_catalog_order
+
+Rows = Mapping[str, Mapping[float, CellData]]
+
+
+def lines(rows: Rows, metric: Metric) -> tuple[Series, ...]:
+    """One series per server: medians over valid trials; hollow where there is none."""
+    series = []
+    for name in in_catalog_order(rows):
+        points = []
+        for x, cell in rows[name].items():
+            if (point := point_at(x, cell, metric)) is not None:
+                points.append(point)
+        series.append(Series(name, tuple(points), served(list(rows[name].values()))))
+    return tuple(entry for entry in series if entry.points)
+
+
+def point_at(x: float, cell: CellData, metric: Metric) -> Point | None:
+    """A cell as a point; None when nothing was measured in it."""
+    found = cell.over_blocks(metric)
+    if found is not None:
+        return Point(x, found.value, found.low, found.high)
+    values = [value for record in cell.records if (value := metric(record)) is not None]
+    doubtful = estimate(values)
+    return Point(x, doubtful.value, hollow=True) if doubtful else None
+
+
+def served(cells: Sequence[CellData]) -> str:
+    """ "1 of 64 served", where a model cannot serve all; empty where it can."""
+    for cell in reversed(cells):
+        connections = cell.first["connections"]
+        if connections.get("limit") and connections["greeted"]:
+            return f"({connections['greeted']:,} of {connections['attempted']:,} served)"
+    return ""
+
+
+def against(
+    winner: str, rows: Rows, others: Sequence[str], x: float, metric: Metric, verb: str, unit: str
+) -> str:
+    """ "epoll answers 25 [22, 28] times as many requests per second as poll", or that it ties."""
+    clauses = []
+    for other in others:
+        found = (
+            ratio(rows[winner][x].records, rows[other][x].records, metric)
+            if x in rows.get(winner, {}) and x in rows.get(other, {})
+            else None
+        )
+        if found is None:
+            clauses.append(f"no valid pair with {other}")
+        elif found.tie:
+            clauses.append(f"about as many as {other} ({interval(found.estimate)}: a tie)")
+        else:
+            clauses.append(f"{interval(found.estimate)} times as many as {other}")
+    return f"{winner} {verb} {', '.join(clauses)} {unit}".strip()
+
+
+def interval(found: Estimate) -> str:
+    """ "1.32 [1.27, 1.36]" """
+    digits = 0 if found.value >= 20 else 1 if found.value >= 5 else 2
+    return f"{found.value:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
+
+
+def largest_common(rows: Rows, names: Sequence[str]) -> float | None:
+    """The largest x at which all of these were measured validly."""
+    common = [
+        {x for x, cell in rows.get(name, {}).items() if cell.valid and cell.first["counts"]["ok"]}
+        for name in names
+    ]
+    shared = set.intersection(*common) if common else set()
+    return max(shared, default=None)
