@@ -64,6 +64,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--duration", type=float, default=1.0, metavar="S", help="(default: 1)")
     run.add_argument("--warmup", type=float, default=0.3, metavar="S", help="(default: 0.3)")
+    run.add_argument(
+        "--rate", type=float, metavar="R", help="open loop: requests per second over all clients"
+    )
+    run.add_argument(
+        "--arrivals", choices=("poisson", "constant"), help="of an open loop (default: poisson)"
+    )
+    run.add_argument("--seed", type=int, default=0, help="of the schedule (default: 0)")
     run.add_argument("--json", action="store_true", help="print the record, one line of JSON")
 
     bench = command("bench", _bench, "Measure all servers, in shuffled blocks, and draw charts.")
@@ -107,6 +114,10 @@ def _run(options: argparse.Namespace) -> int:
         message_bytes=options.message_bytes,
         warmup_s=options.warmup,
         duration_s=options.duration,
+        mode="closed" if options.rate is None else "open",
+        offered_per_s=options.rate,
+        arrivals=options.arrivals or (None if options.rate is None else "poisson"),
+        seed=options.seed,
     )
     _check(workload)
     subject = _subject(options)

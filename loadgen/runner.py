@@ -122,7 +122,7 @@ def execute(
                 continue
             log = logs / f"{block:03}-{place:03}-{cell.server}.log"
             record = trial.run(
-                Subject(variant=catalog.find(cell.server)),
+                Subject(variant=catalog.find(cell.server), options=cell.options),
                 replace(cell.workload, seed=plan.seed + block),
                 cpus=cpus,
                 log=log,

@@ -30,11 +30,15 @@ _NOT_IN_ID = {"warmup_s", "duration_s", "drain_s", "seed"}
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One combination that is measured again in every block."""
+    """One combination that is measured again in every block.
+
+    options   further words of the server's command line, names and values in turn
+    """
 
     experiment: str
     server: str
     workload: Workload
+    options: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -45,6 +49,10 @@ class Cell:
             for field in dataclasses.fields(Workload)
             if field.name not in _NOT_IN_ID
             and getattr(self.workload, field.name) != getattr(plain, field.name)
+        ]
+        parts += [
+            "=".join(pair).removeprefix("--")
+            for pair in zip(*[iter(self.options)] * 2, strict=True)
         ]
         return "/".join((self.experiment, self.server, ",".join(parts) or "plain"))
 
