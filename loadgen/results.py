@@ -79,6 +79,7 @@ class Summary(TypedDict):
     p99_9: float | None
     max: float | None
     censored: NotRequired[int]
+    at_least: NotRequired[dict[str, float]]
 
 
 class Verdict(TypedDict):
@@ -98,6 +99,7 @@ class Record(TypedDict):
     started_at: str
     seed: int
     outcome: str
+    failure: NotRequired[str | None]
     server: Server
     workload: dict[str, Any]
     counts: Counts

@@ -1,0 +1,245 @@
+"""The run folder survives kills and hand edits, or says in one line what is wrong with it."""
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import records
+
+from loadgen import results
+from loadgen.results import ResultsError
+
+
+def create(parent: Path, **options: Any) -> Path:
+    plan = {"cells": ["a", "b"], "blocks": 2}
+    return results.create("quick", plan=plan, seed=7, environment={}, parent=parent, **options)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return records.write_run(tmp_path / "run", [records.record(block=block) for block in range(3)])
+
+
+@pytest.fixture
+def unwritable() -> Iterator[Path]:
+    """A folder that this process cannot write to, although the tests may run as root."""
+    folder = Path(tempfile.mkdtemp(prefix="unwritable-"))
+    effective = os.geteuid()
+    folder.chmod(0o755)
+    records.write_run(folder / "run", [records.record()])
+    for path in (folder, folder / "run", *(folder / "run").iterdir()):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    if effective == 0:
+        os.seteuid(65534)
+    try:
+        yield folder
+    finally:
+        os.seteuid(effective)
+        for path in (folder, folder / "run"):
+            path.chmod(0o755)
+        shutil.rmtree(folder)
+
+
+def test_a_new_folder_is_named_by_time_and_profile_and_latest_points_at_it(tmp_path: Path) -> None:
+    path = create(tmp_path)
+
+    assert re.fullmatch(r"\d{8}T\d{6}Z-quick", path.name)
+    assert (tmp_path / "latest").resolve() == path.resolve()
+    assert os.readlink(tmp_path / "latest") == path.name
+
+
+def test_the_header_says_what_was_run_by_which_program(tmp_path: Path) -> None:
+    header = results.load(create(tmp_path)).header
+
+    assert header["schema"] == results.SCHEMA
+    assert header["seed"] == 7
+    assert header["plan"] == {"cells": ["a", "b"], "blocks": 2}
+    assert set(header["versions"]) == set(results.LIBRARIES)
+
+
+def test_runs_started_in_the_same_second_get_folders_of_their_own(tmp_path: Path) -> None:
+    paths = [create(tmp_path) for _ in range(5)]
+
+    assert len(set(paths)) == 5
+    assert (tmp_path / "latest").resolve() == paths[-1].resolve()
+
+
+def test_a_folder_that_was_named_may_be_empty_but_is_never_overwritten(tmp_path: Path) -> None:
+    chosen = tmp_path / "chosen"
+    chosen.mkdir()
+
+    assert create(tmp_path, folder=chosen) == chosen
+    assert not (tmp_path / "latest").exists()
+    with pytest.raises(ResultsError, match=r"not empty.*--resume"):
+        create(tmp_path, folder=chosen)
+
+
+def test_a_latest_that_is_no_link_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "latest").mkdir()
+
+    with pytest.raises(ResultsError, match="not a symbolic link"):
+        create(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["latest"]
+
+
+def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ResultsError, match=r"cannot create .*file"):
+        create(tmp_path / "file")
+
+
+def test_what_was_appended_is_loaded(run: Path) -> None:
+    folder = results.load(run)
+
+    assert [record["block"] for record in folder.records] == [0, 1, 2]
+    assert folder.done() == {(block, folder.records[0]["cell"]) for block in range(3)}
+    assert folder.whole_bytes == (run / "trials.jsonl").stat().st_size
+
+
+def test_every_record_is_on_disk_before_append_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = create(tmp_path)
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_size))
+    with results.append_to(path) as trials:
+        trials.append(records.record())
+        assert synced == [(path / "trials.jsonl").stat().st_size]
+        assert len(results.load(path).records) == 1
+
+
+def test_a_kill_at_any_byte_costs_one_trial(run: Path) -> None:
+    trials_path = run / "trials.jsonl"
+    whole = trials_path.read_bytes()
+    last = whole.rstrip(b"\n").rindex(b"\n") + 1
+    for length in {last, last + 1, last + 100, len(whole) - 2, len(whole) - 1, len(whole)}:
+        trials_path.write_bytes(whole[:length])
+        survivors = len(results.load(run).records)
+        assert survivors == (3 if length >= len(whole) - 1 else 2)
+
+        with results.append_to(run) as trials:
+            assert len(trials.folder.records) == survivors
+            trials.append(records.record(block=9))
+
+        resumed = results.load(run)
+        assert [record["block"] for record in resumed.records] == [*[0, 1, 2][:survivors], 9]
+        assert_chained(resumed)
+
+
+def assert_chained(folder: results.RunFolder) -> None:
+    previous = results.chain_start(folder.header)
+    for record in folder.records:
+        previous = results.chained_hash(record, previous)
+        assert record["sha256"] == previous
+
+
+def test_hashes_chain_the_records_to_each_other_and_to_the_header(run: Path) -> None:
+    folder = results.load(run)
+
+    assert_chained(folder)
+    assert results.chain_start({**folder.header, "seed": 2}) != results.chain_start(folder.header)
+
+
+def test_only_one_process_writes_to_a_run(run: Path) -> None:
+    with results.append_to(run), pytest.raises(ResultsError, match="another process"):
+        results.append_to(run)
+    results.append_to(run).close()
+
+
+def test_a_figure_that_is_no_number_is_not_stored(run: Path) -> None:
+    broken = records.record()
+    broken["throughput_per_s"] = float("nan")
+    with results.append_to(run) as trials, pytest.raises(ValueError, match="not JSON compliant"):
+        trials.append(broken)
+    assert len(results.load(run).records) == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (b"{", "line 2 is not JSON"),
+        (b"", "line 2 is not JSON"),
+        (b'{"schema": NaN}', "line 2 is not JSON"),
+        (b"\xff\xfe", "line 2 is not JSON"),
+        (b"7", "line 2 is not a record"),
+        (b'{"schema": 1}', "experiment is missing"),
+        (b'{"schema": 2}', r"schema 2 and this lab reads up to 1: update"),
+    ],
+)
+def test_a_broken_line_in_the_middle_is_named(run: Path, line: bytes, message: str) -> None:
+    trials_path = run / "trials.jsonl"
+    lines = trials_path.read_bytes().split(b"\n")
+    lines[1] = line
+    trials_path.write_bytes(b"\n".join(lines))
+    before = trials_path.read_bytes()
+
+    for use in (results.load, results.append_to):
+        with pytest.raises(ResultsError, match=message) as caught:
+            use(run)
+        assert "\n" not in str(caught.value)
+    assert trials_path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("block", "first"),
+        ("block", True),
+        ("throughput_per_s", "fast"),
+        ("counts", {"ok": 1}),
+        ("verdict", {"valid": "yes", "limiter": "server", "reasons": []}),
+        ("verdict", {"valid": True, "limiter": "server", "reasons": [1]}),
+        ("latency_ns", {"service": {"n": 1}}),
+        ("histograms", []),
+    ],
+)
+def test_a_record_of_the_wrong_form_is_named(run: Path, field: str, value: object) -> None:
+    broken = {**records.record(), field: value}
+    with open(run / "trials.jsonl", "a") as stream:
+        stream.write(json.dumps(broken) + "\n")
+
+    with pytest.raises(ResultsError, match=f"line 4 is not a record: {field}"):
+        results.load(run)
+
+
+def test_a_missing_folder_or_file_is_named(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match="nowhere does not exist"):
+        results.load(tmp_path / "nowhere")
+    with pytest.raises(ResultsError, match="is not a folder"):
+        results.load(run / "run.json")
+    (run / "trials.jsonl").unlink()
+    for use in (results.load, results.append_to):
+        with pytest.raises(ResultsError, match=r"trials\.jsonl"):
+            use(run)
+    (run / "run.json").unlink()
+    for use in (results.load, results.append_to):
+        with pytest.raises(ResultsError, match=r"run\.json does not exist"):
+            use(run)
+
+
+def test_a_broken_or_newer_header_is_named(run: Path) -> None:
+    header_path = run / "run.json"
+    header = json.loads(header_path.read_text())
+    header_path.write_text(json.dumps({**header, "schema": 99}))
+    with pytest.raises(ResultsError, match="schema 99"):
+        results.load(run)
+    header_path.write_text(json.dumps({**header, "seed": None}))
+    with pytest.raises(ResultsError, match=r"not a header: seed is None"):
+        results.load(run)
+    header_path.write_text("{")
+    with pytest.raises(ResultsError, match="not JSON"):
+        results.load(run)
+
+
+def test_a_read_only_folder_can_be_read_and_says_so_when_written_to(unwritable: Path) -> None:
+    assert len(results.load(unwritable / "run").records) == 1
+    for use in (lambda: create(unwritable), lambda: results.append_to(unwritable / "run")):
+        with pytest.raises(ResultsError, match="Permission denied: choose a folder"):
+            use()
