@@ -1,0 +1,344 @@
+"""The command line of the servers: what people type, rightly and wrongly, and what they read."""
+
+import dataclasses
+import json
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from harness import ROOT, TOO_LONG, Server, settings, wait_until
+
+from servers import catalog, common
+from servers.catalog import VARIANTS, Variant
+
+Start = Callable[..., Server]
+Result = subprocess.CompletedProcess[str]
+
+
+def run(*arguments: str, stdin: str = "") -> Result:
+    """`python -m servers ...`, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "servers", *arguments],
+        cwd=ROOT,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=settings.deadline_s,
+    )
+
+
+def expect_error(result: Result, status: int, *words: str) -> None:
+    """One clear line, the right exit status, and no traceback."""
+    assert result.returncode == status, result.stderr
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    *usage, line = result.stderr.splitlines()
+    # argparse says how the command is used, before it says what was wrong.
+    assert not usage or (status == 2 and usage[0].startswith("usage: "))
+    assert "error: " in line
+    for word in words:
+        assert word in line
+
+
+@contextmanager
+def listening(family: socket.AddressFamily = socket.AF_INET) -> Iterator[int]:
+    """A port that is taken."""
+    with socket.socket(family) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen()
+        yield sock.getsockname()[1]
+
+
+# Starting.
+
+
+def test_says_in_one_line_where_it_listens(server: Server) -> None:
+    match = re.fullmatch(rb"listening on 127\.0\.0\.1:(\d{1,5})\n", server.ready_line)
+    assert match
+    assert server.greeted().ask(b"world") == b"Hello, world!\n"
+
+
+def test_listens_on_the_port_it_is_told(start: Start) -> None:
+    first = start()
+    port = first.address[1]
+    first.stop()
+    assert start("--port", str(port)).ready_line == b"listening on 127.0.0.1:%d\n" % port
+
+
+def test_says_the_address_and_not_the_name(start: Start) -> None:
+    server = start("--host", "localhost")
+    assert server.address[0] in ("127.0.0.1", "::1")
+    assert server.greeted().ask(b"world") == b"Hello, world!\n"
+
+
+def test_runs_as_a_module_of_its_own(variant: Variant) -> None:
+    """The two-line main of every server file."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", variant.module, "--port", "0"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(b"listening on 127.0.0.1:")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(settings.deadline_s) == 0
+
+
+def test_starts_without_anything_installed(variant: Variant) -> None:
+    """No site-packages (-S), no user directory, no environment (-I): the standard library."""
+    if variant.needs:
+        pytest.skip(f"needs {', '.join(variant.needs)}")
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {variant.module}"
+    subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code], check=True, timeout=settings.deadline_s
+    )
+
+
+def test_refuses_a_longer_line_than_it_is_told(start: Start) -> None:
+    server = start("--max-line", "10")
+    client = server.greeted()
+    assert client.ask(b"x" * 10) == b"Hello, xxxxxxxxxx!\n"
+    client.send(b"x" * 11)
+    assert client.rest() == TOO_LONG % 10
+
+
+def test_takes_a_longer_line_if_it_is_told(start: Start) -> None:
+    server = start("--max-line", "3000000")
+    line = b"x" * 3_000_000
+    assert server.greeted().converse(line + b"\n") == b"Hello, " + line + b"!\n"
+
+
+@pytest.mark.parametrize("kind", ["sleep", "cpu"])
+def test_works_as_long_as_it_is_told(start: Start, kind: str) -> None:
+    server = start("--work", f"{kind}:30ms")
+    client = server.greeted()
+    cpu_s, started_s = server.cpu_s(), time.monotonic()
+    client.send(b"a\nb\n")
+    assert client.line() == b"Hello, a!\n"
+    assert client.line() == b"Hello, b!\n"
+    took_s = server.cpu_s() - cpu_s if kind == "cpu" else time.monotonic() - started_s
+    assert took_s >= 0.060
+
+
+@pytest.mark.parametrize("kind", ["sleep", "cpu"])
+def test_stops_in_the_middle_of_work(start: Start, kind: str) -> None:
+    server = start("--work", f"{kind}:60s")
+    client = server.greeted()
+    client.send(b"a\n")
+    wait_until(lambda: server.has_read_all_of(client), "the server has read the line")
+    server.stop()
+
+
+# Errors of the user.
+
+
+@pytest.mark.parametrize("port", ["-1", "65536", "http", "", "1.5", "٣", "9" * 5_000])
+def test_not_a_port(variant: Variant, port: str) -> None:
+    expect_error(run(variant.name, f"--port={port}"), 2, "--port")
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "many", "", str(2**30 + 1)])
+def test_not_a_line_limit(text: str) -> None:
+    expect_error(run(VARIANTS[0].name, f"--max-line={text}"), 2, "--max-line")
+
+
+@pytest.mark.parametrize("text", ["", "cpu", "cpu:", "cpu:1", "cpu:1h", "nap:1s", "cpu:61s", "1s"])
+def test_not_work(text: str) -> None:
+    expect_error(run(VARIANTS[0].name, f"--work={text}"), 2, "--work")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ([], "NAME"),
+        (["nosuch"], "nosuch"),
+        (["Epoll"], "Epoll"),
+        (["list", "--port", "0"], "--port"),
+        (["client"], "--port"),
+        (["client", "--port", "none"], "--port"),
+        ([VARIANTS[0].name, "--nosuch"], "--nosuch"),
+        ([VARIANTS[0].name, "--port"], "--port"),
+        ([VARIANTS[0].name, "surplus"], "surplus"),
+    ],
+)
+def test_wrong_command_line(arguments: list[str], word: str) -> None:
+    expect_error(run(*arguments), 2, word)
+
+
+def test_an_unknown_model_is_told_which_there_are() -> None:
+    result = run("nosuch")
+    for variant in VARIANTS:
+        assert f"'{variant.name}'" in result.stderr
+
+
+def test_port_taken(variant: Variant) -> None:
+    with listening() as port:
+        result = run(variant.name, "--port", str(port))
+    expect_error(result, 1, "127.0.0.1", str(port), os.strerror(98))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "192.0.2.1",  # RFC 5737: nobody's
+        "nosuch.invalid",  # RFC 2606: never exists
+        "300.1.1.1",
+        "two words",
+        "a" * 64 + ".invalid",  # a label may have 63 (RFC 1035, 2.3.4)
+        "..",
+        "\udcff",
+    ],
+)
+def test_not_our_address(host: str) -> None:
+    expect_error(run(VARIANTS[0].name, "--host", host), 1, "cannot listen on")
+
+
+def test_a_missing_library_is_named() -> None:
+    code = (
+        "import dataclasses, sys; from servers import __main__, catalog;"
+        "one = dataclasses.replace(catalog.VARIANTS[0], needs=('no_such_library',));"
+        "catalog.VARIANTS = (one,); sys.argv = ['servers', one.name]; __main__.main()"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=settings.deadline_s,
+    )
+    expect_error(result, 1, VARIANTS[0].name, "no_such_library is not installed")
+
+
+# The catalog.
+
+
+def test_list_is_a_table_of_the_catalog() -> None:
+    result = run("list")
+    assert (result.returncode, result.stderr) == (0, "")
+    head, *rows = result.stdout.splitlines()
+    assert head.split("  ")[0] == "server"
+    assert len(rows) == len(VARIANTS)
+    for variant, row in zip(VARIANTS, rows, strict=True):
+        for text in (
+            variant.name,
+            variant.waits,
+            variant.cost,
+            variant.missing() or variant.breaks,
+        ):
+            assert text in row
+
+
+def test_list_as_json_is_the_catalog() -> None:
+    result = run("list", "--json")
+    assert (result.returncode, result.stderr) == (0, "")
+    rows = json.loads(result.stdout)
+    assert rows == json.loads(json.dumps([dataclasses.asdict(variant) for variant in VARIANTS]))
+
+
+def test_a_variant_is_found_by_its_name() -> None:
+    for variant in VARIANTS:
+        assert catalog.find(variant.name) is variant
+    with pytest.raises(KeyError, match=f"nosuch.*{VARIANTS[0].name}"):
+        catalog.find("nosuch")
+
+
+def test_names_and_colours_tell_the_variants_apart() -> None:
+    assert len({variant.name for variant in VARIANTS}) == len(VARIANTS)
+    assert len({variant.colour for variant in VARIANTS}) == len(VARIANTS)
+    for variant in VARIANTS:
+        assert re.fullmatch(r"#[0-9A-F]{6}", variant.colour)
+
+
+def test_help_describes_every_command() -> None:
+    result = run("--help")
+    assert result.returncode == 0
+    for variant in VARIANTS:
+        assert variant.name in result.stdout
+    assert "client" in result.stdout
+
+
+# The socket policy, the same for all.
+
+
+def test_an_accepted_socket_sends_at_once() -> None:
+    """Set on the listener and inherited: RFC 896 would hold small answers back."""
+    with (
+        common.listen("127.0.0.1", 0) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as sock,
+    ):
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+
+
+def test_the_backlog_is_as_long_as_the_kernel_allows() -> None:
+    """Of a listening socket, tcpi_sacked of TCP_INFO is the length of the backlog (ss -l)."""
+    with common.listen("127.0.0.1", 0) as listener:
+        info = listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
+    most = int(Path("/proc/sys/net/core/somaxconn").read_text())
+    assert struct.unpack("8x6I", info)[5] == min(common.BACKLOG, most)
+
+
+# The client program.
+
+
+def client_of(server: Server, stdin: str) -> Result:
+    return run("client", "--port", str(server.address[1]), stdin=stdin)
+
+
+def test_client_prints_the_greeting_and_every_answer(server: Server) -> None:
+    result = client_of(server, "world\n\nlast line without a newline")
+    assert result.stdout == (
+        "Welcome!\nHello, world!\nHello, !\nHello, last line without a newline!\n"
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_client_ends_with_exit(server: Server) -> None:
+    result = client_of(server, "a\nexit\nb\n")
+    assert result.stdout == "Welcome!\nHello, a!\n"
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_client_says_what_the_server_has_against_a_line(server: Server) -> None:
+    result = client_of(server, "x" * 65_537 + "\n")
+    assert result.stdout == "Welcome!\n" + (TOO_LONG % 65_536).decode()
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_client_without_a_server() -> None:
+    with listening() as port:
+        pass
+    expect_error(run("client", "--port", str(port)), 1, "127.0.0.1", str(port), "refused")
+
+
+@pytest.mark.parametrize("host", ["nosuch.invalid", "a" * 64 + ".invalid", "two words"])
+def test_client_with_a_wrong_host(host: str) -> None:
+    expect_error(run("client", "--port", "1", "--host", host), 1, "cannot talk to", host)
+
+
+def test_client_is_stopped_by_ctrl_c(server: Server) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "servers", "client", "--port", str(server.address[1])],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"Welcome!\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(settings.deadline_s) == 0
+        assert process.stderr.read() == b""
