@@ -195,13 +195,13 @@ def show_list(servers: Sequence[Any], chosen: Sequence[Any], skipped: Sequence[A
 
 
 def summarise(run: Any, findings: Sequence[tuple[str, str]]) -> None:
-    """Throughput of every cell, experiment by experiment, and what was found."""
+    """What every cell came to, experiment by experiment, and what was found."""
     for name in run.header["plan"]["experiments"]:
         cells = run.of(name)
         columns = list(dict.fromkeys(cell.split("/", 2)[2] for cell in cells))
-        table = Table(name, box=None, pad_edge=False, title_justify="left")
-        for column in columns:
-            table.add_column(column.replace("connections=", "").replace(",", "\n"), justify="right")
+        table = Table(name, box=None, pad_edge=False)
+        for title in titles(columns):
+            table.add_column(title, justify="right")
         servers = dict.fromkeys(cell.split("/", 2)[1] for cell in cells)
         for server in servers:
             row = [cells.get(f"{name}/{server}/{column}") for column in columns]
@@ -216,17 +216,46 @@ def summarise(run: Any, findings: Sequence[tuple[str, str]]) -> None:
     for record in invalid:
         reasons = "; ".join(record["verdict"]["reasons"])
         CONSOLE.print(f"  block {record['block']} {record['cell']}: {reasons}")
+    if run.header["profile"] == "quick":
+        CONSOLE.print("quick run: no significance claims")
     CONSOLE.print(f"charts: {run.path / 'charts'}")
 
 
+UNITS = {
+    "connections": "clients",
+    "idle_connections": "idle",
+    "offered_per_s": "per s",
+    "message_bytes": "bytes",
+}
+
+
+def titles(columns: Sequence[str]) -> list[str]:
+    """Cell ids as column heads, without what all of them have in common."""
+    split = [column.split(",") for column in columns]
+    common = set.intersection(*map(set, split)) if len(split) > 1 else set()
+    return ["\n".join(map(title, [p for p in parts if p not in common])) for parts in split]
+
+
+def title(part: str) -> str:
+    """offered_per_s=5000.0 => 5,000 per s"""
+    name, _, value = part.partition("=")
+    if part == "plain":
+        return "1 clients"
+    return f"{float(value):,.0f} {UNITS[name]}" if name in UNITS else part
+
+
 def outcome(cell: Any) -> str:
-    """What a cell came to, in a few characters: 45.1k +-3%."""
+    """What a cell came to, in a few characters: answers per second, or p99 at a given rate."""
     if cell is None:
         return ""
     connections = cell.first["connections"]
     limited = f"{connections['greeted']:,} of {connections['attempted']:,} served"
-    found = cell.over_blocks(lambda record: record["throughput_per_s"])
-    if found is None:
-        return limited if connections["limit"] else "not valid"
-    text = f"{count(found.value)} +-{found.half_width:.0%}"
-    return f"{text}\n{limited}" if connections["limit"] else text
+    if not cell.valid:
+        return "not valid"
+    if cell.first["workload"]["mode"] == "open":
+        found = cell.over_blocks(lambda record: (record["latency_ns"]["response"] or {}).get("p99"))
+        text = f"p99 {duration(found.value)}" if found else "few samples"
+    else:
+        found = cell.over_blocks(lambda record: record["throughput_per_s"])
+        text = f"{count(found.value)}/s +-{found.half_width:.0%}" if found else ""
+    return "\n".join(filter(None, (text, limited if connections["limit"] else "")))

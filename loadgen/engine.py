@@ -192,6 +192,7 @@ class _Wire(NamedTuple):
     buffer: Bytes
     events: Int32s  # struct epoll_event[_EVENTS]
     interest: Int32s  # struct epoll_event
+    ready: Int32s  # struct pollfd
     time: Int64s  # struct timespec
     errno: Int32s
     request: Bytes
@@ -215,6 +216,7 @@ def _wire(epoll: int, message_bytes: int) -> _Wire:
         buffer=buffer,
         events=np.zeros(_EVENTS * EPOLL_EVENT_WORDS, np.int32),
         interest=np.zeros(EPOLL_EVENT_WORDS, np.int32),
+        ready=np.array([epoll, _EPOLLIN], np.int32),
         time=np.zeros(2, np.int64),
         errno=np.zeros(1, np.int32),
         request=np.frombuffer(bytearray(line + b"\n"), np.uint8),
@@ -401,11 +403,11 @@ def _take_edge(wire: _Wire, edge: Int64s, busy_ns: int, server_clocks: Int64s) -
 
 
 @compiled
-def _nap(wire: _Wire, ready: Int32s, longest_ns: int) -> None:
+def _nap(wire: _Wire, longest_ns: int) -> None:
     """Sleep until something is ready: by ppoll(2), as epoll_wait(2) counts in milliseconds."""
     wire.time[0] = 0
     wire.time[1] = min(max(longest_ns, 0), _NAP_NS)
-    ppoll(ready.ctypes.data, 1, wire.time.ctypes.data, 0)
+    ppoll(wire.ready.ctypes.data, 1, wire.time.ctypes.data, 0)
 
 
 @compiled
@@ -413,14 +415,13 @@ def _await_greetings(
     wire: _Wire, links: Any, requests: Any, timeout_ns: int, unstamped: Int64s, stop: Int64s
 ) -> None:
     """A greeting is the answer to a request that is never sent."""
-    ready = np.array([wire.epoll, _EPOLLIN], np.int32)  # struct pollfd
     deadline_ns = _clock(wire, _CLOCK_MONOTONIC) + timeout_ns
     for index in range(len(links)):
         links[index].answering = index
         _watch(wire, links[index], _EPOLL_CTL_ADD, _EPOLLIN)
     waiting = len(links)
     while waiting > 0 and stop[0] == 0 and _clock(wire, _CLOCK_MONOTONIC) < deadline_ns:
-        _nap(wire, ready, _NAP_NS)
+        _nap(wire, _NAP_NS)
         for event in range(epoll_wait(wire.epoll, wire.events.ctypes.data, _EVENTS, 0)):
             link = links[wire.events[event * EPOLL_EVENT_WORDS + EPOLL_DATA_WORD]]
             ended = _answer(wire, link, requests, unstamped)
@@ -450,7 +451,6 @@ def _run(
     Returns how many requests were submitted, both ends of the window, and whether a closed loop ran
     out of room.
     """
-    ready = np.array([wire.epoll, _EPOLLIN], np.int32)  # struct pollfd
     for index in range(len(links)):
         _watch(wire, links[index], _EPOLL_CTL_ADD, _EPOLLIN)
 
@@ -485,9 +485,7 @@ def _run(
         asked_ns = now_ns
         if not spin:
             is_next_known = is_open_loop and submitted < capacity
-            _nap(
-                wire, ready, start_ns + offsets_ns[submitted] - now_ns if is_next_known else _NAP_NS
-            )
+            _nap(wire, start_ns + offsets_ns[submitted] - now_ns if is_next_known else _NAP_NS)
         count = epoll_wait(wire.epoll, wire.events.ctypes.data, _EVENTS, 0)
         now_ns = _clock(wire, _CLOCK_REALTIME)
         if count == 0:

@@ -85,6 +85,10 @@ class Target:
             involuntary_switches=sum(usage.involuntary_switches for usage in usages),
         )
 
+    def signal(self, number: int) -> None:
+        """Send a signal to the server itself."""
+        self._process.send_signal(number)
+
     def is_alive(self) -> bool:
         """Is the process still there?"""
         return self._process.poll() is None

@@ -1,7 +1,9 @@
 """One trial: start > verify > connect > warm up > measure > drain > stop  =>  one record."""
 
 import dataclasses
+import math
 import os
+import signal
 import socket
 import sys
 import threading
@@ -17,7 +19,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from loadgen import crowd, engine, environment, histogram, results, verdict
+from loadgen import crowd, engine, environment, histogram, knee, results, verdict
 from loadgen.environment import Pinning, Snapshot
 from loadgen.syscalls import NS_PER_S, SO_TIMESTAMPNS
 from loadgen.target import Target, TargetError, Usage, started
@@ -158,12 +160,20 @@ def _measure(
         served = dataclasses.replace(workload, connections=len(clients.socks))
         calm = Snapshot.take()
         fds = [sock.fileno() for sock in clients.socks]
-        drive = _on_cpus(
-            cpus.generator,
-            lambda stop: engine.drive(
-                fds, served, server_clocks=clocks, spin=not cpus.shared, stop=stop
-            ),
-        )
+
+        def drive_once(load: Workload) -> engine.Drive:
+            return _on_cpus(
+                cpus.generator,
+                lambda stop: engine.drive(
+                    fds, load, server_clocks=clocks, spin=not cpus.shared, stop=stop
+                ),
+                lambda done: _stall(target, load, done),
+            )
+
+        if workload.knee_limit_s:
+            drive, record["knee"] = _find_knee(drive_once, served)
+        else:
+            drive = drive_once(served)
         record["machine"] = environment.behaviour(calm, Snapshot.take(), cpus)
         loaded = target.usage() if target else None
         _fill_in(record, drive, workload)
@@ -230,9 +240,17 @@ def _connections(
             sock.close()
 
 
-def _on_cpus(cpus: frozenset[int], work: Callable[[Int64s], T]) -> T:
-    """Call `work` in a thread pinned to `cpus`; Ctrl-C sets its stop flag and waits for it."""
+def _on_cpus(
+    cpus: frozenset[int],
+    work: Callable[[Int64s], T],
+    meanwhile: Callable[[threading.Event], object],
+) -> T:
+    """Call `work` in a thread pinned to `cpus`, and `meanwhile` here, which ends when it is told.
+
+    Ctrl-C sets the stop flag of `work` and waits for it.
+    """
     stop = np.zeros(1, np.int64)
+    ended = threading.Event()
     done: list[T] = []
     errors: list[BaseException] = []
 
@@ -242,10 +260,13 @@ def _on_cpus(cpus: frozenset[int], work: Callable[[Int64s], T]) -> T:
             done.append(work(stop))
         except BaseException as error:
             errors.append(error)
+        finally:
+            ended.set()
 
     thread = threading.Thread(target=pinned, name="generator")
     thread.start()
     try:
+        meanwhile(ended)
         thread.join()
     except BaseException:
         stop[0] = 1
@@ -254,6 +275,59 @@ def _on_cpus(cpus: frozenset[int], work: Callable[[Int64s], T]) -> T:
     if errors:
         raise errors[0]
     return done[0]
+
+
+def _stall(target: Target | None, workload: Workload, ended: threading.Event) -> None:
+    """Stop the whole server again and again, if the workload says so: a fault with a known answer.
+
+    The first stall comes in the middle of the first period after the warm-up.
+    """
+    if target is None or not workload.stall_s:
+        return
+    pause_s = workload.stall_every_s - workload.stall_s
+    wait_s = workload.warmup_s + pause_s / 2
+    try:
+        while not ended.wait(wait_s):
+            target.signal(signal.SIGSTOP)
+            ended.wait(workload.stall_s)
+            target.signal(signal.SIGCONT)
+            wait_s = pause_s
+    finally:
+        target.signal(signal.SIGCONT)
+
+
+def _find_knee(
+    drive_once: Callable[[Workload], engine.Drive], workload: Workload
+) -> tuple[engine.Drive, dict[str, Any]]:
+    """The drive at the largest rate that was kept, and the way to it.
+
+    Raises TrialError when not even the first rate was kept.
+    """
+
+    def measure(rate_per_s: float) -> knee.Probe[engine.Drive]:
+        drive = drive_once(dataclasses.replace(workload, offered_per_s=rate_per_s))
+        inside = drive.in_window
+        ok = inside & (drive.outcome == engine.Outcome.OK)
+        response_ns = (drive.arrived_ns - drive.intended_ns)[ok]
+        p99_ns = float(np.percentile(response_ns, 99)) if len(response_ns) else math.inf
+        return knee.Probe(rate_per_s, ok.sum() / max(inside.sum(), 1), p99_ns, drive)
+
+    limit_ns = workload.knee_limit_s * NS_PER_S
+    best, probes = knee.search(measure, limit_ns)
+    if best is None:
+        raise TrialError(f"not even {knee.FIRST_PER_S:,.0f} requests per second were kept")
+    return best.detail, {
+        "rate_per_s": best.offered_per_s,
+        "limit_ns": limit_ns,
+        "probes": [
+            {
+                "offered_per_s": probe.offered_per_s,
+                "achieved": float(probe.achieved),
+                "p99_ns": probe.p99_ns if math.isfinite(probe.p99_ns) else None,
+            }
+            for probe in probes
+        ],
+    }
 
 
 def _fill_in(record: dict[str, Any], drive: engine.Drive, workload: Workload) -> None:
@@ -334,6 +408,7 @@ def _empty(
         "seed": workload.seed,
         "outcome": "measured",
         "failure": None,
+        "knee": None,
         "server": {
             "name": variant.name if variant else f"{address[0]}:{address[1]}" if address else "",
             "family": variant and variant.family,

@@ -20,6 +20,9 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "drain_s": (0, 600),
     "seed": (0, 2**63 - 1),
     "greedy_pipeline": (0, 10_000),
+    "knee_limit_s": (0, 60),
+    "stall_s": (0, 60),
+    "stall_every_s": (0.001, 600),
 }
 _WHOLE = frozenset({"connections", "idle_connections", "message_bytes", "seed", "greedy_pipeline"})
 _RATE_PER_S = (0.01, 1_000_000.0)
@@ -41,6 +44,10 @@ class Workload:
     seed               of the schedule
     greedy_pipeline    closed loop: requests that connection 0 keeps outstanding while the others
                        keep one; 0: nobody is greedy
+    knee_limit_s       open loop: search the largest rate at which p99 of the response time stays
+                       below this; 0: do not search
+    stall_s            the server is stopped this long
+    stall_every_s      this often, once per period
     """
 
     connections: int = 1
@@ -54,6 +61,9 @@ class Workload:
     drain_s: float = 1.0
     seed: int = 0
     greedy_pipeline: int = 0
+    knee_limit_s: float = 0.0
+    stall_s: float = 0.0
+    stall_every_s: float = 1.0
 
     def validate(self) -> None:
         """Raise ValueError, in one line, unless this can be run."""

@@ -1,0 +1,302 @@
+"""Response time against offered load, up to and beyond what each model can answer.
+
+A reader learns that latency is flat until the knee and explodes behind it, where the knee of each
+model lies, and that a closed loop hides all of this: it stops asking while the server stalls
+(coordinated omission).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from loadgen import histogram
+from loadgen.analysis import CellData, Run, estimate, latency_us
+from loadgen.charts import Figure, Panel, Point, Series, in_catalog_order
+from loadgen.experiments import Cell, Profile
+from loadgen.experiments.tools import lines
+from loadgen.results import Record
+from loadgen.workload import Workload
+from servers.catalog import Variant
+
+NAME = "load"
+QUESTION = "How fast are the answers at a given rate of requests, and what rate can be kept?"
+HYPOTHESIS = (
+    "Below capacity a request waits for nobody, so all models are fast; at capacity the queue"
+    " grows without bound. Knees lie in the order of CPU per answer. Of a stall of S seconds every"
+    " T, an open loop sees P(response > x) = (S - x) / T; a closed loop sees one slow request per"
+    " stall and client."
+)
+HOW_TO_READ = (
+    "Open loop: requests are sent by a Poisson schedule fixed in advance, whether or not the server"
+    " keeps up, and timed from when they were due. To the right more is asked; up is slower. Where"
+    " a line turns upwards is the model's knee; hollow marks lie beyond it: the rate was not kept."
+)
+
+CLIENTS = 16
+KNEE_LIMIT_S = 0.002
+RATES_PER_S: dict[Profile, tuple[int, ...]] = {
+    "quick": (5_000, 40_000),
+    "standard": (5_000, 15_000, 40_000, 80_000),
+    "full": (1_000, 2_000, 5_000, 10_000, 20_000, 30_000, 40_000, 60_000, 80_000, 100_000, 150_000),
+}
+SECONDS: dict[Profile, tuple[float, float]] = {
+    "quick": (0.1, 0.25),
+    "standard": (0.15, 0.5),
+    "full": (0.3, 1.0),
+}
+STALLED_SERVER = "epoll"
+STALL_S, STALL_EVERY_S = 0.1, 1.0
+STALL_RATE_PER_S = 2_000.0
+STALL_PERIODS = 2
+
+
+def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
+    """Every server at every rate, the search for its knee, and one stalled server."""
+    warmup_s, duration_s = SECONDS[profile]
+    rates = [
+        Workload(
+            connections=CLIENTS,
+            mode="open",
+            arrivals="poisson",
+            offered_per_s=float(rate),
+            warmup_s=warmup_s,
+            duration_s=duration_s,
+        )
+        for rate in RATES_PER_S[profile]
+    ]
+    search = Workload(
+        connections=CLIENTS,
+        mode="open",
+        arrivals="poisson",
+        offered_per_s=1.0,
+        knee_limit_s=KNEE_LIMIT_S,
+        warmup_s=0.05,
+        duration_s=0.2,
+        drain_s=2.0,
+    )
+    found = [
+        Cell(experiment=NAME, server=variant.name, workload=workload)
+        for variant in servers
+        for workload in (*rates, *(() if profile == "quick" else (search,)))
+    ]
+    stalled = {
+        "stall_s": STALL_S,
+        "stall_every_s": STALL_EVERY_S,
+        "duration_s": STALL_PERIODS * STALL_EVERY_S,
+    }
+    if any(variant.name == STALLED_SERVER for variant in servers):
+        found += [
+            Cell(experiment=NAME, server=STALLED_SERVER, workload=workload)
+            for workload in (
+                Workload(connections=1, **stalled),  # type: ignore[arg-type]
+                Workload(
+                    connections=CLIENTS,
+                    mode="open",
+                    arrivals="poisson",
+                    offered_per_s=STALL_RATE_PER_S,
+                    **stalled,  # type: ignore[arg-type]
+                ),
+            )
+        ]
+    return found
+
+
+def figures(run: Run) -> list[Figure]:
+    """The hockey stick, the knees, percentile curves at common rates, and the stalled server."""
+    rows = _rated(run)
+    offered = "offered requests per second"
+    found = [
+        Figure(
+            name="load",
+            title="Response time against offered load",
+            panels=tuple(
+                Panel(
+                    offered,
+                    f"response time, {title} (us)",
+                    lines(rows, latency_us("response", percentile)),
+                    x_log=True,
+                    y_log=True,
+                )
+                for percentile, title in (("p50", "median"), ("p99", "p99"), ("p99_9", "p99.9"))
+            ),
+            caption=HOW_TO_READ,
+            panel_height_in=3.4,
+        )
+    ]
+    knees = _knees(run)
+    if knees:
+        found.append(
+            Figure(
+                name="load-knee",
+                title="The largest rate that each model keeps",
+                panels=(
+                    Panel(
+                        f"requests per second, 99 % of them answered and p99 below"
+                        f" {KNEE_LIMIT_S * 1000:g} ms",
+                        "",
+                        tuple(
+                            Series(name, (Point(0, e.value, e.low, e.high),))
+                            for name in in_catalog_order(knees)
+                            if (e := estimate(knees[name])) is not None
+                        ),
+                        kind="bars",
+                    ),
+                ),
+                caption="Found by doubling the rate until it is not kept, then bisecting, anew in"
+                " every block; each line is the interval over blocks. Longer is better.",
+                panel_height_in=3.0,
+            )
+        )
+    if rates := _common_rates(rows):
+        found.append(
+            Figure(
+                name="load-percentiles",
+                title="All percentiles of the response time, at common rates",
+                panels=tuple(
+                    Panel(
+                        "percentile of requests",
+                        "response time (us)",
+                        tuple(
+                            Series(name, curve(rows[name][rate], "response"))
+                            for name in in_catalog_order(rows)
+                            if rate in rows[name] and rows[name][rate].valid
+                        ),
+                        title=f"{rate:,.0f} requests per second",
+                        nines=True,
+                        y_log=True,
+                    )
+                    for rate in rates
+                ),
+                caption="Each step to the right is one more nine: the slowest tenth, hundredth,"
+                " thousandth of the requests. Histograms of all valid trials merged; a curve ends"
+                " where fewer than ten requests lie beyond.",
+                panel_height_in=3.4,
+            )
+        )
+    if stalled := _stalled(run):
+        found.append(_stall_figure(*stalled))
+    return found
+
+
+def _rated(run: Run) -> dict[str, dict[float, CellData]]:
+    rows: dict[str, dict[float, CellData]] = {}
+    for data in run.of(NAME).values():
+        load = data.first["workload"]
+        if load["mode"] == "open" and not load["knee_limit_s"] and not load["stall_s"]:
+            rows.setdefault(data.first["server"]["name"], {})[load["offered_per_s"]] = data
+    return {name: dict(sorted(row.items())) for name, row in rows.items()}
+
+
+def _knees(run: Run) -> dict[str, list[float]]:
+    return {
+        data.first["server"]["name"]: values
+        for data in run.of(NAME).values()
+        if (values := [v for record in data.valid if (v := knee_per_s(record)) is not None])
+    }
+
+
+def knee_per_s(record: Record) -> float | None:
+    """The rate that a search found; None for other trials."""
+    found = record.get("knee")
+    return found["rate_per_s"] if found else None
+
+
+def _common_rates(rows: dict[str, dict[float, CellData]]) -> list[float]:
+    """Up to three rates with the most valid servers, the largest of each first."""
+    count: dict[float, int] = {}
+    for row in rows.values():
+        for rate, cell in row.items():
+            count[rate] = count.get(rate, 0) + bool(cell.valid)
+    useful = [rate for rate, servers in sorted(count.items()) if servers >= 2]
+    return useful[-3:] if len(useful) > 3 else useful
+
+
+def curve(cell: CellData, kind: str) -> tuple[Point, ...]:
+    """Percentile => microseconds, from the merged histograms, as far as ten requests lie beyond."""
+    merged = histogram.merge(
+        histogram.decode(text) for record in cell.valid if (text := record["histograms"].get(kind))
+    )
+    total = merged.get_total_count()
+    if total < 2 * histogram.SAMPLES_BEYOND:
+        return ()
+    last = 1 - histogram.SAMPLES_BEYOND / total
+    shares = 1 - np.geomspace(1.0, 1 - last, 40)
+    return tuple(
+        Point(100 * share, merged.get_value_at_percentile(100 * share) / 1000) for share in shares
+    )
+
+
+def _stalled(run: Run) -> tuple[CellData, CellData] | None:
+    found = {
+        data.first["workload"]["mode"]: data
+        for data in run.of(NAME).values()
+        if data.first["workload"]["stall_s"]
+    }
+    if len(found) < 2 or not all(data.valid for data in found.values()):
+        return None
+    return found["closed"], found["open"]
+
+
+def _stall_figure(closed: CellData, opened: CellData) -> Figure:
+    points = 1 - np.geomspace(1.0, 1e-4, 60)
+    # P(R > x) = (S - x) / T solved for x, no less than nothing.
+    theory = [
+        (100 * share, 1e6 * (STALL_S - (1 - share) * STALL_EVERY_S))
+        for share in points
+        if (1 - share) * STALL_EVERY_S < STALL_S * 0.999
+    ]
+    return Figure(
+        name="load-stall",
+        title="The same stalled server, through an open and a closed loop",
+        panels=(
+            Panel(
+                "percentile of requests",
+                "time (us)",
+                (
+                    Series("open loop", curve(opened, "response")),
+                    Series("theory", tuple(Point(x, y) for x, y in theory), dashed=True),
+                    Series("closed loop", curve(closed, "service")),
+                ),
+                nines=True,
+                y_log=True,
+            ),
+        ),
+        caption=f"The server is stopped for {1000 * STALL_S:g} ms once every {STALL_EVERY_S:g} s."
+        " The open loop goes on asking, so one request in ten meets the stall. The closed loop"
+        " waits with its one request, asks nothing meanwhile, and reports a server that hardly"
+        " ever is slow: coordinated omission. Theory: P(response > x) = (S - x) / T.",
+        panel_height_in=4.4,
+    )
+
+
+def finding(run: Run) -> str:
+    """The knees, and what the two loops say of the stalled server."""
+    parts = []
+    knees = {name: estimate(values) for name, values in _knees(run).items()}
+    if knees:
+        listed = ", ".join(
+            f"{name} {thousands(e.value)} [{thousands(e.low)}, {thousands(e.high)}]"
+            for name in in_catalog_order(knees)
+            if (e := knees[name]) is not None
+        )
+        parts.append(
+            f"Kept with p99 below {KNEE_LIMIT_S * 1000:g} ms, requests per second: {listed}."
+        )
+    if stalled := _stalled(run):
+        closed, opened = stalled
+        parts.append(
+            f"Of a stall of {1000 * STALL_S:g} ms every {STALL_EVERY_S:g} s the open loop reports"
+            f" p95 {_milliseconds(opened, 'response', 95)} (theory: 50 ms), the closed loop"
+            f" {_milliseconds(closed, 'service', 95)}."
+        )
+    return " ".join(parts) or "The data do not decide: no search for a knee was valid."
+
+
+def thousands(value: float) -> str:
+    """54321 => 54k"""
+    return f"{value / 1000:.0f}k" if value >= 10_000 else f"{value / 1000:.1f}k"
+
+
+def _milliseconds(cell: CellData, kind: str, percentile: float) -> str:
+    value = cell.merged_us(kind, percentile)
+    return "unknown" if value is None else f"{value / 1000:.3g} ms"
