@@ -1,0 +1,344 @@
+"""The statistics against known truths: simulated blocks of which median and ratio are known.
+
+Seeds are fixed; tolerances are three standard errors of the simulation's own share, so the tests
+say as much as their number of rounds allows, and never flicker.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import records
+from scipy import stats
+
+from loadgen import analysis, histogram
+from loadgen.analysis import CellData, Estimate, estimate, needs_more, ratio
+
+Values = npt.NDArray[np.float64]
+ROUNDS = 1500
+NOISE = 0.03
+
+
+def quiet(rng: np.random.Generator, shape: tuple[int, int]) -> Values:
+    """Trials that differ by a few per cent."""
+    return np.exp(rng.normal(0, NOISE, shape))
+
+
+def disturbed(rng: np.random.Generator, shape: tuple[int, int]) -> Values:
+    """What a shared machine does: one trial in ten is two to five times slower."""
+    slower = np.where(rng.random(shape) < 0.1, rng.uniform(2, 5, shape), 1)
+    return quiet(rng, shape) / slower
+
+
+def heavy(rng: np.random.Generator, shape: tuple[int, int]) -> Values:
+    """Tails so heavy that there is no variance: Student's t, 1.5 degrees of freedom."""
+    return np.exp(NOISE * rng.standard_t(1.5, shape))
+
+
+def skewed(rng: np.random.Generator, shape: tuple[int, int]) -> Values:
+    """One tail only, and that a heavy one: Pareto, no variance."""
+    return 1 + rng.pareto(1.5, shape)
+
+
+Noise = Callable[[np.random.Generator, tuple[int, int]], Values]
+
+
+def true_median(noise: Noise) -> float:
+    return float(np.median(noise(np.random.default_rng(99), (1_000_000, 1))))
+
+
+def covered(intervals: list[tuple[float, float]], truth: float) -> float:
+    return float(np.mean([low <= truth <= high for low, high in intervals]))
+
+
+def three_errors(share: float, rounds: int = ROUNDS) -> float:
+    return 3 * math.sqrt(share * (1 - share) / rounds)
+
+
+def simulated(noise: Noise, blocks: int, seed: int = 1) -> list[Estimate]:
+    rows = noise(np.random.default_rng(seed), (ROUNDS, blocks))
+    found = [estimate(row.tolist()) for row in rows]
+    return [each for each in found if each is not None]
+
+
+@pytest.mark.parametrize("blocks", [2, 3, 5, 6, 7, 10, 15])
+@pytest.mark.parametrize("noise", [quiet, disturbed, heavy, skewed])
+def test_intervals_cover_the_true_median_as_often_as_they_say(noise: Noise, blocks: int) -> None:
+    share = covered([(e.low, e.high) for e in simulated(noise, blocks)], true_median(noise))
+
+    assert share >= 0.94 - three_errors(0.94)
+    if blocks >= analysis.ORDER_STATISTICS_FROM:
+        assert share <= 0.96 + three_errors(0.96)  # no wider than they need be
+
+
+@pytest.mark.parametrize(("blocks", "at_most"), [(3, 0.80), (5, 0.945), (8, 0.935)])
+def test_the_percentile_bootstrap_covers_less_which_is_why_it_is_not_used(
+    blocks: int, at_most: float
+) -> None:
+    rng = np.random.default_rng(2)
+    truth = true_median(disturbed)
+    intervals = []
+    for row in disturbed(rng, (600, blocks)):
+        found = stats.bootstrap(
+            (row,), np.median, n_resamples=600, method="percentile", rng=rng, vectorized=True
+        ).confidence_interval
+        intervals.append((found.low, found.high))
+
+    assert covered(intervals, truth) < at_most
+
+
+@pytest.mark.parametrize("blocks", [3, 5, 10])
+@pytest.mark.parametrize("noise", [quiet, disturbed, heavy, skewed])
+def test_one_server_under_two_names_is_a_tie_nineteen_times_of_twenty(
+    noise: Noise, blocks: int
+) -> None:
+    rng = np.random.default_rng(3)
+    alarms = 0
+    for above, below in zip(
+        noise(rng, (ROUNDS, blocks)), noise(rng, (ROUNDS, blocks)), strict=True
+    ):
+        found = estimate((above / below).tolist())
+        assert found is not None
+        alarms += not analysis.Ratio(found).tie
+
+    false_alarms = stats.binomtest(alarms, ROUNDS).proportion_ci(0.997)
+    assert false_alarms.low <= 0.06
+
+
+# How often a server that is slower by 5, 10 and 20 % is told from the other, by number of blocks.
+# Disturbed trials cost much: two servers, ten blocks, and four pairs of which one is disturbed.
+POWER = {
+    (quiet, 3): (0.20, 0.54, 0.92),
+    (quiet, 5): (0.51, 0.96, 1.00),
+    (quiet, 10): (0.84, 1.00, 1.00),
+    (disturbed, 5): (0.17, 0.34, 0.37),
+    (disturbed, 10): (0.54, 0.75, 0.76),
+    (disturbed, 20): (0.84, 0.99, 0.99),
+}
+
+
+@pytest.mark.parametrize(("noise", "blocks"), POWER)
+def test_shifts_are_found_as_often_as_published(noise: Noise, blocks: int) -> None:
+    for shift, share in zip((1.05, 1.10, 1.20), POWER[noise, blocks], strict=True):
+        detected, _ = shifted(noise, shift, blocks)
+        assert detected == pytest.approx(share, abs=three_errors(share) + 0.005)
+
+
+def shifted(noise: Noise, shift: float, blocks: int) -> tuple[float, float]:
+    """The share of runs that tell a server from one `shift` times as slow, and the median ratio."""
+    rng = np.random.default_rng(4)
+    ratios = []
+    for base, slow in zip(noise(rng, (ROUNDS, blocks)), noise(rng, (ROUNDS, blocks)), strict=True):
+        found = estimate((base / (slow / shift)).tolist())
+        assert found is not None
+        ratios.append(found)
+    detected = float(np.mean([each.low > 1 for each in ratios]))
+    return detected, float(np.median([each.value for each in ratios]))
+
+
+@pytest.mark.parametrize("shift", [1.05, 1.1, 1.2])
+@pytest.mark.parametrize("blocks", [3, 5, 10])
+@pytest.mark.parametrize("noise", [quiet, disturbed, heavy])
+def test_a_shift_is_estimated_without_bias(noise: Noise, shift: float, blocks: int) -> None:
+    _, estimated = shifted(noise, shift, blocks)
+
+    assert estimated == pytest.approx(shift, rel=0.005)
+
+
+def test_an_interval_contains_its_median() -> None:
+    for noise in (quiet, disturbed, heavy, skewed):
+        for blocks in range(1, 12):
+            for found in simulated(noise, blocks)[:200]:
+                assert found.low <= found.value <= found.high
+
+
+def test_one_block_says_nothing_about_its_interval() -> None:
+    found = estimate([5.0])
+
+    assert found == Estimate(5.0, 0.0, math.inf, 1)
+    assert analysis.Ratio(found).tie
+    assert found.half_width == math.inf
+
+
+def test_no_values_give_no_estimate() -> None:
+    assert estimate([]) is None
+
+
+@pytest.mark.parametrize("values", [[0.0, 0.0, 0.0], [7.0] * 4, [7.0] * 9])
+def test_equal_values_give_an_interval_without_width(values: list[float]) -> None:
+    found = estimate(values)
+
+    assert found is not None
+    assert found.half_width == pytest.approx(0)
+    assert found.value == values[0]
+
+
+def test_zeros_are_no_obstacle() -> None:
+    found = estimate([0.0, 1.0, 2.0])
+
+    assert found is not None
+    assert found.low == 0
+    assert math.isfinite(found.high)
+
+
+def test_the_interval_for_ten_blocks_is_the_published_one() -> None:
+    """By hand, for n = 10: the second from either end covers 0.9785, the third 0.8906."""
+    excess = (0.978515625 - 0.95) / (0.978515625 - 0.890625)
+    weight = 8 * excess / (2 + 6 * excess)
+    found = estimate([float(value) for value in range(1, 11)])
+
+    assert found is not None
+    assert found.low == pytest.approx(2 + weight)
+    assert found.high == pytest.approx(9 - weight)
+
+
+def trials(server: str, figures: list[float]) -> list[records.Record]:
+    return [
+        records.record(server, block=block, throughput_per_s=figure, latencies_ns=[1000])
+        for block, figure in enumerate(figures)
+    ]
+
+
+def test_ratios_pair_the_trials_of_a_block() -> None:
+    """A machine that halves its speed from block to block disturbs no ratio."""
+    fast = trials("epoll", [2000.0, 1000.0, 500.0, 250.0])
+    slow = trials("poll", [1000.0, 500.0, 250.0, 125.0])
+    found = ratio(fast, list(reversed(slow)), analysis.throughput)
+
+    assert found is not None
+    assert (found.estimate.low, found.estimate.high) == pytest.approx((2, 2))
+    assert not found.tie
+
+
+def test_swapping_the_servers_inverts_the_ratio() -> None:
+    one = trials("epoll", [1000.0, 1100.0, 1040.0])
+    other = trials("poll", [900.0, 1200.0, 1000.0])
+    forth, back = ratio(one, other, analysis.throughput), ratio(other, one, analysis.throughput)
+
+    assert forth is not None
+    assert back is not None
+    assert forth.estimate.low == pytest.approx(1 / back.estimate.high)
+    assert forth.estimate.high == pytest.approx(1 / back.estimate.low)
+
+
+def test_blocks_that_only_one_server_has_count_in_no_ratio() -> None:
+    one, other = trials("epoll", [1000.0, 1000.0]), trials("poll", [500.0])
+    found = ratio(one, other, analysis.throughput)
+
+    assert found is not None
+    assert found.estimate.n == 1
+    assert ratio(one, [], analysis.throughput) is None
+
+
+def test_invalid_trials_are_kept_but_count_in_nothing(tmp_path: Path) -> None:
+    rows = trials("epoll", [1000.0, 1000.0])
+    rows.append(records.record(block=2, throughput_per_s=9000, steal=0.5, latencies_ns=[9_000]))
+    run = analysis.load(records.write_run(tmp_path / "run", rows))
+    (cell,) = run.cells.values()
+    throughput = cell.over_blocks(analysis.throughput)
+
+    assert len(cell.records) == 3
+    assert throughput is not None
+    assert (throughput.value, throughput.n) == (1000, 2)
+    assert cell.merged("service")["max"] < 2_000
+    paired = ratio(cell.records, cell.records, analysis.throughput)
+    assert paired is not None
+    assert paired.estimate.n == 2
+
+
+def test_percentiles_are_merged_not_averaged() -> None:
+    """Two shards, 1 ms and 100 ms: half of all requests are slow, though p50 averages to 50 ms."""
+    quick = records.record(latencies_ns=[1_000_000] * 990 + [100_000_000] * 10)
+    slow = records.record(block=1, latencies_ns=[100_000_000] * 3000)
+    merged = CellData([quick, slow])
+
+    assert merged.merged_us("service", 50) == pytest.approx(100_000, rel=1e-3)
+    assert merged.merged_us("service", 24) == pytest.approx(1_000, rel=1e-3)
+
+
+def test_a_percentile_needs_ten_samples_beyond_it() -> None:
+    def cell(samples: int, blocks: int) -> CellData:
+        return CellData(
+            [records.record(block=b, latencies_ns=[1000] * samples) for b in range(blocks)]
+        )
+
+    assert cell(999, 1).merged_us("service", 99) is None
+    assert cell(1000, 1).merged_us("service", 99) == 1
+    assert cell(999, 1).percentile_us("service", "p99") is None
+    together = cell(500, 2).percentile_us("service", "p99")
+    assert together == Estimate(1.0, 0.0, math.inf, 2)  # merged it is known, per block it is not
+
+
+def test_the_unanswered_are_slower_than_any_percentile_that_is_printed() -> None:
+    latencies = np.full(980, 1_000)
+    record = records.record(latencies_ns=latencies.tolist())
+    record["latency_ns"]["service"] = histogram.summary(latencies, censored=20)  # type: ignore[typeddict-item]
+    cell = CellData([record])
+
+    assert cell.merged_us("service", 97) == 1
+    assert cell.merged_us("service", 98.5) is None
+    assert cell.merged("service")["at_least"] == {"p99": 1000}
+
+
+def test_a_percentile_has_an_interval_over_blocks_that_contains_it() -> None:
+    rng = np.random.default_rng(5)
+    cell = CellData(
+        [
+            records.record(block=b, latencies_ns=rng.lognormal(10, 0.5, 2000).astype(int).tolist())
+            for b in range(7)
+        ]
+    )
+    found = cell.percentile_us("service", "p99")
+
+    assert found is not None
+    assert found.low <= found.value <= found.high
+    assert found.value == pytest.approx(math.exp(10 + 0.5 * 2.326) / 1000, rel=0.03)
+    assert 0 < found.half_width < 0.2
+
+
+def test_more_blocks_are_run_until_the_interval_is_narrow() -> None:
+    assert needs_more([])
+    assert needs_more(trials("epoll", [1000.0, 1000.0]))
+    assert not needs_more(trials("epoll", [1000.0, 1001.0, 999.0]))
+    assert needs_more(trials("epoll", [1000.0, 1200.0, 800.0]))
+    assert not needs_more(trials("epoll", [1000.0, 1200.0, 800.0]), target_half_width=1.0)
+
+
+def test_more_blocks_do_not_help_a_cell_that_fails_each_time() -> None:
+    failing = [records.record(block=block, steal=0.5, latencies_ns=[1]) for block in range(3)]
+
+    assert needs_more(failing[:2])
+    assert not needs_more(failing)
+
+
+def test_cells_come_in_the_order_of_the_plan_not_of_the_shuffled_trials(tmp_path: Path) -> None:
+    rows = [
+        records.record(server, connections=count, throughput_per_s=100.0, order=order)
+        for order, (server, count) in enumerate([("poll", 8), ("epoll", 64), ("epoll", 8)])
+    ]
+    planned = [row["cell"] for row in rows]
+    run = analysis.load(records.write_run(tmp_path / "run", [rows[2], rows[0], rows[1]]))
+    header = {**run.header, "plan": {**run.header["plan"], "cells": planned}}
+    run = analysis.Run(run.path, header, run.records)  # type: ignore[arg-type]
+
+    assert list(run.cells) == planned
+    assert run.along("throughput", "connections") == {
+        "poll": {8: CellData([rows_of(run, "poll", 8)])},
+        "epoll": {
+            8: CellData([rows_of(run, "epoll", 8)]),
+            64: CellData([rows_of(run, "epoll", 64)]),
+        },
+    }
+    assert run.of("idle") == {}
+
+
+def rows_of(run: analysis.Run, server: str, connections: int) -> records.Record:
+    (found,) = (
+        record
+        for record in run.records
+        if record["cell"] == records.cell_id("throughput", server, connections)
+    )
+    return found
