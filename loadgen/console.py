@@ -257,5 +257,7 @@ def outcome(cell: Any) -> str:
         text = f"p99 {duration(found.value)}" if found else "few samples"
     else:
         found = cell.over_blocks(lambda record: record["throughput_per_s"])
-        text = f"{count(found.value)}/s +-{found.half_width:.0%}" if found else ""
+        text = f"{count(found.value)}/s" if found else ""
+        if found and found.half_width < 1:
+            text += f" +-{found.half_width:.0%}"
     return "\n".join(filter(None, (text, limited if connections["limit"] else "")))

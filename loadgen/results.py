@@ -111,7 +111,6 @@ class Record(TypedDict):
     server_cost: dict[str, Any] | None
     machine: dict[str, Any] | None
     verdict: Verdict
-    failure: NotRequired[str | None]
     knee: NotRequired[dict[str, Any] | None]
     sha256: NotRequired[str]
 

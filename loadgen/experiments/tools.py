@@ -1,9 +1,13 @@
 """What several experiments do with their cells: lines over an axis, and sentences about ratios."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from loadgen.analysis import CellData, Estimate, Metric, estimate, ratio
 from loadgen.charts import Point, Series, in_catalog_order
+
+# An interval this wide around 1 is no evidence of equality.
+UNDECIDED = 0.25
 
 Rows = Mapping[str, Mapping[float, CellData]]
 
@@ -24,7 +28,8 @@ def point_at(x: float, cell: CellData, metric: Metric) -> Point | None:
     """A cell as a point; None when nothing was measured in it."""
     found = cell.over_blocks(metric)
     if found is not None:
-        return Point(x, found.value, found.low, found.high)
+        known = math.isfinite(found.high)
+        return Point(x, found.value, found.low if known else None, found.high if known else None)
     values = [value for record in cell.records if (value := metric(record)) is not None]
     doubtful = estimate(values)
     return Point(x, doubtful.value, hollow=True) if doubtful else None
@@ -52,6 +57,8 @@ def against(
         )
         if found is None:
             clauses.append(f"no valid pair with {other}")
+        elif found.tie and found.estimate.half_width > UNDECIDED:
+            clauses.append(f"against {other} the data do not decide ({interval(found.estimate)})")
         elif found.tie:
             clauses.append(f"about as many as {other} ({interval(found.estimate)}: a tie)")
         else:
@@ -61,6 +68,8 @@ def against(
 
 def interval(found: Estimate) -> str:
     """ "1.32 [1.27, 1.36]" """
+    if not math.isfinite(found.high):
+        return f"{found.value:.2f} (one block)"
     digits = 0 if found.value >= 20 else 1 if found.value >= 5 else 2
     return f"{found.value:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
 
