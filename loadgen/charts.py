@@ -22,6 +22,7 @@ WIDTH_IN = 9.0
 DPI = 100
 LABEL_POINTS = 8.5
 INK, FAINT, GRID = "#222222", "#777777", "#DDDDDD"
+NINES = (0, 50, 90, 99, 99.9, 99.99, 99.999)
 MARKERS = "osD^vP*Xh<>d"
 
 # Deterministic: the same figure gives the same bytes, so that redrawing shows no difference.
@@ -42,84 +43,24 @@ class Point:
 
 @dataclass(frozen=True)
 class Series:
-    """One line, or one set of bars. `label` is a server of the catalog, or any text."""
+    """One line, or one set of bars. `label` is a server of the catalog, or any text.
+
+    tone   the colour of a label that is no server
+    """
 
     label: str
     points: tuple[Point, ...]
     note: str = ""
     dashed: bool = False
+    tone: str = "#555555"
 
-
-@dataclass(frozen=True)
-class Wall:
-    """Where a model ends, as a result: a vertical line with a text."""
-
-    x: float
-    text: str
-    server: str
-
-
-@dataclass(frozen=True)
-class Bar:
-    """From start to end, in one lane of a swim-lane panel."""
-
-    lane: int
-    start: float
-    end: float
-    server: str
-    faint: bool = False
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One pair of axes.
-
-    kind     "lines"; "bars": one horizontal bar per series, its first point's y; "lanes": `bars`
-    ceiling  y above which the generator is the limit: shaded
-    nines    the x axis is a percentile: 90 % and 99 % are as far apart as 99 % and 99.9 %
-    """
-
-    x_label: str
-    y_label: str
-    series: tuple[Series, ...] = ()
-    title: str = ""
-    kind: Literal["lines", "bars", "lanes"] = "lines"
-    x_log: bool = False
-    y_log: bool = False
-    nines: bool = False
-    walls: tuple[Wall, ...] = ()
-    ceiling: float | None = None
-    bars: tuple[Bar, ...] = ()
-    lanes: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    x_range: tuple[float, float] | None = None
-    y_range: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class Figure:
-    """What is drawn into one file.
-
-    name     of the file, without suffix
-    caption  how to read it
-    columns  panels beside each other
-    """
-
-    name: str
-    title: str
-    panels: tuple[Panel, ...]
-    caption: str
-    columns: int = 1
-    panel_height_in: float = 3.6
-
-
-def colour(label: str) -> str:
-    """That of the catalog; for any other text one of a neutral few, always the same."""
+    @property
+    def colour(label: str, otherwise: str = FAINT) -> str:
+    """That of the server with this name in the catalog; a text may follow the name."""
     for variant in catalog.VARIANTS:
         if variant.name == label.split(" ")[0]:
             return variant.colour
-    neutral = ("#555555", "#0072B2", "#999999", "#882255")
-    return neutral[sum(label.encode()) % len(neutral)]
+    return otherwise
 
 
 def marker(label: str) -> str:
@@ -211,7 +152,7 @@ def _lines(panel: Panel, ax: Axes) -> None:
     place = _places(xs, panel)
     # Curves that coincide stay visible: each is a little thinner than the one below it.
     for depth, series in enumerate(panel.series):
-        tone = colour(series.label)
+        tone = series.colour
         thickness = 1.2 + 2.4 * (len(panel.series) - 1 - depth) / max(len(panel.series) - 1, 1)
         points = series.points
         ax.plot(
@@ -227,11 +168,13 @@ def _lines(panel: Panel, ax: Axes) -> None:
             x = place(point.x)
             if point.low is not None and point.high is not None:
                 ax.plot([x, x], [point.low, point.high], color=tone, linewidth=1.2)
+            if panel.nines:
+                continue  # a curve through many percentiles, not some measured points
             ax.plot(
                 [x],
                 [point.y],
                 marker=marker(series.label),
-                markersize=3 if panel.nines else 5,
+                markersize=5,
                 markerfacecolor="white" if point.hollow else tone,
                 markeredgecolor=tone,
                 linestyle="none",
@@ -244,7 +187,7 @@ def _lines(panel: Panel, ax: Axes) -> None:
     if panel.x_log or panel.nines:
         ax.set_xscale("log")
         ax.xaxis.set_minor_locator(NullLocator())
-        shown = _spread(xs, place)
+        shown = [x for x in NINES if x <= xs[-1]] if panel.nines else _spread(xs, place)
         ax.set_xticks([place(x) for x in shown])
         ax.set_xticklabels([f"{x:g}" if panel.nines else short(x) for x in shown])
     else:
@@ -331,10 +274,10 @@ def _label_ends(panel: Panel, ax: Axes) -> None:
             xytext=(1.03, height),
             textcoords="axes fraction",
             size=LABEL_POINTS,
-            color=colour(series.label),
+            color=series.colour,
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": colour(series.label), "linewidth": 0.5},
+            arrowprops={"arrowstyle": "-", "color": series.colour, "linewidth": 0.5},
         )
 
 
@@ -360,7 +303,7 @@ def _bars(panel: Panel, ax: Axes) -> None:
     names = [series.label for series in panel.series]
     for row, series in enumerate(panel.series):
         point = series.points[0]
-        tone = colour(series.label)
+        tone = series.colour
         ax.barh(
             row,
             point.y,

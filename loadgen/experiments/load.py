@@ -253,9 +253,9 @@ def _stall_figure(closed: CellData, opened: CellData) -> Figure:
                 "percentile of requests",
                 "time (us)",
                 (
-                    Series("open loop", curve(opened, "response")),
+                    Series("open loop", curve(opened, "response"), tone="#D55E00"),
                     Series("theory", tuple(Point(x, y) for x, y in theory), dashed=True),
-                    Series("closed loop", curve(closed, "service")),
+                    Series("closed loop", curve(closed, "service"), tone="#0072B2"),
                 ),
                 nines=True,
                 y_log=True,
