@@ -55,7 +55,75 @@ class Series:
     tone: str = "#555555"
 
     @property
-    def colour(label: str, otherwise: str = FAINT) -> str:
+    def tint(self) -> str:
+        """The colour that the catalog gives to this label, or `tone`."""
+        return colour(self.label, self.tone)
+
+
+@dataclass(frozen=True)
+class Wall:
+    """Where a model ends, as a result: a vertical line with a text."""
+
+    x: float
+    text: str
+    server: str
+
+
+@dataclass(frozen=True)
+class Bar:
+    """From start to end, in one lane of a swim-lane panel."""
+
+    lane: int
+    start: float
+    end: float
+    server: str
+    faint: bool = False
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes.
+
+    kind     "lines"; "bars": one horizontal bar per series, its first point's y; "lanes": `bars`
+    ceiling  y above which the generator is the limit: shaded
+    nines    the x axis is a percentile: 90 % and 99 % are as far apart as 99 % and 99.9 %
+    """
+
+    x_label: str
+    y_label: str
+    series: tuple[Series, ...] = ()
+    title: str = ""
+    kind: Literal["lines", "bars", "lanes"] = "lines"
+    x_log: bool = False
+    y_log: bool = False
+    nines: bool = False
+    walls: tuple[Wall, ...] = ()
+    ceiling: float | None = None
+    bars: tuple[Bar, ...] = ()
+    lanes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    x_range: tuple[float, float] | None = None
+    y_range: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What is drawn into one file.
+
+    name     of the file, without suffix
+    caption  how to read it
+    columns  panels beside each other
+    """
+
+    name: str
+    title: str
+    panels: tuple[Panel, ...]
+    caption: str
+    columns: int = 1
+    panel_height_in: float = 3.6
+
+
+def colour(label: str, otherwise: str = FAINT) -> str:
     """That of the server with this name in the catalog; a text may follow the name."""
     for variant in catalog.VARIANTS:
         if variant.name == label.split(" ")[0]:
@@ -152,7 +220,7 @@ def _lines(panel: Panel, ax: Axes) -> None:
     place = _places(xs, panel)
     # Curves that coincide stay visible: each is a little thinner than the one below it.
     for depth, series in enumerate(panel.series):
-        tone = series.colour
+        tone = series.tint
         thickness = 1.2 + 2.4 * (len(panel.series) - 1 - depth) / max(len(panel.series) - 1, 1)
         points = series.points
         ax.plot(
@@ -274,10 +342,10 @@ def _label_ends(panel: Panel, ax: Axes) -> None:
             xytext=(1.03, height),
             textcoords="axes fraction",
             size=LABEL_POINTS,
-            color=series.colour,
+            color=series.tint,
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": series.colour, "linewidth": 0.5},
+            arrowprops={"arrowstyle": "-", "color": series.tint, "linewidth": 0.5},
         )
 
 
@@ -303,7 +371,7 @@ def _bars(panel: Panel, ax: Axes) -> None:
     names = [series.label for series in panel.series]
     for row, series in enumerate(panel.series):
         point = series.points[0]
-        tone = series.colour
+        tone = series.tint
         ax.barh(
             row,
             point.y,

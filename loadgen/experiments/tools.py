@@ -1,9 +1,8 @@
 """What several experiments do with their cells: lines over an axis, and sentences about ratios."""
 
-import math
 from collections.abc import Mapping, Sequence
 
-from loadgen.analysis import CellData, Estimate, Metric, estimate, ratio
+from loadgen.analysis import MINIMUM_BLOCKS, CellData, Estimate, Metric, estimate, ratio
 from loadgen.charts import Point, Series, in_catalog_order
 
 # An interval this wide around 1 is no evidence of equality.
@@ -28,7 +27,7 @@ def point_at(x: float, cell: CellData, metric: Metric) -> Point | None:
     """A cell as a point; None when nothing was measured in it."""
     found = cell.over_blocks(metric)
     if found is not None:
-        known = math.isfinite(found.high)
+        known = found.n >= MINIMUM_BLOCKS
         return Point(x, found.value, found.low if known else None, found.high if known else None)
     values = [value for record in cell.records if (value := metric(record)) is not None]
     doubtful = estimate(values)
@@ -68,8 +67,8 @@ def against(
 
 def interval(found: Estimate) -> str:
     """ "1.32 [1.27, 1.36]" """
-    if not math.isfinite(found.high):
-        return f"{found.value:.2f} (one block)"
+    if found.n < MINIMUM_BLOCKS:
+        return f"{found.value:.2f} (too few blocks for an interval)"
     digits = 0 if found.value >= 20 else 1 if found.value >= 5 else 2
     return f"{found.value:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
 
