@@ -86,6 +86,10 @@ def _parser() -> argparse.ArgumentParser:
     report = command("report", _report, "Redraw the charts of a run from what it stored.")
     report.add_argument("folder", type=Path, metavar="DIR", help="for example results/latest")
 
+    command(
+        "doctor", _doctor, "Look for what on this machine disturbs measurements; status 1: unfit."
+    )
+
     command("list", _list, "Show servers and experiments, and what would be skipped.")
     return parser
 
@@ -162,8 +166,9 @@ def _subject(options: argparse.Namespace) -> "Subject":
     return Subject(variant=variant)
 
 
-# Blocks: how often every cell is measured.
+# How often every cell is measured, and until when more is added where an interval is wide.
 BLOCKS = {"quick": 2, "standard": 5, "full": 10}
+BUDGET_S = {"quick": 0.0, "standard": 780.0, "full": 3300.0}
 
 
 def _bench(options: argparse.Namespace) -> int:
@@ -184,7 +189,8 @@ def _bench(options: argparse.Namespace) -> int:
                 environment={**environment.describe(), **cpus.as_record()},
                 folder=options.out,
             )
-        left_s = runner.remaining_s(plan, results.load(folder).done())
+        done = results.load(folder).done()
+        left_s = runner.remaining_s(plan, done) + max(plan.budget_s - plan.total_s(), 0)
         console.announce(plan, folder, cpus, left_s)
         engine.compile()
         try:
@@ -221,7 +227,13 @@ def _new_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
     if not 0 <= seed < 2**31:
         raise UserError(f"--seed is {seed}: it must be from 0 to {2**31 - 1}")
     return runner.plan(
-        profile, chosen, servers, blocks=BLOCKS[profile], seed=seed, descriptors=descriptors
+        profile,
+        chosen,
+        servers,
+        blocks=BLOCKS[profile],
+        budget_s=BUDGET_S[profile],
+        seed=seed,
+        descriptors=descriptors,
     )
 
 
@@ -240,6 +252,7 @@ def _stored_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
             [experiments.find(name) for name in stored["experiments"]],
             [catalog.find(name) for name in stored["servers"]],
             blocks=stored["blocks"],
+            budget_s=stored["budget_s"],
             seed=header["seed"],
             descriptors=descriptors,
         )
@@ -264,6 +277,14 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
+def _doctor(_: argparse.Namespace) -> int:
+    from loadgen import console, doctor
+
+    findings = doctor.examine()
+    console.show_examination(findings)
+    return 0 if doctor.fit(findings) else 1
+
+
 def _list(_: argparse.Namespace) -> int:
     from loadgen import console, environment, experiments, runner
 
@@ -273,6 +294,7 @@ def _list(_: argparse.Namespace) -> int:
         chosen,
         catalog.VARIANTS,
         blocks=1,
+        budget_s=0,
         seed=0,
         descriptors=environment.raise_descriptor_limit(),
     )

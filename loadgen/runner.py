@@ -6,12 +6,13 @@ blocks).
 """
 
 import random
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from loadgen import results, trial
+from loadgen import analysis, results, trial
 from loadgen.environment import Pinning
 from loadgen.experiments import Cell, Experiment, Profile
 from loadgen.trial import Subject
@@ -20,6 +21,8 @@ from servers.catalog import Variant
 
 # Descriptors that a process needs besides one per client.
 SPARE_DESCRIPTORS = 64
+# Nothing is measured more often than this, however wide its interval stays.
+MAX_BLOCKS = 30
 # Starting, verifying, connecting and stopping, besides what is measured. For the time left only.
 OVERHEAD_S = 0.7
 
@@ -34,15 +37,24 @@ class Skip:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is going to do; stored with it, so that it can be resumed."""
+    """What a run is going to do; stored with it, so that it can be resumed.
+
+    blocks     every cell is measured at least this often
+    budget_s   until then, more blocks are added where an interval is wide
+    """
 
     profile: Profile
     experiments: tuple[str, ...]
     servers: tuple[str, ...]
     blocks: int
+    budget_s: float
     seed: int
     cells: tuple[Cell, ...]
     skipped: tuple[Skip, ...]
+
+    def total_s(self) -> float:
+        """About how long the planned blocks take."""
+        return self.blocks * sum(map(seconds, self.cells))
 
     def order(self, block: int) -> list[Cell]:
         """The cells of one block, shuffled by seed and block number."""
@@ -62,6 +74,7 @@ class Plan:
             "experiments": list(self.experiments),
             "servers": list(self.servers),
             "blocks": self.blocks,
+            "budget_s": self.budget_s,
             "cells": [cell.id for cell in self.cells],
             "skipped": [{"cell": skip.cell, "reason": skip.reason} for skip in self.skipped],
         }
@@ -73,6 +86,7 @@ def plan(
     servers: Sequence[Variant],
     *,
     blocks: int,
+    budget_s: float,
     seed: int,
     descriptors: int,
 ) -> Plan:
@@ -91,6 +105,7 @@ def plan(
         tuple(experiment.NAME for experiment in experiments),
         tuple(variant.name for variant in servers),
         blocks,
+        budget_s,
         seed,
         tuple(cells),
         tuple(skipped),
@@ -109,6 +124,9 @@ def execute(
 ) -> Iterator[tuple[Cell, results.Record, float]]:
     """Run the trials that the folder does not hold yet, storing each before it is yielded.
 
+    First the planned blocks. Then, while the budget lasts, blocks of those cells alone whose
+    interval is wider than the target.
+
     Yields the cell, the record, and for how many seconds of work it stood.
 
     Raises results.ResultsError.
@@ -116,24 +134,44 @@ def execute(
     logs = folder / "server-logs"
     logs.mkdir(exist_ok=True)
     with results.append_to(folder) as trials:
+        records = list(trials.folder.records)
         done = trials.folder.done()
-        for block, place, cell in plan.trials():
-            if (block, cell.id) in done:
-                continue
-            log = logs / f"{block:03}-{place:03}-{cell.server}.log"
-            record = trial.run(
-                Subject(variant=catalog.find(cell.server), options=cell.options),
-                replace(cell.workload, seed=plan.seed + block),
-                cpus=cpus,
-                log=log,
-                experiment=cell.experiment,
-                cell=cell.id,
-                block=block,
-                order=place,
-            )
-            if log.exists() and not log.stat().st_size:
-                log.unlink()
-            yield cell, trials.append(record), seconds(cell)
+        began_s = time.monotonic() - plan.total_s() + remaining_s(plan, done)
+        for block in range(MAX_BLOCKS):
+            for place, cell in enumerate(plan.order(block)):
+                if (block, cell.id) in done:
+                    continue
+                if block >= plan.blocks:
+                    spent_s = time.monotonic() - began_s
+                    if spent_s + seconds(cell) > plan.budget_s:
+                        return
+                    if not _is_wide(cell, records):
+                        continue
+                log = logs / f"{block:03}-{place:03}-{cell.server}.log"
+                record = trial.run(
+                    Subject(variant=catalog.find(cell.server), options=cell.options),
+                    replace(cell.workload, seed=plan.seed + block),
+                    cpus=cpus,
+                    log=log,
+                    experiment=cell.experiment,
+                    cell=cell.id,
+                    block=block,
+                    order=place,
+                )
+                if log.exists() and not log.stat().st_size:
+                    log.unlink()
+                records.append(trials.append(record))
+                yield cell, records[-1], seconds(cell)
+
+
+def _is_wide(cell: Cell, records: Sequence[results.Record]) -> bool:
+    """Is the interval of a cell wider than the target? At a given rate only latency can be."""
+    metric = (
+        analysis.latency_us("response", "p50")
+        if cell.workload.mode == "open" and not cell.workload.knee_limit_s
+        else analysis.throughput
+    )
+    return analysis.needs_more([r for r in records if r["cell"] == cell.id], metric)
 
 
 def remaining_s(plan: Plan, done: set[tuple[int, str]]) -> float:
