@@ -166,9 +166,10 @@ def _subject(options: argparse.Namespace) -> "Subject":
     return Subject(variant=variant)
 
 
-# How often every cell is measured, and until when more is added where an interval is wide.
-BLOCKS = {"quick": 2, "standard": 5, "full": 10}
-BUDGET_S = {"quick": 0.0, "standard": 780.0, "full": 3300.0}
+# How often every cell is measured, and how much longer a run may take to measure again what has a
+# wide interval.
+BLOCKS = {"quick": 1, "standard": 5, "full": 5}
+SPARE = {"quick": 0.0, "standard": 0.2, "full": 0.2}
 
 
 def _bench(options: argparse.Namespace) -> int:
@@ -190,7 +191,7 @@ def _bench(options: argparse.Namespace) -> int:
                 folder=options.out,
             )
         done = results.load(folder).done()
-        left_s = runner.remaining_s(plan, done) + max(plan.budget_s - plan.total_s(), 0)
+        left_s = runner.remaining_s(plan, done) + plan.spare * plan.total_s()
         console.announce(plan, folder, cpus, left_s)
         engine.compile()
         try:
@@ -231,7 +232,7 @@ def _new_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
         chosen,
         servers,
         blocks=BLOCKS[profile],
-        budget_s=BUDGET_S[profile],
+        spare=SPARE[profile],
         seed=seed,
         descriptors=descriptors,
     )
@@ -252,7 +253,7 @@ def _stored_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
             [experiments.find(name) for name in stored["experiments"]],
             [catalog.find(name) for name in stored["servers"]],
             blocks=stored["blocks"],
-            budget_s=stored["budget_s"],
+            spare=stored["spare"],
             seed=header["seed"],
             descriptors=descriptors,
         )
@@ -294,7 +295,7 @@ def _list(_: argparse.Namespace) -> int:
         chosen,
         catalog.VARIANTS,
         blocks=1,
-        budget_s=0,
+        spare=0,
         seed=0,
         descriptors=environment.raise_descriptor_limit(),
     )

@@ -221,6 +221,17 @@ def summarise(run: Any, findings: Sequence[tuple[str, str]]) -> None:
     CONSOLE.print(f"charts: {run.path / 'charts'}")
 
 
+def show_examination(findings: Sequence[Any]) -> None:
+    """What was found about this machine, and what to do where it is not fine."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for each in findings:
+        mark = "ok" if each.fine else "UNFIT" if each.serious else "note"
+        table.add_row(mark, each.subject, each.state, "" if each.fine else each.advice)
+    CONSOLE.print(table)
+    unfit = [each.subject for each in findings if each.serious and not each.fine]
+    CONSOLE.print(f"not fit to measure: {', '.join(unfit)}" if unfit else "fit to measure")
+
+
 UNITS = {
     "connections": "clients",
     "idle_connections": "idle",

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from loadgen import environment
@@ -49,6 +49,11 @@ def examine(wait: Callable[[float], None] = time.sleep) -> list[Finding]:
         congestion_control(environment.setting("/proc/sys/net/ipv4/tcp_congestion_control")),
         hypervisor(bool(environment.describe()["hypervisor"])),
     ]
+
+
+def fit(findings: Iterable[Finding]) -> bool:
+    """May figures measured here be believed?"""
+    return all(each.fine or not each.serious for each in findings)
 
 
 _CPUFREQ = "/sys/devices/system/cpu/"

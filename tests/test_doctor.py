@@ -1,0 +1,69 @@
+"""Each thing that the doctor looks at is called unfit when it is, with what to do about it."""
+
+import pytest
+
+from loadgen import __main__, doctor
+from loadgen.doctor import Finding
+
+
+@pytest.mark.parametrize(
+    ("sound", "unfit"),
+    [
+        (doctor.cores(2), doctor.cores(1)),
+        (doctor.steal(0.01), doctor.steal(0.08)),
+        (doctor.other_load(0.02), doctor.other_load(0.4)),
+        (doctor.descriptors(20_000), doctor.descriptors(1_024)),
+        (doctor.ports("32768 60999"), doctor.ports("32768 33999")),
+        (doctor.backlog("4096"), doctor.backlog("128")),
+    ],
+)
+def test_what_spoils_figures_makes_the_machine_unfit(sound: Finding, unfit: Finding) -> None:
+    assert sound.fine
+    assert doctor.fit([sound])
+    assert not unfit.fine
+    assert unfit.advice
+    assert not doctor.fit([sound, unfit])
+
+
+@pytest.mark.parametrize(
+    ("sound", "noted"),
+    [
+        (doctor.governor("performance"), doctor.governor("powersave")),
+        (doctor.turbo("0"), doctor.turbo("1")),
+        (doctor.descriptors(20_000), doctor.descriptors(4_096)),
+        (doctor.hypervisor(False), doctor.hypervisor(True)),
+    ],
+)
+def test_what_only_has_to_be_known_is_noted(sound: Finding, noted: Finding) -> None:
+    assert sound.fine
+    assert not noted.fine
+    assert noted.advice
+    assert doctor.fit([noted])
+
+
+@pytest.mark.parametrize(
+    "check", [doctor.steal, doctor.other_load, doctor.governor, doctor.turbo, doctor.ports]
+)
+def test_what_the_system_does_not_tell_is_held_against_nobody(check) -> None:
+    assert check(None).fine
+
+
+def test_this_machine_is_examined_without_sleeping_in_a_test() -> None:
+    found = doctor.examine(wait=lambda _: None)
+
+    assert {each.subject for each in found} >= {"cores", "steal", "other load", "backlog", "ports"}
+    assert all(each.state for each in found)
+
+
+@pytest.mark.parametrize(("count", "status", "word"), [(2, 0, "fit to"), (1, 1, "not fit")])
+def test_the_exit_status_says_whether_the_machine_is_fit(
+    count: int,
+    status: int,
+    word: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(doctor, "examine", lambda: [doctor.cores(count)])
+
+    assert __main__.main(["doctor"]) == status
+    assert word in capsys.readouterr().out
