@@ -24,7 +24,7 @@ SPARE_DESCRIPTORS = 64
 # Nothing is measured more often than this, however wide its interval stays.
 MAX_BLOCKS = 30
 # Starting, verifying, connecting and stopping, besides what is measured. For the time left only.
-OVERHEAD_S = 0.7
+OVERHEAD_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class Plan:
     """What a run is going to do; stored with it, so that it can be resumed.
 
     blocks     every cell is measured at least this often
-    budget_s   until then, more blocks are added where an interval is wide
+    spare      as a share of the time that those take: spent on more blocks where an interval is wide
     """
 
     profile: Profile
     experiments: tuple[str, ...]
     servers: tuple[str, ...]
     blocks: int
-    budget_s: float
+    spare: float
     seed: int
     cells: tuple[Cell, ...]
     skipped: tuple[Skip, ...]
@@ -74,7 +74,7 @@ class Plan:
             "experiments": list(self.experiments),
             "servers": list(self.servers),
             "blocks": self.blocks,
-            "budget_s": self.budget_s,
+            "spare": self.spare,
             "cells": [cell.id for cell in self.cells],
             "skipped": [{"cell": skip.cell, "reason": skip.reason} for skip in self.skipped],
         }
@@ -86,7 +86,7 @@ def plan(
     servers: Sequence[Variant],
     *,
     blocks: int,
-    budget_s: float,
+    spare: float,
     seed: int,
     descriptors: int,
 ) -> Plan:
@@ -105,7 +105,7 @@ def plan(
         tuple(experiment.NAME for experiment in experiments),
         tuple(variant.name for variant in servers),
         blocks,
-        budget_s,
+        spare,
         seed,
         tuple(cells),
         tuple(skipped),
@@ -124,7 +124,7 @@ def execute(
 ) -> Iterator[tuple[Cell, results.Record, float]]:
     """Run the trials that the folder does not hold yet, storing each before it is yielded.
 
-    First the planned blocks. Then, while the budget lasts, blocks of those cells alone whose
+    First the planned blocks. Then, while there is time to spare, blocks of those cells alone whose
     interval is wider than the target.
 
     Yields the cell, the record, and for how many seconds of work it stood.
@@ -136,6 +136,7 @@ def execute(
     with results.append_to(folder) as trials:
         records = list(trials.folder.records)
         done = trials.folder.done()
+        budget_s = (1 + plan.spare) * plan.total_s()
         began_s = time.monotonic() - plan.total_s() + remaining_s(plan, done)
         for block in range(MAX_BLOCKS):
             for place, cell in enumerate(plan.order(block)):
@@ -143,7 +144,7 @@ def execute(
                     continue
                 if block >= plan.blocks:
                     spent_s = time.monotonic() - began_s
-                    if spent_s + seconds(cell) > plan.budget_s:
+                    if spent_s + seconds(cell) > budget_s:
                         return
                     if not _is_wide(cell, records):
                         continue
