@@ -40,7 +40,7 @@ class Plan:
     """What a run is going to do; stored with it, so that it can be resumed.
 
     blocks     every cell is measured at least this often
-    spare      as a share of the time that those take: spent on more blocks where an interval is wide
+    spare      share of that time that goes into more blocks where an interval is wide
     """
 
     profile: Profile

@@ -119,5 +119,5 @@ def finding(run: Run) -> str:
     idle = largest_common(rows, ["epoll", *others])
     if idle is None or not others:
         return "The data do not decide: no number of silent clients was measured for all models."
-    sentence = against("epoll", rows, others, idle, throughput, "answers", "requests per second")
-    return f"With {idle:,} silent clients {sentence}."
+    sentence = against("epoll", rows, others, idle, throughput)
+    return f"With {idle:,} silent clients epoll answers, per second: {sentence}."

@@ -101,5 +101,5 @@ def finding(run: Run) -> str:
     clients = largest_common(rows, ["epoll", *others])
     if clients is None or not others:
         return "The data do not decide: no number of clients was measured validly for all models."
-    sentence = against("epoll", rows, others, clients, throughput, "answers", "per second")
-    return f"With {clients:,} busy clients {sentence}."
+    sentence = against("epoll", rows, others, clients, throughput)
+    return f"With {clients:,} busy clients epoll answers, per second: {sentence}."

@@ -43,10 +43,11 @@ def served(cells: Sequence[CellData]) -> str:
     return ""
 
 
-def against(
-    winner: str, rows: Rows, others: Sequence[str], x: float, metric: Metric, verb: str, unit: str
-) -> str:
-    """ "epoll answers 25 [22, 28] times as many requests per second as poll", or that it ties."""
+def against(winner: str, rows: Rows, others: Sequence[str], x: float, metric: Metric) -> str:
+    """How many times as much the winner's figure is as that of each of the others at x.
+
+    "25 [22, 28] times as many as poll; a tie with select (1.01 [0.98, 1.03])"
+    """
     clauses = []
     for other in others:
         found = (
@@ -56,19 +57,21 @@ def against(
         )
         if found is None:
             clauses.append(f"no valid pair with {other}")
-        elif found.tie and found.estimate.half_width > UNDECIDED:
-            clauses.append(f"against {other} the data do not decide ({interval(found.estimate)})")
+        elif found.estimate.n < MINIMUM_BLOCKS or (
+            found.tie and found.estimate.half_width > UNDECIDED
+        ):
+            clauses.append(f"undecided against {other} ({interval(found.estimate)})")
         elif found.tie:
-            clauses.append(f"about as many as {other} ({interval(found.estimate)}: a tie)")
+            clauses.append(f"a tie with {other} ({interval(found.estimate)})")
         else:
             clauses.append(f"{interval(found.estimate)} times as many as {other}")
-    return f"{winner} {verb} {', '.join(clauses)} {unit}".strip()
+    return "; ".join(clauses)
 
 
 def interval(found: Estimate) -> str:
     """ "1.32 [1.27, 1.36]" """
     if found.n < MINIMUM_BLOCKS:
-        return f"{found.value:.2f} (too few blocks for an interval)"
+        return f"{found.value:.2f} of too few blocks"
     digits = 0 if found.value >= 20 else 1 if found.value >= 5 else 2
     return f"{found.value:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
 
