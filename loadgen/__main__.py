@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 class UserError(Exception):
     """What the user has to know, in one line."""
 
+    status = 1
+
+
+class UsageError(UserError):
+    """The command line asks for what there is not."""
+
+    status = 2
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
@@ -29,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.command(options) or 0)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return error.status
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
@@ -149,7 +157,7 @@ def _check(workload: "Workload") -> None:
     try:
         workload.validate()
     except ValueError as error:
-        raise UserError(str(error)) from error
+        raise UsageError(str(error)) from error
 
 
 def _subject(options: argparse.Namespace) -> "Subject":
@@ -160,7 +168,7 @@ def _subject(options: argparse.Namespace) -> "Subject":
     try:
         variant = catalog.find(options.server)
     except KeyError as error:
-        raise UserError(error.args[0]) from error
+        raise UsageError(error.args[0]) from error
     if missing := variant.missing():
         raise UserError(f"{variant.name} cannot run here: {missing}")
     return Subject(variant=variant)
@@ -223,10 +231,10 @@ def _new_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
             else list(catalog.VARIANTS)
         )
     except KeyError as error:
-        raise UserError(error.args[0]) from error
+        raise UsageError(error.args[0]) from error
     seed = int(time.time()) if options.seed is None else options.seed
     if not 0 <= seed < 2**31:
-        raise UserError(f"--seed is {seed}: it must be from 0 to {2**31 - 1}")
+        raise UsageError(f"--seed is {seed}: it must be from 0 to {2**31 - 1}")
     return runner.plan(
         profile,
         chosen,
@@ -244,7 +252,7 @@ def _stored_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
 
     for name in ("quick", "full", "experiments", "servers", "seed", "out"):
         if getattr(options, name) not in (None, False):
-            raise UserError(f"--{name} does not go with --resume: a run goes on as it was planned")
+            raise UsageError(f"--{name} does not go with --resume: a run goes on as it was planned")
     header = results.load(options.resume).header
     stored = header["plan"]
     try:
