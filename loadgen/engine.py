@@ -63,7 +63,7 @@ NOT_GREETED = -3
 
 # More than any generator of one core has sent; decides how many stamps a closed loop has room for.
 _CLOSED_LOOP_MAX_PER_S = 400_000
-# A tag of 8 hexadecimal digits is unique among MAX_REQUESTS.
+# A tag of 8 digits to the base 16, written as letters from a to p, is unique among MAX_REQUESTS.
 _TAG_DIGITS = 8
 # Long answers are received and verified in pieces: no connection has a buffer of its own.
 _RECEIVE_BYTES = 65_536
@@ -230,7 +230,7 @@ _EPOLLIN, _EPOLLOUT = select.EPOLLIN, select.EPOLLOUT
 _EPOLL_CTL_ADD, _EPOLL_CTL_DEL, _EPOLL_CTL_MOD = 1, 2, 3
 _CLOCK_REALTIME, _CLOCK_MONOTONIC, _CLOCK_THREAD_CPUTIME_ID = 0, 1, 3
 _EAGAIN, _EINTR = errno.EAGAIN, errno.EINTR
-_DIGITS = np.frombuffer(b"0123456789abcdef", np.uint8)
+_A = ord("a")
 
 
 @compiled
@@ -254,11 +254,9 @@ def _watch(wire: _Wire, link: Any, operation: int, events: int) -> None:
 
 
 @compiled
-def _stamp_tag(wire: _Wire, request: int) -> None:
-    for digit in range(wire.tag_digits):
-        character = _DIGITS[(request >> (4 * digit)) & 15]
-        wire.request[digit] = character
-        wire.answer[_PREFIX_BYTES + digit] = character
+def _stamp_tag(text: Bytes, start: int, digits: int, request: int) -> None:
+    for digit in range(digits):
+        text[start + digit] = _A + ((request >> (4 * digit)) & 15)
 
 
 @compiled
@@ -303,7 +301,7 @@ def _transmit(wire: _Wire, link: Any, requests: Any, now_ns: int) -> int:
     """Send what the connection takes; return how many requests ended because it failed."""
     size_bytes = len(wire.request)
     while link.sending >= 0:
-        _stamp_tag(wire, link.sending)
+        _stamp_tag(wire.request, 0, wire.tag_digits, link.sending)
         if link.sent_bytes == 0:
             requests[link.sending].sent_ns = now_ns
         rest_bytes = size_bytes - link.sent_bytes
@@ -372,7 +370,7 @@ def _answer(wire: _Wire, link: Any, requests: Any, unstamped: Int64s) -> int:
         return _fail(wire, link, requests, CLOSED)
     if due < 0 or due == link.sending:
         return _fail(wire, link, requests, UNSOLICITED)
-    _stamp_tag(wire, due)
+    _stamp_tag(wire.answer, _PREFIX_BYTES, wire.tag_digits, due)
     expected = wire.answer.ctypes.data + link.received_bytes
     if memcmp(wire.buffer.ctypes.data, expected, count) != 0:
         link.mismatch = True
@@ -475,9 +473,7 @@ def _run(
         if edges_taken == 1 and now_ns >= window_end_ns:
             _take_edge(wire, edges[1], now_ns - start_ns - idle_ns, server_clocks)
             edges_taken = 2
-        if ended == submitted and (
-            not is_open_loop or (submitted == capacity and edges_taken == 2)
-        ):
+        if ended == submitted and (edges_taken == 2 if submitted == capacity else not is_open_loop):
             break  # in a closed loop: the window is over, or no connection is left
         if now_ns >= window_end_ns + lengths_ns[2] or stop[0] != 0:
             break
@@ -583,6 +579,8 @@ def drive(
         length_s = workload.warmup_s + workload.duration_s
         at_start = workload.connections + workload.greedy_pipeline
         capacity = min(at_start + round(length_s * _CLOSED_LOOP_MAX_PER_S), MAX_REQUESTS)
+        if not workload.connections:
+            capacity = 0  # all of them are submitted, and what is left is to wait for the edges
     else:
         offsets_ns = arrivals.schedule(workload) if offsets_ns is None else offsets_ns
         capacity = len(offsets_ns)

@@ -2,18 +2,23 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Mode = Literal["closed", "open"]
 Arrivals = Literal["poisson", "constant"]
+SlowBehaviour = Literal["half_line", "never_reads"]
+Driver = Literal["requests", "churn", "timeline", "trace"]
 
 # Stamps of one request take 48 bytes: this many take 1 GB. A closed loop that gets here ends early
 # and says so.
 MAX_REQUESTS = 20_000_000
+# Churn sends a line at once or not at all: no send buffer is smaller (tcp(7), tcp_wmem).
+MAX_CHURN_BYTES = 4_096
 
 _LIMITS: dict[str, tuple[float, float]] = {
-    "connections": (1, 100_000),
+    "connections": (0, 100_000),
     "idle_connections": (0, 1_000_000),
+    "slow_connections": (0, 1_000),
     "message_bytes": (2, 1 << 20),
     "warmup_s": (0, 600),
     "duration_s": (0.001, 3600),
@@ -24,7 +29,16 @@ _LIMITS: dict[str, tuple[float, float]] = {
     "stall_s": (0, 60),
     "stall_every_s": (0.001, 600),
 }
-_WHOLE = frozenset({"connections", "idle_connections", "message_bytes", "seed", "greedy_pipeline"})
+_WHOLE = frozenset(
+    {
+        "connections",
+        "idle_connections",
+        "slow_connections",
+        "message_bytes",
+        "seed",
+        "greedy_pipeline",
+    }
+)
 _RATE_PER_S = (0.01, 1_000_000.0)
 
 
@@ -32,7 +46,7 @@ _RATE_PER_S = (0.01, 1_000_000.0)
 class Workload:
     """One way of loading a server.
 
-    connections        clients that send requests
+    connections        clients that send requests; 0: watch the server for the length of the window
     idle_connections   clients that only stay connected
     message_bytes      one request on the wire, its newline included
     mode               "closed": a client sends again when it was answered; "open": by a schedule
@@ -44,10 +58,16 @@ class Workload:
     seed               of the schedule
     greedy_pipeline    closed loop: requests that connection 0 keeps outstanding while the others
                        keep one; 0: nobody is greedy
+    slow_connections   clients that keep the server waiting, besides the others
+    slow_behaviour     how: "half_line" without ever ending it, or "never_reads" what it asked for
     knee_limit_s       open loop: search the largest rate at which p99 of the response time stays
                        below this; 0: do not search
     stall_s            the server is stopped this long
     stall_every_s      this often, once per period
+    driver             who plays the clients: "requests", connections that stay (engine.py);
+                       "churn", a connection per request (churn.py); "timeline", a few that are
+                       drawn one by one (timeline_clients.py); "trace", one whose system calls in
+                       the server are counted (trace.py)
     """
 
     connections: int = 1
@@ -61,9 +81,12 @@ class Workload:
     drain_s: float = 1.0
     seed: int = 0
     greedy_pipeline: int = 0
+    slow_connections: int = 0
+    slow_behaviour: SlowBehaviour | None = None
     knee_limit_s: float = 0.0
     stall_s: float = 0.0
     stall_every_s: float = 1.0
+    driver: Driver = "requests"
 
     def validate(self) -> None:
         """Raise ValueError, in one line, unless this can be run."""
@@ -71,6 +94,23 @@ class Workload:
             _check(name, getattr(self, name), limits, whole=name in _WHOLE)
         if self.mode not in ("closed", "open"):
             raise ValueError(f"mode is {self.mode!r}: it must be 'closed' or 'open'")
+        if self.driver not in get_args(Driver):
+            raise ValueError(f"driver is {self.driver!r}: it must be one of {get_args(Driver)}")
+        if self.driver == "churn" and self.message_bytes > MAX_CHURN_BYTES:
+            raise ValueError(
+                f"message_bytes is {self.message_bytes}: with churn at most {MAX_CHURN_BYTES:,}"
+            )
+        if self.driver != "requests" and self.mode == "open":
+            raise ValueError(f"mode is 'open': the driver {self.driver} knows no schedule")
+        if (self.slow_behaviour is None) == bool(self.slow_connections) or (
+            self.slow_behaviour not in (None, "half_line", "never_reads")
+        ):
+            raise ValueError(
+                f"slow_behaviour is {self.slow_behaviour!r}: it must be 'half_line' or"
+                " 'never_reads' with slow_connections, and None without"
+            )
+        if self.mode == "open" and not self.connections:
+            raise ValueError("connections is 0: it must be at least 1 in an open loop")
         if self.mode == "closed":
             for name in ("offered_per_s", "arrivals"):
                 if getattr(self, name) is not None:
