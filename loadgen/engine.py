@@ -254,9 +254,11 @@ def _watch(wire: _Wire, link: Any, operation: int, events: int) -> None:
 
 
 @compiled
-def _stamp_tag(text: Bytes, start: int, digits: int, request: int) -> None:
-    for digit in range(digits):
-        text[start + digit] = _A + ((request >> (4 * digit)) & 15)
+def _stamp_tag(wire: _Wire, request: int) -> None:
+    for digit in range(wire.tag_digits):
+        letter = _A + ((request >> (4 * digit)) & 15)
+        wire.request[digit] = letter
+        wire.answer[_PREFIX_BYTES + digit] = letter
 
 
 @compiled
@@ -301,7 +303,7 @@ def _transmit(wire: _Wire, link: Any, requests: Any, now_ns: int) -> int:
     """Send what the connection takes; return how many requests ended because it failed."""
     size_bytes = len(wire.request)
     while link.sending >= 0:
-        _stamp_tag(wire.request, 0, wire.tag_digits, link.sending)
+        _stamp_tag(wire, link.sending)
         if link.sent_bytes == 0:
             requests[link.sending].sent_ns = now_ns
         rest_bytes = size_bytes - link.sent_bytes
@@ -370,7 +372,7 @@ def _answer(wire: _Wire, link: Any, requests: Any, unstamped: Int64s) -> int:
         return _fail(wire, link, requests, CLOSED)
     if due < 0 or due == link.sending:
         return _fail(wire, link, requests, UNSOLICITED)
-    _stamp_tag(wire.answer, _PREFIX_BYTES, wire.tag_digits, due)
+    _stamp_tag(wire, due)
     expected = wire.answer.ctypes.data + link.received_bytes
     if memcmp(wire.buffer.ctypes.data, expected, count) != 0:
         link.mismatch = True
