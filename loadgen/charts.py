@@ -4,30 +4,50 @@ A `Figure` is a plain value, built from stored results; drawing it needs nothing
 order come from the catalog, so a model looks the same in every figure.
 """
 
-import textwrap
+import io
+import itertools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib
+import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
+from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.transforms import Bbox, ScaledTranslation
+from PIL import Image
 
 from servers import catalog
 
 WIDTH_IN = 9.0
-DPI = 100
+DPI = 144  # 1,296 pixels: sharp where a page shows 900
+PALETTE = 128  # colours in a PNG: none is missed, and the file is a third of the size
+TEXT_POINTS = 9.0
 LABEL_POINTS = 8.5
-INK, FAINT, GRID = "#222222", "#777777", "#DDDDDD"
+INK, FAINT, GRID = "#222222", "#5F5F5F", "#E3E3E3"
 NINES = (0, 50, 90, 99, 99.9, 99.99, 99.999)
 MARKERS = "osD^vP*Xh<>d"
+# Curves that coincide: each is shifted by this much to the right of the one before, and thinner.
+# Axes that are narrower than DODGE_FULL_IN shift less.
+DODGE_POINTS, DODGE_FULL_IN = 2.4, 5.0
+THICKEST_POINTS, THINNEST_POINTS = 3.0, 1.2
+# Inches around the axes of a panel.
+TITLE_IN, PANEL_TITLE_IN, LEFT_IN, BELOW_IN, LINE_IN, EDGE_IN = 0.5, 0.22, 0.8, 0.54, 0.175, 0.12
+STYLE: Any = {  # matplotlib lists the keys it knows as a type of its own
+    # The same figure gives the same bytes, so that redrawing shows no difference.
+    "svg.hashsalt": "io-lab",
+    # Text stays text: it can be searched and read aloud.
+    "svg.fonttype": "none",
+    "font.family": "DejaVu Sans",
+}
 
-# Deterministic: the same figure gives the same bytes, so that redrawing shows no difference.
-matplotlib.rcParams["svg.hashsalt"] = "io-lab"
-matplotlib.rcParams["svg.fonttype"] = "none"
+Pixels = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -148,265 +168,442 @@ def short(value: float) -> str:
 
 def save(figure: Figure, folder: Path) -> list[Path]:
     """Draw as SVG and PNG; returns both paths. Raises OSError when it cannot be written."""
-    canvas = draw(figure)
     folder.mkdir(exist_ok=True)
     paths = [folder / f"{figure.name}.svg", folder / f"{figure.name}.png"]
-    canvas.savefig(paths[0], metadata={"Date": None, "Creator": None})
-    canvas.savefig(paths[1], dpi=DPI, metadata={"Software": None})
+    canvas = draw(figure)
+    pixels = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        canvas.savefig(paths[0], metadata={"Title": figure.title, "Date": None, "Creator": None})
+        canvas.savefig(pixels, format="png", dpi=DPI)
+    with Image.open(pixels) as image:
+        flat = image.convert("RGB").quantize(PALETTE, dither=Image.Dither.NONE)
+    flat.save(paths[1], optimize=True, dpi=(DPI, DPI))
     return paths
 
 
 def draw(figure: Figure) -> Canvas:
     """As a Matplotlib figure."""
-    rows = -(-len(figure.panels) // figure.columns)
-    caption = textwrap.wrap(figure.caption, 125)
-    top_in, bottom_in = 0.55, 0.3 + 0.17 * len(caption)
-    height_in = rows * figure.panel_height_in + top_in + bottom_in
-    canvas = Canvas(figsize=(WIDTH_IN, height_in))
-    FigureCanvasAgg(canvas)
-    axes = canvas.subplots(rows, figure.columns, squeeze=False)
-    longest = max((len(s.label + s.note) for p in figure.panels for s in p.series), default=0)
-    has_labels = any(panel.kind == "lines" for panel in figure.panels)
-    has_names = any(panel.kind != "lines" for panel in figure.panels)
-    label_in = 0.25 + 0.068 * longest
-    canvas.subplots_adjust(
-        left=(0.2 + label_in if has_names else 0.75) / WIDTH_IN,
-        right=1 - (label_in if has_labels else 0.3) / WIDTH_IN,
-        top=1 - (top_in + 0.15) / height_in,
-        bottom=(bottom_in + 0.5) / height_in,
-        wspace=(0.75 + label_in) / (WIDTH_IN / figure.columns - 0.75 - label_in),
-        hspace=0.38,
-    )
-    canvas.text(
-        0.1 / WIDTH_IN, 1 - 0.28 / height_in, figure.title, size=13, weight="bold", color=INK
-    )
-    canvas.text(
-        0.1 / WIDTH_IN,
-        0.12 / height_in,
-        "\n".join(caption),
-        size=8.5,
-        color=FAINT,
-        va="bottom",
-        linespacing=1.3,
-    )
-    for panel, ax in zip(figure.panels, axes.flat, strict=False):
-        _PAINTERS[panel.kind](panel, ax)
-        _dress(panel, ax)
-    for ax in axes.flat[len(figure.panels) :]:
-        ax.set_axis_off()
-    for panel, ax in zip(figure.panels, axes.flat, strict=False):
-        if panel.kind == "lines":
-            _label_ends(panel, ax)
-    return canvas
+    with matplotlib.rc_context(STYLE):
+        return _Sheet(figure).canvas
+
+
+class _Sheet:
+    """The arithmetic of one figure: everything is placed in inches, and texts are measured."""
+
+    def __init__(self, figure: Figure) -> None:
+        self.canvas = Canvas(figsize=(WIDTH_IN, 1), dpi=DPI)
+        FigureCanvasAgg(self.canvas)
+        caption = self._wrapped(figure.caption, WIDTH_IN - 2 * EDGE_IN)
+        rows = -(-len(figure.panels) // figure.columns)
+        below_in = 2 * EDGE_IN + LINE_IN * len(caption)
+        height_in = TITLE_IN + rows * figure.panel_height_in + below_in
+        self.canvas.set_size_inches(WIDTH_IN, height_in)
+        self.canvas.text(
+            EDGE_IN / WIDTH_IN,
+            1 - 0.3 / height_in,
+            figure.title,
+            size=13,
+            weight="bold",
+            color=INK,
+        )
+        self.canvas.text(
+            EDGE_IN / WIDTH_IN,
+            EDGE_IN / height_in,
+            "\n".join(caption),
+            size=TEXT_POINTS,
+            color=FAINT,
+            va="bottom",
+            linespacing=1.3,
+        )
+        panel_in = WIDTH_IN / figure.columns
+        left_in, right_in = self._margins(figure)
+        for number, panel in enumerate(figure.panels):
+            row, column = divmod(number, figure.columns)
+            bottom_in = below_in + (rows - 1 - row) * figure.panel_height_in + BELOW_IN
+            above_in = BELOW_IN + (PANEL_TITLE_IN if panel.title else 0) + EDGE_IN
+            ax = self.canvas.add_axes(
+                (
+                    (column * panel_in + left_in) / WIDTH_IN,
+                    bottom_in / height_in,
+                    (panel_in - left_in - right_in) / WIDTH_IN,
+                    (figure.panel_height_in - above_in) / height_in,
+                )
+            )
+            _dress(panel, ax)
+            _PAINTERS[panel.kind](panel, ax, self)
+
+    def width_in(self, text: str, points: float = LABEL_POINTS) -> float:
+        """How wide a line of text is drawn."""
+        renderer = self.canvas.canvas.get_renderer()  # type: ignore[attr-defined]
+        font = FontProperties(family="DejaVu Sans", size=points)
+        width, _, _ = renderer.get_text_width_height_descent(text, font, False)
+        return float(width) / DPI
+
+    def _margins(self, figure: Figure) -> tuple[float, float]:
+        """Left and right of all panels alike, so that their axes stand below each other."""
+        left, right = [LEFT_IN], [0.3]
+        for panel in figure.panels:
+            if panel.kind == "lines":
+                right += [self.width_in(_name(each)) + 0.35 for each in panel.series]
+            else:
+                names = [each.label for each in panel.series] + list(panel.lanes)
+                left += [self.width_in(name, TEXT_POINTS) + 0.25 for name in names]
+        return max(left), max(right)
+
+    def _wrapped(self, text: str, width_in: float) -> list[str]:
+        lines = [""]
+        for word in text.split():
+            longer = f"{lines[-1]} {word}".strip()
+            if lines[-1] and self.width_in(longer, TEXT_POINTS) > width_in:
+                lines.append(word)
+            else:
+                lines[-1] = longer
+        return lines
 
 
 def _dress(panel: Panel, ax: Axes) -> None:
     ax.set_title(panel.title, size=10, loc="left", color=INK)
-    ax.set_xlabel(panel.x_label, size=9, color=INK)
-    ax.set_ylabel(panel.y_label, size=9, color=INK)
-    ax.tick_params(labelsize=8.5, colors=INK, length=3)
+    ax.set_xlabel(panel.x_label, size=TEXT_POINTS, color=INK)
+    ax.set_ylabel(panel.y_label, size=TEXT_POINTS, color=INK)
+    ax.tick_params(labelsize=LABEL_POINTS, colors=INK, length=3)
     ax.grid(True, color=GRID, linewidth=0.6, axis="both" if panel.kind == "lines" else "x")
     ax.set_axisbelow(True)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
-    for number, note in enumerate(panel.notes):
-        ax.text(
-            0.02, 0.03 + 0.06 * number, note, transform=ax.transAxes, size=LABEL_POINTS, color=FAINT
-        )
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
 
 
-def _lines(panel: Panel, ax: Axes) -> None:
-    xs = sorted({point.x for series in panel.series for point in series.points})
-    place = _places(xs, panel)
-    # Curves that coincide stay visible: each is a little thinner than the one below it.
+def _name(series: Series) -> str:
+    return f"{series.label} {series.note}".strip()
+
+
+def _interval(point: Point) -> tuple[float, float] | None:
+    """The interval of a point, if it is known."""
+    if point.low is None or point.high is None or not math.isfinite(point.high):
+        return None
+    return point.low, point.high
+
+
+def _lines(panel: Panel, ax: Axes, sheet: _Sheet) -> None:
+    points = [point for series in panel.series for point in series.points]
+    if not points:
+        _words_only(panel, ax)
+        return
+    place = _places([point.x for point in points], panel)
+    _limit_x(panel, ax, [place(point.x) for point in points])
+    _limit_y(panel, ax, points)
+    _mark_x(panel, ax, sorted({point.x for point in points}), place)
+    obstacles: list[Pixels] = []
+    ends: list[tuple[Series, Pixels]] = []
     for depth, series in enumerate(panel.series):
-        tone = series.tint
-        thickness = 1.2 + 2.4 * (len(panel.series) - 1 - depth) / max(len(panel.series) - 1, 1)
-        points = series.points
-        ax.plot(
-            [place(point.x) for point in points],
-            [point.y for point in points],
-            color=tone,
-            linewidth=thickness,
-            linestyle="--" if series.dashed else "-",
-            alpha=0.9,
-            solid_capstyle="round",
-        )
-        for point in points:
-            x = place(point.x)
-            if point.low is not None and point.high is not None:
-                ax.plot([x, x], [point.low, point.high], color=tone, linewidth=1.2)
-            if panel.nines:
-                continue  # a curve through many percentiles, not some measured points
-            ax.plot(
-                [x],
-                [point.y],
-                marker=marker(series.label),
-                markersize=5,
-                markerfacecolor="white" if point.hollow else tone,
-                markeredgecolor=tone,
-                linestyle="none",
-            )
-    if panel.y_log:
-        ax.set_yscale("log")
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        ax.yaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-    if panel.x_log or panel.nines:
-        ax.set_xscale("log")
-        ax.xaxis.set_minor_locator(NullLocator())
-        shown = [x for x in NINES if x <= xs[-1]] if panel.nines else _spread(xs, place)
-        ax.set_xticks([place(x) for x in shown])
-        ax.set_xticklabels([f"{x:g}" if panel.nines else short(x) for x in shown])
-    else:
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-    if panel.x_range:
-        ax.set_xlim(*panel.x_range)
-    if panel.y_range:
-        ax.set_ylim(*panel.y_range)
-    elif not panel.y_log:
-        ax.set_ylim(bottom=0)
+        if not series.points:
+            continue
+        share = depth / max(len(panel.series) - 1, 1)
+        track = _one_line(panel, ax, series, place, share, depth - (len(panel.series) - 1) / 2)
+        obstacles.append(track)
+        ends.append((series, track[-1]))
+    texts = _Texts(ax, sheet, obstacles)
     if panel.ceiling is not None:
-        top = max(ax.get_ylim()[1], panel.ceiling * 1.1)
-        ax.set_ylim(top=top)
-        ax.axhspan(panel.ceiling, top, color="#EEEEEE", zorder=0)
-        ax.text(
-            0.01,
-            panel.ceiling,
-            " beyond what the generator can measure",
-            transform=ax.get_yaxis_transform(),
-            size=LABEL_POINTS,
-            color=FAINT,
-            va="bottom",
-        )
+        _shade(panel.ceiling, ax, texts)
     for wall in panel.walls:
-        x = place(wall.x)
-        ax.axvline(x, color=colour(wall.server), linewidth=1.2, linestyle=":")
-        ax.text(
-            x,
-            0.97,
-            f" {wall.text}",
-            transform=ax.get_xaxis_transform(),
-            size=LABEL_POINTS,
-            color=colour(wall.server),
-            rotation=90,
-            ha="right",
-            va="top",
-        )
+        _build(wall, place(wall.x), ax, texts)
+    for number, note in enumerate(panel.notes):
+        corners = [(x, y) for y in (0.06, 0.94) for x in (0.02, 0.5)]
+        spots = [ax.transAxes.transform((x, abs(y - 0.07 * number))) for x, y in corners]
+        texts.put(note, FAINT, spots)
+    _label_ends(ends, ax, texts)
 
 
-def _places(xs: Sequence[float], panel: Panel) -> Any:
+def _words_only(panel: Panel, ax: Axes) -> None:
+    """A panel without a point says so, and shows its notes, instead of an empty grid."""
+    words = "\n".join(panel.notes) or "nothing was measured"
+    ax.text(0.5, 0.5, words, transform=ax.transAxes, ha="center", size=TEXT_POINTS, color=FAINT)
+    ax.set_xticks([])
+    ax.set_yticks([])
+
+
+def _one_line(
+    panel: Panel, ax: Axes, series: Series, place: Any, share: float, dodge: float
+) -> Pixels:
+    """Draw one series; returns points along it, in pixels, the last one at its end.
+
+    share   0 for the lowest and thickest of the lines, 1 for the topmost and thinnest
+    dodge   by how many steps it is shifted to the right
+    """
+    tone = series.tint
+    width_in = ax.get_window_extent().width / DPI
+    shift = 0.0 if panel.nines else dodge * DODGE_POINTS / 72 * min(1, width_in / DODGE_FULL_IN)
+    moved = ax.transData + ScaledTranslation(shift, 0, ax.figure.dpi_scale_trans)
+    xs = [place(point.x) for point in series.points]
+    ys = [point.y for point in series.points]
+    ax.plot(
+        xs,
+        ys,
+        color=tone,
+        linewidth=THICKEST_POINTS - share * (THICKEST_POINTS - THINNEST_POINTS),
+        linestyle="--" if series.dashed else "-",
+        solid_capstyle="round",
+        transform=moved,
+    )
+    if not panel.nines:  # a curve through percentiles has no measured points of its own
+        reaches = [
+            (x, *reach) for x, p in zip(xs, series.points, strict=True) if (reach := _interval(p))
+        ]
+        if reaches:
+            ax.vlines(*zip(*reaches, strict=True), color=tone, linewidth=1.3, transform=moved)
+        for hollow in (False, True):
+            shown = [(x, p.y) for x, p in zip(xs, series.points, strict=True) if p.hollow == hollow]
+            ax.plot(
+                [x for x, _ in shown],
+                [y for _, y in shown],
+                marker=marker(series.label),
+                markersize=5.5,
+                markerfacecolor="white" if hollow else tone,
+                markeredgecolor=tone if hollow else "white",
+                markeredgewidth=1.1 if hollow else 0.6,
+                linestyle="none",
+                transform=moved,
+                zorder=3,
+            )
+    corners = moved.transform(np.column_stack([xs, ys]))
+    steps = [np.linspace(a, b, 40) for a, b in itertools.pairwise(corners)]
+    return np.concatenate([*steps, corners[-1:]])
+
+
+def _places(xs: Iterable[float], panel: Panel) -> Any:
     """Where a value stands on the axis: on a log axis, zero gets a place left of all others."""
     if panel.nines:
         return lambda x: 1 / (1 - x / 100)
     positive = [x for x in xs if x > 0]
-    if panel.x_log and positive and len(positive) < len(xs):
-        zero = min(positive) / 3
-        return lambda x: x if x > 0 else zero
-    return lambda x: x
+    zero = min(positive) / 4 if panel.x_log and positive else 0.0
+    return lambda x: x if x > 0 else zero
 
 
-def _spread(xs: Sequence[float], place: Any) -> list[float]:
-    """Ticks at measured values, but not closer than a label is wide (log axis)."""
-    shown: list[float] = []
-    for x in xs:
-        if not shown or place(x) / place(shown[-1]) >= 1.5:
-            shown.append(x)
-    return shown
+def _limit_x(panel: Panel, ax: Axes, places: Sequence[float]) -> None:
+    low, high = panel.x_range or (min(places), max(places))
+    if panel.x_log or panel.nines:
+        ax.set_xscale("log")
+        margin = max(high / low, 2) ** 0.04
+        ax.set_xlim(low / margin, high * margin)
+    elif panel.x_range:
+        ax.set_xlim(low, high)
+    else:
+        margin = 0.04 * (high - low or 1)
+        ax.set_xlim(low - margin, high + margin)
 
 
-def _label_ends(panel: Panel, ax: Axes) -> None:
-    """Write each series' name at its right end, moved apart where two would touch."""
-    labelled = [series for series in panel.series if series.points]
-    if not labelled:
+def _limit_y(panel: Panel, ax: Axes, points: Sequence[Point]) -> None:
+    """Room for all values, and for intervals unless they dwarf the values."""
+    values = [point.y for point in points] + ([panel.ceiling] if panel.ceiling else [])
+    reaches = [end for point in points for end in _interval(point) or ()]
+    if panel.y_log:
+        positive = [value for value in values if value > 0] or [1.0]
+        low, high = min(positive), max(positive)
+        low = max(low / 2, min([low, *(end for end in reaches if end > 0)])) / 1.25
+        high = min(high * 2, max([high, *reaches])) * 1.25
+        ax.set_yscale("log")
+        ax.yaxis.set_minor_locator(NullLocator())
+        subs = (1, 2, 5) if high / low < 500 else (1,)
+        ax.yaxis.set_major_locator(LogLocator(subs=subs, numticks=20))
+    else:
+        low, high = 0.0, max(values) or 1.0
+        high = min(high * 1.3, max([high, *reaches])) * (1.12 if panel.ceiling else 1.07)
+    ax.set_ylim(*(panel.y_range or (low, high)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+
+
+def _mark_x(panel: Panel, ax: Axes, xs: Sequence[float], place: Any) -> None:
+    """Ticks at measured values, as many as have room; a zero on a log axis is set apart."""
+    if not panel.x_log and not panel.nines:
         return
-    low, high = ax.get_ylim()
-    to_axes = ax.transData + ax.transAxes.inverted()
-    box = ax.get_window_extent()
-    gap = LABEL_POINTS * 1.25 * ax.figure.dpi / 72 / box.height
-    xs = sorted({point.x for series in panel.series for point in series.points})
-    place = _places(xs, panel)
-    ends = []
-    for series in labelled:
-        last = series.points[-1]
-        inside = min(max(last.y, low), high)
-        ends.append((*to_axes.transform((place(last.x), inside)), series))
-    ends.sort(key=lambda end: end[1])
-    heights = apart([end[1] for end in ends], gap)
-    for (x, y, series), height in zip(ends, heights, strict=True):
-        text = series.label + (f" {series.note}" if series.note else "")
-        ax.annotate(
+    ax.xaxis.set_minor_locator(NullLocator())
+    wanted = [x for x in NINES if x <= xs[-1]] if panel.nines else xs
+    room_pixels = 0.36 * DPI
+    shown: list[float] = []
+    reached = -math.inf
+    for x in wanted:
+        at = ax.transData.transform((place(x), 1))[0]
+        if at - reached >= room_pixels:
+            shown.append(x)
+            reached = at
+    ax.set_xticks([place(x) for x in shown])
+    ax.set_xticklabels([f"{x:g}" if panel.nines else short(x) for x in shown])
+    if xs[0] == 0 and len(xs) > 1 and not panel.nines:
+        gap = math.sqrt(place(xs[0]) * place(xs[1]))
+        along = ax.get_xaxis_transform()
+        ax.text(gap, 0, "//", transform=along, ha="center", va="center", size=9, color=INK)
+
+
+class _Texts:
+    """Texts among the lines: each goes where it hides least."""
+
+    def __init__(self, ax: Axes, sheet: _Sheet, obstacles: Sequence[Pixels]) -> None:
+        self.ax, self._sheet = ax, sheet
+        self._points = np.concatenate(obstacles)
+        self._taken: list[Bbox] = []
+
+    def put(self, text: str, colour: str, spots: Iterable[Pixels]) -> None:
+        """Write `text` with the left end of its middle at the best of `spots` (pixels)."""
+        width = self._sheet.width_in(text) * DPI
+        half = LABEL_POINTS * DPI / 72 * 0.7
+        frame = self.ax.get_window_extent()
+
+        def badness(spot: Pixels) -> float:
+            box = Bbox.from_extents(spot[0], spot[1] - half, spot[0] + width, spot[1] + half)
+            hidden = (
+                (self._points > (box.x0 - 3, box.y0)) & (self._points < (box.x1 + 3, box.y1))
+            ).all(axis=1)
+            outside = max(frame.x0 - box.x0, box.x1 - frame.x1, 0)
+            outside += max(frame.y0 - box.y0, box.y1 - frame.y1, 0)
+            touched = sum(box.overlaps(other) for other in self._taken)
+            return float(hidden.sum() + 20 * outside + 10_000 * touched)
+
+        x, y = min(spots, key=badness)
+        self._taken.append(Bbox.from_extents(x, y - half, x + width, y + half))
+        across, up = self.ax.transAxes.inverted().transform((x, y))
+        self.ax.text(
+            across,
+            up,
             text,
-            xy=(x, y),
-            xycoords="axes fraction",
-            xytext=(1.03, height),
-            textcoords="axes fraction",
+            transform=self.ax.transAxes,
+            size=LABEL_POINTS,
+            color=colour,
+            va="center",
+            bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1},
+            zorder=4,
+        )
+
+    def around(self, text: str, x: float, y: float) -> list[Pixels]:
+        """Spots for a text beside a pixel, the nearest first."""
+        width = self._sheet.width_in(text) * DPI
+        return [
+            np.array([x + dx, y + dy])
+            for away in (10, 18, 28, 40)
+            for dx, dy in (
+                (away, 0),
+                (away, away),
+                (away, -away),
+                (-width / 2, away + 6),
+                (-width / 2, -away - 6),
+                (-width - away, 0),
+                (-width - away, away),
+                (-width - away, -away),
+            )
+        ]
+
+
+def _shade(ceiling: float, ax: Axes, texts: _Texts) -> None:
+    """Shade what the generator could not have measured."""
+    ax.axhspan(ceiling, ax.get_ylim()[1], color="#EEEEEE", linewidth=0, zorder=0)
+    _, y = ax.transData.transform((ax.get_xlim()[0], ceiling))
+    frame = ax.get_window_extent()
+    above = y + LABEL_POINTS * DPI / 72
+    spots = [np.array([frame.x0 + share * frame.width, above]) for share in (0.02, 0.3, 0.55)]
+    texts.put("more than the generator can send", FAINT, spots)
+
+
+def _build(wall: Wall, x: float, ax: Axes, texts: _Texts) -> None:
+    """Draw a wall, and its text beside it."""
+    tone = colour(wall.server)
+    ax.axvline(x, color=tone, linewidth=1.4, linestyle=(0, (1, 1.5)))
+    frame = ax.get_window_extent()
+    at = ax.transData.transform((x, ax.get_ylim()[0]))[0]
+    heights = [frame.y0 + share * frame.height for share in np.linspace(0.95, 0.05, 19)]
+    beside = {round(spot[0]) for spot in texts.around(wall.text, at, 0) if spot[1] == 0}
+    texts.put(wall.text, tone, [np.array([side, y]) for y in heights for side in beside])
+
+
+def _label_ends(ends: Sequence[tuple[Series, Pixels]], ax: Axes, texts: _Texts) -> None:
+    """Name each line: right of the axes, or beside its end where it ends early."""
+    frame = ax.get_window_extent()
+    gap = LABEL_POINTS * 1.25 * DPI / 72
+    last = max(end[0] for _, end in ends)
+    at_edge: list[tuple[float, Series]] = []
+    for series, (x, y) in ends:
+        if x > last - 0.12 * frame.width:
+            at_edge.append((float(np.clip(y, frame.y0, frame.y1)), series))
+        else:
+            texts.put(_name(series), series.tint, texts.around(_name(series), x, y))
+    at_edge.sort(key=lambda entry: entry[0])
+    heights = apart([y for y, _ in at_edge], gap)
+    above, below = frame.y1 - heights[-1], frame.y0 - heights[0]
+    nudge = min(above, 0) or max(below, 0)
+    for (y, series), height in zip(at_edge, heights, strict=True):
+        ax.annotate(
+            _name(series),
+            xy=(frame.x1 + 3, y),
+            xycoords="figure pixels",
+            xytext=(frame.x1 + 0.18 * DPI, height + nudge),
+            textcoords="figure pixels",
             size=LABEL_POINTS,
             color=series.tint,
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": series.tint, "linewidth": 0.5},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": series.tint,
+                "linewidth": 0.7,
+                "shrinkA": 0,
+                "shrinkB": 0,
+                "relpos": (0, 0.5),
+            },
         )
 
 
 def apart(heights: Sequence[float], gap: float) -> list[float]:
     """Move sorted heights so that neighbours are at least `gap` apart, and each group stays
     centred on where it wanted to be."""
-    groups: list[list[float]] = []  # [wanted centre, size]
+    groups: list[tuple[float, int]] = []  # wanted centre, size
     for height in heights:
-        groups.append([height, 1])
+        groups.append((height, 1))
         while len(groups) > 1:
             (below, m), (above, n) = groups[-2], groups[-1]
             if above - below >= gap * (m + n) / 2:
                 break
-            groups[-2:] = [[(below * m + above * n) / (m + n), m + n]]
+            groups[-2:] = [((below * m + above * n) / (m + n), m + n)]
     return [
-        centre + gap * (index - (size - 1) / 2)
-        for centre, size in groups
-        for index in range(int(size))
+        centre + gap * (index - (size - 1) / 2) for centre, size in groups for index in range(size)
     ]
 
 
-def _bars(panel: Panel, ax: Axes) -> None:
-    names = [series.label for series in panel.series]
+def _bars(panel: Panel, ax: Axes, _: _Sheet) -> None:
+    """Bars from zero; on a log axis, where no bar has a beginning, marks."""
+    reached = [0.0]
     for row, series in enumerate(panel.series):
         point = series.points[0]
-        tone = series.tint
-        ax.barh(
-            row,
-            point.y,
-            height=0.62,
-            color="white" if point.hollow else tone,
-            edgecolor=tone,
-            alpha=0.85,
-        )
+        tone, fill = series.tint, "white" if point.hollow else series.tint
+        if panel.x_log:
+            ax.plot([point.y], [row], marker=marker(series.label), color=tone, mfc=fill, ls="none")
+        else:
+            ax.barh(row, point.y, height=0.62, color=fill, edgecolor=tone)
         reach = point.y
-        if point.low is not None and point.high is not None:
-            ax.plot([point.low, point.high], [row, row], color=INK, linewidth=1.4)
-            reach = max(reach, point.high)
+        if interval := _interval(point):
+            ax.plot(interval, [row, row], color=INK, linewidth=1.4)
+            reach = max(reach, interval[1])
+        reached.append(reach)
         ax.annotate(
             series.note or short(float(f"{point.y:.3g}")),
             xy=(reach, row),
-            xytext=(4, 0),
+            xytext=(5, 0),
             textcoords="offset points",
             va="center",
             size=LABEL_POINTS,
             color=INK,
         )
-    ax.set_yticks(range(len(names)))
-    ax.set_yticklabels(names)
-    ax.invert_yaxis()
+    ax.set_yticks(range(len(panel.series)), [series.label for series in panel.series])
+    ax.set_ylim(len(panel.series) - 0.5, -0.5)
     if panel.x_log:
         ax.set_xscale("log")
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
         ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+        ax.margins(x=0.15)
+    else:
+        ax.set_xlim(0, 1.2 * max(reached) or 1)
     if panel.x_range:
         ax.set_xlim(*panel.x_range)
-    else:
-        ax.margins(x=0.18)
 
 
-def _lanes(panel: Panel, ax: Axes) -> None:
+def _lanes(panel: Panel, ax: Axes, _: _Sheet) -> None:
     for bar in panel.bars:
         ax.barh(
             bar.lane,
@@ -417,8 +614,7 @@ def _lanes(panel: Panel, ax: Axes) -> None:
             alpha=0.25 if bar.faint else 0.9,
             linewidth=0,
         )
-    ax.set_yticks(range(len(panel.lanes)))
-    ax.set_yticklabels(panel.lanes)
+    ax.set_yticks(range(len(panel.lanes)), panel.lanes)
     ax.set_ylim(len(panel.lanes) - 0.5, -0.5)
     if panel.x_range:
         ax.set_xlim(*panel.x_range)
