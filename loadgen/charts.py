@@ -270,7 +270,15 @@ def _dress(panel: Panel, ax: Axes) -> None:
     ax.set_axisbelow(True)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    # Before the formatters, which a scale replaces with its own.
+    if panel.x_log or panel.nines:
+        ax.set_xscale("log")
+        ax.xaxis.set_minor_locator(NullLocator())
+    if panel.y_log:
+        ax.set_yscale("log")
+        ax.yaxis.set_minor_locator(NullLocator())
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
 
 
 def _name(series: Series) -> str:
@@ -382,7 +390,6 @@ def _places(xs: Iterable[float], panel: Panel) -> Any:
 def _limit_x(panel: Panel, ax: Axes, places: Sequence[float]) -> None:
     low, high = panel.x_range or (min(places), max(places))
     if panel.x_log or panel.nines:
-        ax.set_xscale("log")
         margin = max(high / low, 2) ** 0.04
         ax.set_xlim(low / margin, high * margin)
     elif panel.x_range:
@@ -401,22 +408,18 @@ def _limit_y(panel: Panel, ax: Axes, points: Sequence[Point]) -> None:
         low, high = min(positive), max(positive)
         low = max(low / 2, min([low, *(end for end in reaches if end > 0)])) / 1.25
         high = min(high * 2, max([high, *reaches])) * 1.25
-        ax.set_yscale("log")
-        ax.yaxis.set_minor_locator(NullLocator())
         subs = (1, 2, 5) if high / low < 500 else (1,)
         ax.yaxis.set_major_locator(LogLocator(subs=subs, numticks=20))
     else:
         low, high = 0.0, max(values) or 1.0
         high = min(high * 1.3, max([high, *reaches])) * (1.12 if panel.ceiling else 1.07)
     ax.set_ylim(*(panel.y_range or (low, high)))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
 
 
 def _mark_x(panel: Panel, ax: Axes, xs: Sequence[float], place: Any) -> None:
     """Ticks at measured values, as many as have room; a zero on a log axis is set apart."""
     if not panel.x_log and not panel.nines:
         return
-    ax.xaxis.set_minor_locator(NullLocator())
     wanted = [x for x in NINES if x <= xs[-1]] if panel.nines else xs
     room_pixels = 0.36 * DPI
     shown: list[float] = []
@@ -525,15 +528,13 @@ def _label_ends(ends: Sequence[tuple[Series, Pixels]], ax: Axes, texts: _Texts) 
         else:
             texts.put(_name(series), series.tint, texts.around(_name(series), x, y))
     at_edge.sort(key=lambda entry: entry[0])
-    heights = apart([y for y, _ in at_edge], gap)
-    above, below = frame.y1 - heights[-1], frame.y0 - heights[0]
-    nudge = min(above, 0) or max(below, 0)
+    heights = apart([y for y, _ in at_edge], gap, frame.y0, frame.y1)
     for (y, series), height in zip(at_edge, heights, strict=True):
         ax.annotate(
             _name(series),
             xy=(frame.x1 + 3, y),
             xycoords="figure pixels",
-            xytext=(frame.x1 + 0.18 * DPI, height + nudge),
+            xytext=(frame.x1 + 0.18 * DPI, height),
             textcoords="figure pixels",
             size=LABEL_POINTS,
             color=series.tint,
@@ -550,19 +551,30 @@ def _label_ends(ends: Sequence[tuple[Series, Pixels]], ax: Axes, texts: _Texts) 
         )
 
 
-def apart(heights: Sequence[float], gap: float) -> list[float]:
-    """Move sorted heights so that neighbours are at least `gap` apart, and each group stays
-    centred on where it wanted to be."""
+def apart(
+    heights: Sequence[float], gap: float, low: float = -math.inf, high: float = math.inf
+) -> list[float]:
+    """Move sorted heights so that neighbours are at least `gap` apart and all within bounds.
+
+    Each group that had to move stays centred on where it wanted to be, as far as bounds allow.
+    """
     groups: list[tuple[float, int]] = []  # wanted centre, size
+
+    def centre(wanted: float, size: int) -> float:
+        half = gap * (size - 1) / 2
+        return max(min(wanted, high - half), low + half)
+
     for height in heights:
         groups.append((height, 1))
         while len(groups) > 1:
             (below, m), (above, n) = groups[-2], groups[-1]
-            if above - below >= gap * (m + n) / 2:
+            if centre(above, n) - centre(below, m) >= gap * (m + n) / 2:
                 break
             groups[-2:] = [((below * m + above * n) / (m + n), m + n)]
     return [
-        centre + gap * (index - (size - 1) / 2) for centre, size in groups for index in range(size)
+        centre(wanted, size) + gap * (index - (size - 1) / 2)
+        for wanted, size in groups
+        for index in range(size)
     ]
 
 
@@ -593,9 +605,7 @@ def _bars(panel: Panel, ax: Axes, _: _Sheet) -> None:
     ax.set_yticks(range(len(panel.series)), [series.label for series in panel.series])
     ax.set_ylim(len(panel.series) - 0.5, -0.5)
     if panel.x_log:
-        ax.set_xscale("log")
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
-        ax.xaxis.set_minor_locator(NullLocator())
         ax.margins(x=0.15)
     else:
         ax.set_xlim(0, 1.2 * max(reached) or 1)
