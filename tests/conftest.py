@@ -16,6 +16,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="how to start a server; {python} and {name} are filled in (default: %(default)s)",
     )
     group.addoption(
+        "--server",
+        choices=[variant.name for variant in catalog.VARIANTS],
+        help="test this one only",
+    )
+    group.addoption(
         "--deadline",
         type=float,
         default=harness.Settings.deadline_s,
@@ -27,6 +32,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     harness.settings.command = config.getoption("--server-command")
     harness.settings.deadline_s = config.getoption("--deadline")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    wanted = config.getoption("--server")
+    others = [item for item in items if wanted and server_of(item) != wanted]
+    config.hook.pytest_deselected(items=others)
+    items[:] = [item for item in items if item not in others]
+
+
+def server_of(item: pytest.Item) -> str | None:
+    """The server that a test is about, if it is about one."""
+    callspec = getattr(item, "callspec", None)
+    return callspec.params["variant"].name if callspec and "variant" in callspec.params else None
 
 
 @pytest.fixture(params=catalog.VARIANTS, ids=lambda variant: variant.name)

@@ -288,16 +288,19 @@ class Server:
         """What clients that have gone must not leave behind: (descriptors, threads)."""
         return len(self.descriptors()), self.threads()
 
-    def has_read_all_of(self, client: Client) -> bool:
-        """Has the server taken everything that has been sent to it so far? The kernel knows:
-        column rx_queue of /proc/net/tcp (proc(5))."""
-        assert client.sock.family == socket.AF_INET
+    def unread_bytes(self, client: Client) -> int | None:
+        """What has come in from a client and has not been received by the server; None before
+        it is connected. From column rx_queue of /proc/net/tcp (proc(5)), so IPv4 only."""
         ends = f":{self.address[1]:04X}", f":{client.port:04X}"
         for row in Path("/proc/net/tcp").read_text().splitlines():
             columns = row.split()
             if columns[1].endswith(ends[0]) and columns[2].endswith(ends[1]):
-                return columns[4].endswith(":00000000")
-        return False
+                return int(columns[4].partition(":")[2], base=16)
+        return None
+
+    def expect_read(self, client: Client) -> None:
+        """Wait until the server has received all that was sent to it so far."""
+        wait_until(lambda: self.unread_bytes(client) == 0, "the server has read everything")
 
     def limit_descriptors(self, count: int) -> None:
         """Change `ulimit -n` of the running server."""
@@ -364,7 +367,7 @@ def start(variant: Variant, *options: str, limits: Limits | None = None) -> Serv
         [*command(variant), "--port", "0", *options],
         cwd=ROOT,
         # A socket that is forgotten instead of closed is then reported on standard error.
-        env={**os.environ, "PYTHONWARNINGS": "always"},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "always"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=handle,

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from harness import ROOT, TOO_LONG, Server, settings, wait_until
+from harness import ROOT, TOO_LONG, Server, settings
 
 from servers import catalog, common
 from servers.catalog import VARIANTS, Variant
@@ -136,7 +136,7 @@ def test_stops_in_the_middle_of_work(start: Start, kind: str) -> None:
     server = start("--work", f"{kind}:60s")
     client = server.greeted()
     client.send(b"a\n")
-    wait_until(lambda: server.has_read_all_of(client), "the server has read the line")
+    server.expect_read(client)
     server.stop()
 
 

@@ -20,7 +20,6 @@ from harness import (
     Client,
     Server,
     allow_descriptors,
-    answers_to,
     stretch,
     wait_until,
 )
@@ -150,8 +149,10 @@ def test_a_reader_that_never_reads_harms_nobody_else(server: Server) -> None:
     assert server.greeted().ask(b"world") == b"Hello, world!\n"
 
 
-def test_a_reader_that_starts_late_gets_a_megabyte(server: Server) -> None:
-    stream = endless_lines()[:1_000_000]
+def test_a_reader_that_starts_late_gets_everything(server: Server) -> None:
+    """Eight megabytes, because the buffers of the kernel would swallow one or two, and with them
+    the fault of a server that forgets what send() did not take."""
+    stream = endless_lines()[:8_000_000]
     client = server.connect(receive_buffer_bytes=TINY_BUFFER_BYTES)
     accepted = client.pour(stream)
     assert client.converse(stream[accepted:]) == GREETING + answers_to_lines(stream)
@@ -231,13 +232,12 @@ def test_everything_at_once(server: Server) -> None:
         for client in closing:
             client.send(b"a\nb")
             client.close()
-        vanishing = [server.connect() for _ in range(8)]
         for number, client in enumerate(speaking):
             client.send(b"speaking %d\n" % number)
         arriving = [server.connect() for _ in range(30)]
         for number, client in enumerate(arriving):
             client.send(b"arriving %d\n" % number)
-        for client in vanishing:
+        for client in [server.connect() for _ in range(8)]:
             client.reset()
         server.resume()
         for number, client in enumerate(speaking):
@@ -263,13 +263,19 @@ def test_an_endless_line(server: Server) -> None:
     assert server.greeted().ask(b"world") == b"Hello, world!\n"
 
 
-def test_an_error_arrives_though_more_was_said(server: Server) -> None:
-    """A close with unread input is a reset, and a reset may overtake the last answers."""
-    client = server.connect()
+def test_what_is_owed_arrives_though_more_was_said(server: Server) -> None:
+    """A close with unread input is a reset, and a reset overtakes answers that wait because
+    their reader is slow. The kernel gives the server room for more input than one receive
+    returns only once much has been received (tcp(7), tcp_moderate_rcvbuf)."""
+    client = server.greeted(receive_buffer_bytes=TINY_BUFFER_BYTES)
+    for _ in range(20):
+        client.ask(b"x" * 60_000)
+    stream = b"a\n" * 10_000 + b"exit\n" + b"y" * 80_000
     server.pause()
-    client.send(b"a\n" * 10_000 + b"x" * (MAX_LINE_BYTES + 1) + b"y" * 20_000)
+    client.send(stream)
+    wait_until(lambda: server.unread_bytes(client) == len(stream), "all of it has come in")
     server.resume()
-    assert client.rest() == answers_to(b"a\n" * 10_000) + TOO_LONG % MAX_LINE_BYTES
+    assert client.rest() == b"Hello, a!\n" * 10_000
 
 
 def test_urgent_data_does_no_harm(server: Server) -> None:

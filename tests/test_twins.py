@@ -1,0 +1,173 @@
+"""Functions that are repeated on purpose are the same everywhere, and the files stay comparable.
+
+Whoever reads two servers next to each other trusts that what looks alike is alike. This holds
+them to it: a copy that drifts, and a difference that nobody intended, fail here.
+"""
+
+import ast
+import re
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from harness import ROOT
+
+from servers.catalog import VARIANTS
+
+SERVERS = ROOT / "servers"
+
+# Every function that occurs in more than one server file, and which files share one text. A file
+# that is not named has a version of its own, and it is the I/O model that differs there.
+SHARED = {
+    "serve": [],
+    "accept": [
+        {"blocking", "threaded"},
+        {"nonblocking", "select", "poll", "epoll"},
+    ],
+    "converse": [{"blocking", "threaded"}],
+    "read": [
+        {"blocking", "threaded"},
+        {"nonblocking", "select", "poll", "epoll"},
+    ],
+    "write": [
+        {"blocking", "threaded"},
+        {"nonblocking", "select", "poll", "epoll"},
+    ],
+    "wanted": [{"poll", "epoll"}],
+}
+
+# The same word for the reader, though the kernel has two.
+SYNONYMS = {"EPOLLIN": "POLLIN", "EPOLLOUT": "POLLOUT"}
+
+# What the docstring of every server says, in this order.
+HEADINGS = ["After", "Waits", "Costs", "Breaks"]
+
+MODULES = sorted(SERVERS.glob("*.py"))
+FILES = {path.stem.removesuffix("_server"): path for path in SERVERS.glob("*_server.py")}
+
+
+def functions(path: Path) -> dict[str, str]:
+    """Name => source text of the functions of a file, in their order."""
+    source = path.read_text()
+    for word, synonym in SYNONYMS.items():
+        source = source.replace(word, synonym)
+    return {
+        node.name: ast.get_source_segment(source, node) or ""
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+
+
+def versions(name: str) -> list[set[str]]:
+    """Which files share a text of that function, where at least two do."""
+    by_text = defaultdict(set)
+    for server, path in FILES.items():
+        if text := functions(path).get(name):
+            by_text[text].add(server)
+    return [servers for servers in by_text.values() if len(servers) > 1]
+
+
+def names_in_several_files() -> set[str]:
+    """Functions of which there is more than one copy."""
+    names = [name for path in FILES.values() for name in functions(path)]
+    return {name for name in names if names.count(name) > 1}
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_copies_are_equal(name: str) -> None:
+    def in_order(groups: list[set[str]]) -> list[list[str]]:
+        return sorted(map(sorted, groups))
+
+    assert in_order(versions(name)) == in_order(SHARED[name])
+
+
+def test_every_copy_is_intended() -> None:
+    assert names_in_several_files() == set(SHARED)
+
+
+def test_every_server_is_in_the_catalog() -> None:
+    assert set(FILES) == {variant.name for variant in VARIANTS}
+
+
+@pytest.mark.parametrize("server", FILES)
+def test_functions_stand_in_the_same_order_everywhere(server: str) -> None:
+    """serve first, then what it calls: neighbours line up side by side."""
+    order = ["serve", "watch", "wanted", "accept", "start", "converse", "read", "write"]
+    names = list(functions(FILES[server]))
+    assert names[0] == "serve"
+    assert [name for name in order if name in names] == [name for name in names if name in order]
+
+
+@pytest.mark.parametrize("server", FILES)
+def test_no_identifier_names_the_model(server: str) -> None:
+    """Else every line of a diff would differ (in `select.poll()` it is the module's own name)."""
+    tree = ast.parse(FILES[server].read_text())
+    ours = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    ours |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+    ours |= {
+        node.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+    assert not [name for name in ours if server in name]
+
+
+@pytest.mark.parametrize("server", FILES)
+def test_the_first_lines_say_what_there_is_to_know(server: str) -> None:
+    doc = ast.get_docstring(ast.parse(FILES[server].read_text()))
+    assert doc is not None
+    idea, blank, *rest = doc.splitlines()
+    assert idea.endswith((".", "?"))
+    assert blank == ""
+    assert re.findall(r"^(\w+): ", "\n".join(rest), re.MULTILINE) == HEADINGS
+    # What breaks first comes with the command that shows it, set off by indentation.
+    assert re.search(r"^ {12}.*python -m \w+", doc, re.MULTILINE)
+
+
+@pytest.mark.parametrize("server", FILES)
+def test_grows_out_of_a_file_that_exists(server: str) -> None:
+    doc = ast.get_docstring(ast.parse(FILES[server].read_text())) or ""
+    after = re.search(r"^After: +(.*)$", doc, re.MULTILINE)
+    assert after
+    earlier = [variant.name for variant in VARIANTS]
+    earlier = earlier[: earlier.index(server)]
+    if named := re.match(r"(\w+)_server\.py", after[1]):
+        assert named[1] in earlier, "read in the catalog's order, it has not been met yet"
+    else:
+        assert not earlier, "only the first one grows out of nothing"
+
+
+@pytest.mark.parametrize("server", FILES)
+def test_ends_in_a_main_of_two_lines(server: str) -> None:
+    assert (
+        FILES[server]
+        .read_text()
+        .endswith('\n\n\nif __name__ == "__main__":\n    common.main(serve)\n')
+    )
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+def test_fits_beside_its_neighbour(path: Path) -> None:
+    assert max(map(len, path.read_text().splitlines()), default=0) <= 79
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+def test_needs_nothing_but_the_standard_library(path: Path) -> None:
+    """Except what its line in the catalog names; and the load generator never."""
+    needs = {
+        need
+        for variant in VARIANTS
+        if path.stem == f"{variant.name}_server"
+        for need in variant.needs
+    }
+    allowed = sys.stdlib_module_names | {"servers"} | needs
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            imported = {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            imported = {(node.module or "").split(".")[0]}
+        else:
+            continue
+        assert imported <= allowed
