@@ -1,0 +1,330 @@
+"""Every kind of figure, looked at with numbers: no text hides another, and nothing is lost."""
+
+import itertools
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+from PIL import Image
+
+from loadgen import charts
+from loadgen.charts import Bar, Figure, Panel, Point, Series, Wall
+from servers import catalog
+
+CLIENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+SILENT = (0, 100, 500, 900, 1000, 2000, 5000)
+NAMES = [variant.name for variant in catalog.VARIANTS]
+
+
+def points(
+    xs: tuple[float, ...], ys: list[float], hollow: float | None = None
+) -> tuple[Point, ...]:
+    return tuple(
+        Point(x, y, 0.96 * y, 1.05 * y, hollow=x == hollow) for x, y in zip(xs, ys, strict=True)
+    )
+
+
+def ties() -> tuple[Series, ...]:
+    """Six servers of which four coincide, one is slow, and one point is not valid."""
+    series = []
+    for number, name in enumerate(NAMES):
+        top = 9e3 if number == 0 else 112e3 if number == 1 else 160e3 + number
+        ys = [9e3 + (top - 9e3) * (1 - math.exp(-x / 8)) for x in CLIENTS]
+        note = "(1 of 512 served)" if number == 0 else ""
+        series.append(Series(name, points(CLIENTS, ys, 64 if number == 2 else None), note))
+    return tuple(series)
+
+
+THROUGHPUT = Figure(
+    "throughput",
+    "All clients busy",
+    (Panel("clients", "answers per second", ties(), x_log=True, ceiling=240e3),),
+    "How to read it, at some length, " * 12,
+    panel_height_in=4.4,
+)
+IDLE = Figure(
+    "idle",
+    "Silent clients",
+    (
+        Panel(
+            "silent clients",
+            "answers per second",
+            (
+                Series("blocking", points((0,), [8.9e3]), "(1 of 8 served)"),
+                Series("select", points(SILENT[:4], [120e3, 75e3, 25e3, 15e3])),
+                Series("poll", points(SILENT, [120e3, 80e3, 38e3, 24e3, 22e3, 12e3, 5e3])),
+                Series("epoll", points(SILENT, [106e3, 104e3, 103e3, 101e3, 99e3, 98e3, 97e3])),
+            ),
+            x_log=True,
+            y_log=True,
+            walls=(Wall(1024, "select: ValueError at fd 1024", "select"),),
+            notes=("uvloop is skipped: not installed", "trio is skipped: not installed"),
+        ),
+    ),
+    "How to read it.",
+)
+GRID = Figure(
+    "grid",
+    "Four panels",
+    tuple(
+        Panel("clients", "us", ties(), title=title, x_log=True, y_log=True)
+        for title in ("median", "p99", "p99.9", "CPU")
+    ),
+    "How to read it.",
+    columns=2,
+)
+BARS = Figure(
+    "bars",
+    "Who wins",
+    (
+        Panel(
+            "answers per second",
+            "",
+            tuple(Series(s.label, (s.points[6],)) for s in ties()),
+            kind="bars",
+        ),
+        Panel(
+            "ratio to epoll",
+            "",
+            tuple(
+                Series(s.label, (Point(0, s.points[6].y / 160e3, 0.9, 1.1),), "a tie")
+                for s in ties()
+            ),
+            kind="bars",
+            x_log=True,
+        ),
+    ),
+    "How to read it.",
+)
+LANES = Figure(
+    "lanes",
+    "Who runs when",
+    (
+        Panel(
+            "milliseconds",
+            "",
+            kind="lanes",
+            lanes=("client 1", "client 2"),
+            bars=(Bar(0, 0, 3, "epoll"), Bar(1, 1, 4, "select", faint=True)),
+            x_range=(0, 5),
+        ),
+    ),
+    "How to read it.",
+)
+SHARES = tuple(100 * (1 - 10 ** (-step / 10)) for step in range(41))
+NINES = Figure(
+    "nines",
+    "Percentiles",
+    (
+        Panel(
+            "percentile",
+            "us",
+            tuple(
+                Series(name, tuple(Point(x, base * (1 - math.log10(1.001 - x / 100))) for x in to))
+                for name, base, to in (("poll", 51, SHARES), ("epoll", 50, SHARES[:30]))
+            ),
+            nines=True,
+            y_log=True,
+        ),
+    ),
+    "How to read it.",
+)
+NOTHING = Figure("nothing", "Nothing", (Panel("x", "y", notes=("all was skipped",)),), "Empty.")
+FIGURES = [THROUGHPUT, IDLE, GRID, BARS, LANES, NINES, NOTHING]
+
+
+@pytest.fixture(params=FIGURES, ids=lambda figure: figure.name)
+def figure(request: pytest.FixtureRequest) -> Figure:
+    one: Figure = request.param
+    return one
+
+
+def words(canvas: Canvas) -> dict[str, list[Bbox]]:
+    """All texts that are drawn, and where, in pixels."""
+    canvas.canvas.draw()
+    beyond = {
+        id(tick.label1)
+        for ax in canvas.axes
+        for axis in (ax.xaxis, ax.yaxis)
+        for tick in axis.majorTicks
+        if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
+    }
+    found: dict[str, list[Bbox]] = {}
+    for text in canvas.findobj(Text):
+        shown = text.get_text().strip()
+        if shown and shown != "//" and text.get_visible() and id(text) not in beyond:
+            # Not the method of an annotation, which counts its leader in.
+            found.setdefault(shown, []).append(Text.get_window_extent(text))
+    return found
+
+
+def test_no_text_hides_another_or_leaves_the_picture(figure: Figure) -> None:
+    canvas = charts.draw(figure)
+    boxes = [(text, box) for text, places in words(canvas).items() for box in places]
+
+    for (text, box), (other, others) in itertools.combinations(boxes, 2):
+        across = min(box.x1, others.x1) - max(box.x0, others.x0)
+        up = min(box.y1, others.y1) - max(box.y0, others.y0)
+        # A box has room for accents and descenders that hardly any word uses: two points of it.
+        assert across <= 1 or up <= 2 * charts.DPI / 72, f"{text!r} and {other!r}"
+    for text, box in boxes:
+        assert box.x0 >= 0, text
+        assert box.y0 >= 0, text
+        assert box.x1 <= canvas.bbox.x1, text
+        assert box.y1 <= canvas.bbox.y1, text
+
+
+def test_every_series_is_named_once_in_every_panel(figure: Figure) -> None:
+    shown = words(charts.draw(figure))
+
+    for name in {series.label for panel in figure.panels for series in panel.series}:
+        carrying = [text for text in shown if text == name or text.startswith(f"{name} (")]
+        wanted = sum(name in [series.label for series in panel.series] for panel in figure.panels)
+        assert sum(len(shown[text]) for text in carrying) == wanted
+
+
+def test_it_is_stored_as_svg_and_png_of_moderate_size(figure: Figure, tmp_path: Path) -> None:
+    svg, png = charts.save(figure, tmp_path / "charts")
+
+    assert svg.read_text().lstrip().startswith("<?xml")
+    assert png.stat().st_size < 120_000
+    with Image.open(png) as image:
+        assert image.width == round(charts.WIDTH_IN * charts.DPI)
+
+
+def test_drawing_again_gives_the_same_bytes(figure: Figure, tmp_path: Path) -> None:
+    first = [path.read_bytes() for path in charts.save(figure, tmp_path / "one")]
+
+    assert [path.read_bytes() for path in charts.save(figure, tmp_path / "two")] == first
+
+
+def test_drawing_leaves_the_settings_of_matplotlib_alone() -> None:
+    import matplotlib
+
+    before = dict(matplotlib.rcParams)
+    charts.draw(THROUGHPUT)
+    assert dict(matplotlib.rcParams) == before
+
+
+def axes(figure: Figure) -> Axes:
+    return charts.draw(figure).axes[0]
+
+
+def test_a_model_looks_the_same_in_every_figure() -> None:
+    looks = [(charts.colour(name), charts.marker(name)) for name in NAMES]
+
+    assert len(set(looks)) == len({look[0] for look in looks}) == len({m for _, m in looks})
+    assert looks == [(variant.colour, charts.marker(variant.name)) for variant in catalog.VARIANTS]
+    assert charts.colour("epoll with 4 workers") == charts.colour("epoll")
+    assert Series("somebody else's", ()).tint == "#555555"
+
+
+def test_curves_that_coincide_stay_visible() -> None:
+    """Their marks stand beside each other, and what lies below is thicker than what lies above."""
+    ax = axes(THROUGHPUT)
+    lines = [line for line in ax.lines if line.get_linestyle() != "None"]
+    marks = [line for line in ax.lines if line.get_marker() != "None" and len(line.get_xdata())]
+    last = sorted(mark.get_transform().transform(mark.get_xydata())[-1][0] for mark in marks[-4:])
+
+    assert all(b - a > 2 for a, b in itertools.pairwise(last))
+    widths = [line.get_linewidth() for line in lines]
+    assert widths == sorted(widths, reverse=True)
+    assert len(set(widths)) == len(widths)
+
+
+def test_an_invalid_point_is_hollow() -> None:
+    marks = {
+        tuple(line.get_xdata()): line.get_markerfacecolor()
+        for line in axes(THROUGHPUT).lines
+        if line.get_marker() != "None"
+    }
+
+    assert marks[64,] == "white"
+
+
+def test_zero_has_a_place_of_its_own_on_a_logarithmic_axis() -> None:
+    ax = axes(IDLE)
+    labels = [label.get_text() for label in ax.get_xticklabels()]
+
+    assert labels[:2] == ["0", "100"]
+    assert "5k" in labels
+    assert any(text.get_text() == "//" for text in ax.texts)
+    places = np.diff(ax.transData.transform([(x, 1e4) for x in ax.get_xticks()])[:, 0])
+    assert places.min() >= 0.3 * charts.DPI
+
+
+def test_a_wall_is_drawn_with_its_text() -> None:
+    ax = axes(IDLE)
+
+    assert any(list(line.get_xdata()) == [1024, 1024] for line in ax.lines)
+    assert any(text.get_text() == "select: ValueError at fd 1024" for text in ax.texts)
+
+
+def test_a_line_that_ends_early_is_named_where_it_ends() -> None:
+    canvas = charts.draw(IDLE)
+    found = words(canvas)
+    frame = canvas.axes[0].get_window_extent()
+
+    assert found["select"][0].x1 < frame.x1
+    assert found["blocking (1 of 8 served)"][0].x0 < frame.x0 + 0.2 * frame.width
+    assert found["poll"][0].x0 > frame.x1
+
+
+def test_an_interval_that_dwarfs_the_values_does_not_flatten_them() -> None:
+    wide = Series("epoll", (Point(1, 100, 1e-9, 1e12), Point(2, 110, 0, math.inf)))
+    for y_log in (False, True):
+        ax = axes(Figure("f", "t", (Panel("x", "y", (wide,), y_log=y_log),), "c"))
+        low, high = ax.get_ylim()
+        assert high < 400
+        assert low == 0 or low > 30
+
+
+def test_what_the_generator_cannot_send_is_shaded() -> None:
+    ax = axes(THROUGHPUT)
+
+    assert ax.get_ylim()[1] > 240e3
+    assert any(patch.get_y() == 240e3 for patch in ax.patches if hasattr(patch, "get_y"))
+
+
+def test_a_log_axis_has_plain_numbers() -> None:
+    for figure in (IDLE, BARS, NINES, GRID):
+        shown = words(charts.draw(figure))
+        assert not any("^" in text or "times" in text for text in shown)
+
+
+def test_a_single_point_and_a_zero_are_drawn() -> None:
+    for y_log in (False, True):
+        panel = Panel("x", "y", (Series("epoll", (Point(8, 0.0),)),), x_log=True, y_log=y_log)
+        words(charts.draw(Figure("f", "t", (panel,), "c")))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (0.5, "0.5"), (999, "999"), (1000, "1k"), (1500, "1.5k"), (2e6, "2M"), (3e9, "3G")],
+)
+def test_tick_labels_are_short(value: float, text: str) -> None:
+    assert charts.short(value) == text
+
+
+@given(
+    heights=st.lists(st.floats(0, 300), max_size=12).map(sorted),
+    gap=st.floats(1, 20),
+)
+def test_labels_are_moved_apart_as_little_as_needed(heights: list[float], gap: float) -> None:
+    moved = charts.apart(heights, gap, 0, 300)
+
+    assert all(b - a >= gap - 1e-6 for a, b in itertools.pairwise(moved))
+    assert all(-1e-6 <= height <= 300 + 1e-6 for height in moved)
+    if all(b - a >= gap for a, b in itertools.pairwise(heights)):
+        assert moved == pytest.approx(heights)
+
+
+def test_servers_come_in_the_order_of_the_catalog() -> None:
+    assert charts.in_catalog_order(["else", "epoll", "blocking"]) == ["blocking", "epoll", "else"]
