@@ -328,3 +328,29 @@ def test_labels_are_moved_apart_as_little_as_needed(heights: list[float], gap: f
 
 def test_servers_come_in_the_order_of_the_catalog() -> None:
     assert charts.in_catalog_order(["else", "epoll", "blocking"]) == ["blocking", "epoll", "else"]
+
+
+def test_a_text_among_the_lines_hides_none_of_their_marks() -> None:
+    """select ends at 900, and poll goes on to the right of it, where its name would stand first."""
+    xs = (1, 10, 100, 900, 1000, 1200, 1500, 2000, 5000)
+    panel = Panel(
+        "x",
+        "y",
+        (
+            Series("select", tuple(Point(x, 15e3) for x in xs[:4])),
+            Series("poll", tuple(Point(x, 15e3) for x in xs)),
+        ),
+        x_log=True,
+        walls=(Wall(1024, "select: ValueError at fd 1024", "select"),),
+        y_range=(0, 15.5e3),
+    )
+    canvas = charts.draw(Figure("f", "t", (panel,), "c"))
+    ax = canvas.axes[0]
+    marks = [
+        line.get_transform().transform(line.get_xydata())
+        for line in ax.lines
+        if line.get_marker() != "None" and len(line.get_xydata())
+    ]
+    for text in ("select", "select: ValueError at fd 1024"):
+        (box,) = words(canvas)[text]
+        assert not any(box.contains(x, y) for x, y in np.concatenate(marks)), text
