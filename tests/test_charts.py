@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
@@ -313,6 +313,7 @@ def test_tick_labels_are_short(value: float, text: str) -> None:
     assert charts.short(value) == text
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(
     heights=st.lists(st.floats(0, 300), max_size=12).map(sorted),
     gap=st.floats(1, 20),
