@@ -94,6 +94,11 @@ def _parser() -> argparse.ArgumentParser:
     report = command("report", _report, "Redraw the charts of a run from what it stored.")
     report.add_argument("folder", type=Path, metavar="DIR", help="for example results/latest")
 
+    audit = command(
+        "audit", _audit, "Derive every figure of a run anew; status 1: some do not hold."
+    )
+    audit.add_argument("folder", type=Path, metavar="DIR", help="for example results/latest")
+
     command(
         "doctor", _doctor, "Look for what on this machine disturbs measurements; status 1: unfit."
     )
@@ -284,6 +289,19 @@ def _report(options: argparse.Namespace) -> int:
     except results.ResultsError as error:
         raise UserError(str(error)) from error
     return 0
+
+
+def _audit(options: argparse.Namespace) -> int:
+    from loadgen import audit, results
+
+    try:
+        problems = audit.examine(options.folder)
+    except results.ResultsError as error:
+        raise UserError(str(error)) from error
+    for problem in problems:
+        print(problem)
+    print(f"{len(problems)} things do not hold" if problems else "everything holds")
+    return 1 if problems else 0
 
 
 def _doctor(_: argparse.Namespace) -> int:

@@ -76,7 +76,7 @@ def summary(values: Int64s | HdrHistogram, censored: int = 0) -> dict[str, Any]:
         return {**result, **dict.fromkeys(("mean", "min", *PERCENTILES, "max"))}
     if isinstance(values, HdrHistogram):
         extremes = {
-            "mean": float(histogram.get_mean_value()),
+            "mean": _mean(histogram),
             "min": int(histogram.get_min_value()),
             "max": int(histogram.get_max_value()),
         }
@@ -88,7 +88,7 @@ def summary(values: Int64s | HdrHistogram, censored: int = 0) -> dict[str, Any]:
         }
     result |= extremes
     for name, percentile in PERCENTILES.items():
-        rank = percentile / 100 * total
+        rank = -(-round(10 * percentile) * total // 1000)  # rounded up, in whole numbers
         result[name] = None
         if total - rank < SAMPLES_BEYOND:
             continue
@@ -97,3 +97,12 @@ def summary(values: Int64s | HdrHistogram, censored: int = 0) -> dict[str, Any]:
         else:
             result[name] = int(histogram.get_value_at_percentile(100 * rank / counted))
     return result
+
+
+def _mean(histogram: HdrHistogram) -> float:
+    """As the library's get_mean_value(), which visits every empty bucket: 150 ms each time."""
+    counts = np.frombuffer(histogram.counts, np.int64)
+    filled = np.flatnonzero(counts)
+    lowest = [histogram.get_value_from_index(index) for index in filled.tolist()]
+    middle = [(low + histogram.get_highest_equivalent_value(low) + 1) // 2 for low in lowest]
+    return float(np.average(middle, weights=counts[filled]))

@@ -5,25 +5,28 @@ from pathlib import Path
 from loadgen import analysis, charts, experiments
 from loadgen.results import ResultsError
 
+CHARTS_NAME = "charts"
 
-def draw(folder: Path) -> list[Path]:
-    """Draw every chart of a run into its `charts` folder; returns the files.
+
+def draw(folder: Path, into: Path | None = None) -> list[Path]:
+    """Draw every chart of a run into its `charts` folder, or another one; returns the files.
 
     Raises ResultsError.
     """
     run = analysis.load(folder)
+    into = into or folder / CHARTS_NAME
     try:
         return [
             path
             for name in run.header["plan"]["experiments"]
             if run.of(name)
             for figure in experiments.find(name).figures(run)
-            for path in charts.save(figure, folder / "charts")
+            for path in charts.save(figure, into)
         ]
     except KeyError as error:
         raise ResultsError(f"{folder} was measured by another lab: {error.args[0]}") from error
     except OSError as error:
-        raise ResultsError(f"cannot write to {folder / 'charts'}: {error.strerror}") from error
+        raise ResultsError(f"cannot write to {into}: {error.strerror}") from error
 
 
 def findings(run: analysis.Run) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import os
+import random
 import subprocess
 import types
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ from typing import (
     NotRequired,
     Self,
     TypedDict,
+    TypeVar,
     cast,
     get_args,
     get_origin,
@@ -37,6 +39,8 @@ HEADER_NAME = "run.json"
 TRIALS_NAME = "trials.jsonl"
 LATEST_NAME = "latest"
 LIBRARIES = ("numba", "numpy", "scipy", "hdrhistogram", "psutil", "matplotlib")
+
+T = TypeVar("T")
 
 
 class ResultsError(Exception):
@@ -286,6 +290,13 @@ def append_to(path: Path) -> Trials:
         stream.close()
         raise
     return Trials(folder, stream)
+
+
+def planned_order(cells: Sequence[T], seed: int, block: int) -> list[T]:
+    """The cells of one block in the order they are run in: shuffled by seed and block number."""
+    shuffled = list(cells)
+    random.Random(f"{seed}/{block}").shuffle(shuffled)
+    return shuffled
 
 
 def chain_start(header: Header) -> str:

@@ -5,7 +5,6 @@ that whatever disturbs the machine for a while disturbs all cells alike (randomi
 blocks).
 """
 
-import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -58,9 +57,7 @@ class Plan:
 
     def order(self, block: int) -> list[Cell]:
         """The cells of one block, shuffled by seed and block number."""
-        cells = list(self.cells)
-        random.Random(f"{self.seed}/{block}").shuffle(cells)
-        return cells
+        return results.planned_order(self.cells, self.seed, block)
 
     def trials(self) -> Iterator[tuple[int, int, Cell]]:
         """All (block, place within the block, cell), in the order they are run in."""

@@ -153,6 +153,7 @@ def _measure(
             "limit": _limit(variant, workload),
         }
         record["latency_ns"]["greeting"] = histogram.summary(clients.greeting_ns)
+        record["histograms"]["greeting"] = histogram.encode(clients.greeting_ns)
         if not clients.socks:
             return
         idle = target.usage() if target else None
@@ -420,7 +421,7 @@ def _empty(
         "connections": {"attempted": 0, "greeted": 0, "failed": {}, "limit": None, "lost": {}},
         "throughput_per_s": None,
         "latency_ns": {"response": None, "service": None, "greeting": None},
-        "histograms": {"response": None, "service": None},
+        "histograms": {"response": None, "service": None, "greeting": None},
         "generator": None,
         "server_cost": None,
         "machine": None,

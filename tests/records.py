@@ -1,14 +1,22 @@
 """Valid records and runs for tests, with figures that can be chosen."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from loadgen import histogram, results, verdict
+from loadgen import histogram, report, results, verdict
+from loadgen.experiments import Cell
 from loadgen.results import Record
+from loadgen.workload import Workload
 from servers import catalog
+
+SEED = 1
+READ_DELAY_NS = 2_000
+# Later than any header that a test writes.
+STARTED_AT = "2100-01-01T00:00:00.000+00:00"
 
 
 def record(
@@ -25,14 +33,16 @@ def record(
     steal: float = 0.0,
     greeted: int | None = None,
 ) -> Record:
-    """One closed-loop trial of a second; as many answers as `throughput_per_s`, rounded.
+    """One closed-loop trial of a second; as many answers as `throughput_per_s`, rounded, which
+    take as long as Little's law says unless `latencies_ns` are given.
 
     `steal` beyond its limit makes the trial invalid; fewer `greeted` than there are make it one
     of a model that cannot serve all.
     """
     ok = round(throughput_per_s)
     if latencies_ns is None:
-        latencies_ns = np.linspace(20_000, 60_000, ok, dtype=np.int64).tolist()
+        mean_ns = connections * 1e9 / ok - READ_DELAY_NS
+        latencies_ns = np.linspace(0.5 * mean_ns, 1.5 * mean_ns, ok, dtype=np.int64).tolist()
     service = np.asarray(latencies_ns, dtype=np.int64)
     everybody = connections + idle
     limit = None if greeted is None else f"serves {greeted} at a time"
@@ -43,33 +53,22 @@ def record(
         "cell": cell_id(experiment, server, connections, idle),
         "block": block,
         "order": order,
-        "started_at": "2025-01-01T00:00:00.000+00:00",
-        "seed": 1,
+        "started_at": STARTED_AT,
+        "seed": SEED + block,
         "outcome": "measured",
         "failure": None,
         "server": {
             "name": server,
             "family": family,
             "python": "python",
-            "command": ["python", "-m", "servers", server],
+            "command": ["python", "-m", "servers", server, "--port", "0"],
         },
-        "workload": {
-            "connections": connections,
-            "idle_connections": idle,
-            "message_bytes": 16,
-            "mode": "closed",
-            "offered_per_s": None,
-            "arrivals": None,
-            "warmup_s": 0.3,
-            "duration_s": 1.0,
-            "drain_s": 1.0,
-            "seed": 1,
-        },
+        "workload": dataclasses.asdict(workload(connections, idle, block)),
         "counts": {"scheduled": ok, "ok": ok, "wrong": 0, "error": 0, "unfinished": 0},
         "connections": {
             "attempted": everybody,
             "greeted": everybody if greeted is None else greeted,
-            "failed": {},
+            "failed": {} if greeted is None else {"waiting": everybody - greeted},
             "limit": limit,
         },
         "throughput_per_s": float(ok),
@@ -79,7 +78,7 @@ def record(
             "cpu_fraction": 1.0,
             "busy_fraction": 0.5,
             "send_lag_ns": histogram.summary(np.zeros(ok, np.int64)),
-            "read_delay_ns": histogram.summary(np.full(ok, 2_000, np.int64)),
+            "read_delay_ns": histogram.summary(np.full(ok, READ_DELAY_NS, np.int64)),
         },
         "server_cost": {"cpu_us_per_request": cpu_us, "cpu_fraction": cpu_us * ok / 1e6},
         "machine": {
@@ -97,8 +96,12 @@ def record(
     return made  # type: ignore[return-value]
 
 
+def workload(connections: int, idle: int = 0, block: int = 0) -> Workload:
+    return Workload(connections=connections, idle_connections=idle, seed=SEED + block)
+
+
 def cell_id(experiment: str, server: str, connections: int, idle: int = 0) -> str:
-    return f"{experiment}/{server}/connections={connections},idle_connections={idle}"
+    return Cell(experiment=experiment, server=server, workload=workload(connections, idle)).id
 
 
 def write_run(
@@ -116,11 +119,48 @@ def write_run(
             "cells": list(dict.fromkeys(each["cell"] for each in records)),
             "blocks": blocks or len({each["block"] for each in records}),
         },
-        seed=1,
+        seed=SEED,
         environment=environment or {"cpu": "one of a kind"},
         folder=folder,
     )
     with results.append_to(folder) as trials:
         for each in records:
             trials.append(each)
+    return folder
+
+
+def sound_run(folder: Path, *, blocks: int = 2, speed: float = 1.0) -> Path:
+    """A complete run in which everything holds, drawn: two servers, two numbers of clients.
+
+    speed   factor of every throughput
+    """
+    ids = {
+        cell_id("throughput", server, count): (server, count)
+        for server in ("poll", "epoll")
+        for count in (1, 64)
+    }
+    rows = []
+    for block in range(blocks):
+        for order, cell in enumerate(results.planned_order(list(ids), SEED, block)):
+            server, count = ids[cell]
+            rows.append(
+                record(
+                    server,
+                    connections=count,
+                    block=block,
+                    order=order,
+                    throughput_per_s=speed * (2_000 + 50 * block + 10 * order),
+                )
+            )
+    results.create(
+        "test",
+        plan={"experiments": ["throughput"], "cells": list(ids), "blocks": blocks},
+        seed=SEED,
+        environment={"cpu": "one of a kind"},
+        folder=folder,
+    )
+    with results.append_to(folder) as trials:
+        for row in rows:
+            trials.append(row)
+    report.draw(folder)
     return folder

@@ -1,0 +1,299 @@
+"""A sound run passes, and whatever was changed in it afterwards is found."""
+
+import copy
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import records
+
+from loadgen import __main__, audit, histogram, results, verdict
+
+Rows = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return records.sound_run(tmp_path_factory.mktemp("sound") / "run")
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes most of an audit's time, and is tested where it matters."""
+    monkeypatch.setattr(audit, "redrawn", lambda stored: [])
+
+
+@pytest.fixture
+def run(sound: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    return Path(shutil.copytree(sound, tmp_path / "run"))
+
+
+def spoil(run: Path, change: Callable[[Rows], object], *, hashed: bool) -> None:
+    """Change the stored trials; `hashed`: and forge the hashes to go with it."""
+    path = run / "trials.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    change(rows)
+    if hashed:
+        previous = results.chain_start(results.load(run).header)
+        for row in rows:
+            previous = row["sha256"] = results.chained_hash(row, previous)  # type: ignore[arg-type]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_a_sound_run_passes(sound: Path) -> None:
+    assert audit.examine(sound) == []
+
+
+def faster(rows: Rows) -> None:
+    rows[3]["throughput_per_s"] *= 1.01
+
+
+def flipped(rows: Rows) -> None:
+    rows[3]["verdict"] = {"valid": False, "limiter": "server", "reasons": ["bad luck"]}
+
+
+def excused(rows: Rows) -> None:
+    """A disturbed trial whose verdict still says valid."""
+    rows[3]["machine"]["steal_fraction"] = 0.2
+
+
+def limited_by_somebody_else(rows: Rows) -> None:
+    rows[3]["verdict"]["limiter"] = "generator"
+
+
+def removed(rows: Rows) -> None:
+    del rows[3]
+
+
+def last_removed(rows: Rows) -> None:
+    del rows[-1]
+
+
+def duplicated(rows: Rows) -> None:
+    rows.append(copy.deepcopy(rows[3]))
+
+
+def swapped(rows: Rows) -> None:
+    rows[3], rows[4] = rows[4], rows[3]
+
+
+def swapped_and_numbered(rows: Rows) -> None:
+    rows[4]["order"], rows[5]["order"] = rows[5]["order"], rows[4]["order"]
+    rows[4], rows[5] = rows[5], rows[4]
+
+
+def other_histogram(rows: Rows) -> None:
+    rows[3]["histograms"]["service"] = rows[4]["histograms"]["service"]
+
+
+def no_histogram(rows: Rows) -> None:
+    rows[3]["histograms"]["service"] = None
+
+
+def garbled_histogram(rows: Rows) -> None:
+    rows[3]["histograms"]["service"] = "HISTnonsense"
+
+
+def other_histogram_and_figures(rows: Rows) -> None:
+    """A whole distribution from another trial with as many answers, but other clients."""
+    count = rows[3]["counts"]["ok"]
+    quick = np.full(count, 1_000, np.int64)
+    rows[3]["histograms"]["service"] = histogram.encode(quick)
+    rows[3]["latency_ns"]["service"] = histogram.summary(quick)
+
+
+def better_percentile(rows: Rows) -> None:
+    rows[3]["latency_ns"]["service"]["p99"] //= 2
+
+
+def better_mean(rows: Rows) -> None:
+    rows[3]["latency_ns"]["service"]["mean"] *= 0.98
+
+
+def lost_request(rows: Rows) -> None:
+    rows[3]["counts"]["scheduled"] += 1
+
+
+def more_answers(rows: Rows) -> None:
+    """Counts and throughput that agree with each other, and with nothing else."""
+    rows[3]["counts"]["ok"] *= 2
+    rows[3]["counts"]["scheduled"] *= 2
+    rows[3]["throughput_per_s"] *= 2
+
+
+def cheaper(rows: Rows) -> None:
+    rows[3]["server_cost"]["cpu_us_per_request"] *= 0.9
+
+
+def lost_connection(rows: Rows) -> None:
+    rows[3]["connections"]["attempted"] += 1
+
+
+def other_server(rows: Rows) -> None:
+    rows[3]["server"]["name"] = "select"
+
+
+def other_workload(rows: Rows) -> None:
+    rows[3]["workload"]["message_bytes"] = 2
+
+
+def other_seed(rows: Rows) -> None:
+    rows[3]["seed"] = 99
+
+
+def other_cell(rows: Rows) -> None:
+    rows[3]["cell"] += ",message_bytes=99"
+
+
+def earlier(rows: Rows) -> None:
+    rows[3]["started_at"] = "2000-01-01T00:00:00.000+00:00"
+
+
+def emptied(rows: Rows) -> None:
+    rows[3]["generator"] = {}
+
+
+def judged_anew(rows: Rows) -> None:
+    """A wrong answer that was counted as a right one, with the verdict to match."""
+    rows[3]["counts"]["ok"] -= 1
+    rows[3]["counts"]["wrong"] += 1
+    rows[3]["verdict"] = verdict.judge(rows[3])
+
+
+@pytest.mark.parametrize("hashed", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    [
+        faster,
+        flipped,
+        excused,
+        limited_by_somebody_else,
+        removed,
+        duplicated,
+        swapped,
+        swapped_and_numbered,
+        other_histogram,
+        no_histogram,
+        garbled_histogram,
+        other_histogram_and_figures,
+        better_percentile,
+        better_mean,
+        lost_request,
+        more_answers,
+        cheaper,
+        lost_connection,
+        other_server,
+        other_workload,
+        other_seed,
+        other_cell,
+        earlier,
+        emptied,
+        judged_anew,
+    ],
+)
+def test_a_changed_trial_is_found(
+    run: Path, undrawn: None, change: Callable[[Rows], object], hashed: bool
+) -> None:
+    """By its hash, or, where that was forged too, because the figures contradict each other."""
+    spoil(run, change, hashed=hashed)
+
+    problems = audit.examine(run)
+
+    assert problems
+    assert all("\n" not in problem for problem in problems)
+    assert any("hash" in problem for problem in problems) == (not hashed)
+
+
+def test_a_trial_missing_at_the_end_is_an_unfinished_run(run: Path, undrawn: None) -> None:
+    spoil(run, last_removed, hashed=False)
+
+    assert "unfinished: 1 of 8 planned trials are missing" in audit.examine(run)[0]
+
+
+def test_half_a_line_is_found(run: Path, undrawn: None) -> None:
+    path = run / "trials.jsonl"
+    path.write_bytes(path.read_bytes()[:-100])
+
+    assert "cut off" in audit.examine(run)[0]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("seed", 2), ("created_at", "2024-01-01T00:00:00+00:00"), ("profile", "x")]
+)
+def test_a_changed_header_is_found(run: Path, undrawn: None, field: str, value: object) -> None:
+    path = run / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: value}))
+
+    assert any("run.json was changed" in problem for problem in audit.examine(run))
+
+
+def test_a_changed_plan_is_found(run: Path, undrawn: None) -> None:
+    path = run / "run.json"
+    header = json.loads(path.read_text())
+    header["plan"]["blocks"] = 1
+    path.write_text(json.dumps(header))
+
+    assert any("run.json was changed" in problem for problem in audit.examine(run))
+
+
+def test_a_replaced_chart_is_found(run: Path) -> None:
+    charts = run / "charts"
+    shutil.copy(charts / "throughput-cost.svg", charts / "throughput.svg")
+    shutil.copy(charts / "throughput-cost.png", charts / "throughput.png")
+
+    assert [problem.split()[0] for problem in audit.examine(run)] == [
+        "charts/throughput.png",
+        "charts/throughput.svg",
+    ]
+
+
+def test_missing_and_foreign_charts_are_found(run: Path) -> None:
+    (run / "charts" / "throughput.svg").rename(run / "charts" / "mine.svg")
+
+    assert audit.examine(run) == [
+        f"charts/throughput.svg is missing: draw it with report {run}",
+        "charts/mine.svg is not drawn from this run",
+    ]
+
+
+def test_what_holds_in_the_figures_but_not_in_the_charts_is_found(run: Path) -> None:
+    """A trial forged throughout, Little's law included, and hashed: the charts still know."""
+
+    def slower(rows: Rows) -> None:
+        row = rows[3]
+        forged = records.record(
+            row["server"]["name"],
+            connections=row["workload"]["connections"],
+            block=row["block"],
+            order=row["order"],
+            throughput_per_s=1_000.0,
+        )
+        rows[3] = dict(forged)
+
+    spoil(run, slower, hashed=True)
+
+    assert {problem.split()[0].split("/")[0] for problem in audit.examine(run)} == {"charts"}
+
+
+def test_an_unreadable_run_is_an_error_and_no_traceback(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run / "run.json").write_text("{")
+
+    assert __main__.main(["audit", str(run)]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_the_exit_status_says_whether_everything_holds(
+    run: Path, sound: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert __main__.main(["audit", str(sound)]) == 0
+    assert capsys.readouterr().out == "everything holds\n"
+    spoil(run, faster, hashed=False)
+    assert __main__.main(["audit", str(run)]) == 1
+    assert "things do not hold" in capsys.readouterr().out
