@@ -30,7 +30,7 @@ from servers.protocol import GREETING, MAX_LINE_BYTES
 Start = Callable[..., Server]
 
 # More than all buffers of the kernel on the way can hold (tcp(7): tcp_wmem, tcp_rmem).
-ENDLESS_BYTES = 32_000_000
+ENDLESS_BYTES = 16_000_000
 
 # What one client may cost a server: the answers to a receive full of empty lines, as Python
 # objects, are 8 MB; whoever keeps what a client does not take needs several times as much.

@@ -26,7 +26,7 @@ FAULTS = "tests/test_faults.py"
 AT_ONCE = 2
 
 # A mutant that hangs is caught by the deadline, so this is what it costs.
-DEADLINE_S = 5
+DEADLINE_S = 3
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ them to it: a copy that drifts, and a difference that nobody intended, fail here
 
 import ast
 import re
+import subprocess
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -171,3 +172,26 @@ def test_needs_nothing_but_the_standard_library(path: Path) -> None:
         else:
             continue
         assert imported <= allowed
+
+
+README = (SERVERS / "README.md").read_text()
+
+
+def test_the_readme_has_the_table_of_the_catalog() -> None:
+    rows = re.findall(r"^\| \[(.*)\]\((.*)\) \| (.*) \| (.*) \| (.*) \|$", README, re.MULTILINE)
+    assert rows == [
+        (variant.name, f"{variant.name}_server.py", variant.waits, variant.cost, variant.breaks)
+        for variant in VARIANTS
+    ]
+
+
+def test_the_readme_shows_what_diff_prints() -> None:
+    commands = re.findall(r"^\$ diff (\S+) (\S+)$", README, re.MULTILINE)
+    assert all((ROOT / path).is_file() for command in commands for path in command)
+    shown = re.search(r"^```console\n(\d.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert shown
+    # What follows the docstrings, to the end.
+    result = subprocess.run(
+        ["diff", *commands[-1]], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False
+    )
+    assert result.stdout.endswith("\n" + shown[1])
