@@ -88,7 +88,7 @@ def summary(values: Int64s | HdrHistogram, censored: int = 0) -> dict[str, Any]:
         }
     result |= extremes
     for name, percentile in PERCENTILES.items():
-        rank = -(-round(10 * percentile) * total // 1000)  # rounded up, in whole numbers
+        rank = round(percentile / 100 * total, 6)  # 99.9 % of 10,000 leave 10, not 9.999
         result[name] = None
         if total - rank < SAMPLES_BEYOND:
             continue
