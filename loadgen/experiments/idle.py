@@ -30,12 +30,12 @@ HOW_TO_READ = (
 ACTIVE = 8
 IDLE: dict[Profile, tuple[int, ...]] = {
     "quick": (0, 1000),
-    "standard": (0, 100, 500, 1000, 5000),
-    "full": (0, 10, 100, 300, 500, 1000, 2000, 5000, 10_000, 15_000),
+    "standard": (0, 100, 1000, 5000),
+    "full": (0, 10, 100, 500, 1000, 2000, 5000, 15_000),
 }
 SECONDS: dict[Profile, tuple[float, float]] = {
     "quick": (0.1, 0.3),
-    "standard": (0.2, 0.6),
+    "standard": (0.15, 0.4),
     "full": (0.3, 1.0),
 }
 

@@ -36,12 +36,12 @@ CLIENTS = 16
 KNEE_LIMIT_S = 0.002
 RATES_PER_S: dict[Profile, tuple[int, ...]] = {
     "quick": (5_000, 40_000),
-    "standard": (5_000, 15_000, 40_000, 80_000),
-    "full": (1_000, 2_000, 5_000, 10_000, 20_000, 30_000, 40_000, 60_000, 80_000, 100_000, 150_000),
+    "standard": (10_000, 40_000, 80_000),
+    "full": (1_000, 5_000, 10_000, 20_000, 40_000, 60_000, 80_000, 100_000, 150_000),
 }
 SECONDS: dict[Profile, tuple[float, float]] = {
     "quick": (0.1, 0.25),
-    "standard": (0.15, 0.5),
+    "standard": (0.1, 0.4),
     "full": (0.3, 1.0),
 }
 STALLED_SERVER = "epoll"
@@ -71,7 +71,7 @@ def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
         offered_per_s=1.0,
         knee_limit_s=KNEE_LIMIT_S,
         warmup_s=0.05,
-        duration_s=0.2,
+        duration_s=0.15,
         drain_s=2.0,
     )
     found = [

@@ -34,7 +34,7 @@ CLIENTS: dict[Profile, tuple[int, ...]] = {
 }
 SECONDS: dict[Profile, tuple[float, float]] = {  # warm-up and window
     "quick": (0.1, 0.3),
-    "standard": (0.2, 0.6),
+    "standard": (0.15, 0.4),
     "full": (0.3, 1.0),
 }
 
