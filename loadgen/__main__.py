@@ -182,7 +182,7 @@ def _subject(options: argparse.Namespace) -> "Subject":
 # How often every cell is measured, and how much longer a run may take to measure again what has a
 # wide interval.
 BLOCKS = {"quick": 1, "standard": 5, "full": 5}
-SPARE = {"quick": 0.0, "standard": 0.2, "full": 0.2}
+SPARE = {"quick": 0.0, "standard": 0.1, "full": 0.1}
 
 
 def _bench(options: argparse.Namespace) -> int:

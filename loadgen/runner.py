@@ -24,6 +24,8 @@ SPARE_DESCRIPTORS = 64
 MAX_BLOCKS = 30
 # Starting, verifying, connecting and stopping, besides what is measured. For the time left only.
 OVERHEAD_S = 0.5
+# Rates that the search for a knee tries, about.
+PROBES = 12
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ def seconds(cell: Cell) -> float:
     """About how long one trial of a cell takes."""
     load = cell.workload
     connecting_s = (load.connections + load.idle_connections) / 5000
-    return OVERHEAD_S + connecting_s + load.warmup_s + load.duration_s
+    drives = PROBES if load.knee_limit_s else 1
+    return OVERHEAD_S + connecting_s + drives * (load.warmup_s + load.duration_s)
 
 
 def execute(
