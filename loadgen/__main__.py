@@ -94,6 +94,11 @@ def _parser() -> argparse.ArgumentParser:
     report = command("report", _report, "Redraw the charts of a run from what it stored.")
     report.add_argument("folder", type=Path, metavar="DIR", help="for example results/latest")
 
+    compare = command("compare", _compare, "Two runs, cell by cell, with intervals and ties.")
+    compare.add_argument("first", type=Path, metavar="DIR_A")
+    compare.add_argument("second", type=Path, metavar="DIR_B")
+    compare.add_argument("--json", action="store_true", help="print one JSON object")
+
     audit = command(
         "audit", _audit, "Derive every figure of a run anew; status 1: some do not hold."
     )
@@ -288,6 +293,23 @@ def _report(options: argparse.Namespace) -> int:
             print(path)
     except results.ResultsError as error:
         raise UserError(str(error)) from error
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    import json
+
+    from loadgen import analysis, compare, console, results
+
+    try:
+        first, second = analysis.load(options.first), analysis.load(options.second)
+        found = compare.compare(first, second)
+    except results.ResultsError as error:
+        raise UserError(str(error)) from error
+    if options.json:
+        print(json.dumps(found.as_record(), allow_nan=False))
+    else:
+        console.show_comparison(found)
     return 0
 
 

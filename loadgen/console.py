@@ -232,6 +232,26 @@ def show_examination(findings: Sequence[Any]) -> None:
     CONSOLE.print(f"not fit to measure: {', '.join(unfit)}" if unfit else "fit to measure")
 
 
+def show_comparison(found: Any) -> None:
+    """What differs between two runs besides the figures, and every figure of every shared cell."""
+    for difference in found.differences:
+        CONSOLE.print(f"not the same: {difference}")
+    cells: dict[str, Table] = {}
+    for change in found.changes:
+        if change.cell not in cells:
+            cells[change.cell] = Table.grid(padding=(0, 2))
+        cells[change.cell].add_row(
+            f"  {change.figure}",
+            f"{count(change.first.value)} => {count(change.second.value)}",
+            f"x {change.ratio}",
+        )
+    for cell, table in cells.items():
+        CONSOLE.print(cell)
+        CONSOLE.print(table)
+    if found.alone:
+        CONSOLE.print(f"in one of the runs only: {', '.join(found.alone)}")
+
+
 UNITS = {
     "connections": "clients",
     "idle_connections": "idle",
