@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from loadgen import crowd, engine, environment, histogram, knee, results, verdict
+from loadgen import churn, crowd, engine, environment, histogram, knee, results, verdict
 from loadgen.environment import Pinning, Snapshot
 from loadgen.syscalls import NS_PER_S, SO_TIMESTAMPNS
 from loadgen.target import Target, TargetError, Usage, started
@@ -80,7 +80,10 @@ def run(
         with _reached(subject, cpus, log) as (address, target):
             record["server"]["command"] = target.command if target else None
             _verify(address)
-            _measure(record, address, target, subject.variant, workload, cpus)
+            if workload.driver == "churn":
+                _measure_churn(record, address, target, workload, cpus)
+            else:
+                _measure(record, address, target, subject.variant, workload, cpus)
             if target and (epitaph := target.epitaph()):
                 raise TargetError(epitaph)
     except (TargetError, TrialError, OSError) as error:
@@ -141,22 +144,40 @@ def _measure(
     cpus: Pinning,
 ) -> None:
     """Connect everybody, drive the load, and fill in the record."""
+    empty = target.usage() if target else None
+    kernel_empty = environment.kernel_memory()
+    patience_s = LIMITED_GREETING_S if _waits(variant) else crowd.PATIENCE_S
+    cpu_set = set(cpus.generator)
     with (
-        crowd.gathered(address, workload.idle_connections, cpus=set(cpus.generator)) as silent,
+        crowd.gathered(
+            address, workload.idle_connections, cpus=cpu_set, patience_s=patience_s
+        ) as silent,
+        crowd.gathered(
+            address,
+            workload.slow_connections,
+            cpus=cpu_set,
+            behaviour=workload.slow_behaviour or "silent",
+            patience_s=patience_s,
+        ) as slow,
         _connections(address, workload.connections, variant) as clients,
     ):
-        greeted, failed = silent
         record["connections"] = {
-            "attempted": workload.idle_connections + workload.connections,
-            "greeted": greeted + len(clients.socks),
-            "failed": dict(Counter(failed) + Counter(clients.failed)),
+            "attempted": workload.idle_connections
+            + workload.slow_connections
+            + workload.connections,
+            "greeted": silent.greeted + slow.greeted + len(clients.socks),
+            "failed": dict(Counter(silent.failed) + Counter(slow.failed) + Counter(clients.failed)),
             "limit": _limit(variant, workload),
+            "active": len(clients.socks),
+            "slow_sent_bytes": slow.sent_bytes,
         }
         record["latency_ns"]["greeting"] = histogram.summary(clients.greeting_ns)
         record["histograms"]["greeting"] = histogram.encode(clients.greeting_ns)
-        if not clients.socks:
+        if not clients.socks and workload.connections:
             return
         idle = target.usage() if target else None
+        if empty and idle:
+            record["footprint"] = _footprint(empty, idle, kernel_empty)
         clocks = target.cpu_clocks() if target else []
         served = dataclasses.replace(workload, connections=len(clients.socks))
         calm = Snapshot.take()
@@ -166,7 +187,12 @@ def _measure(
             return _on_cpus(
                 cpus.generator,
                 lambda stop: engine.drive(
-                    fds, load, server_clocks=clocks, spin=not cpus.shared, stop=stop
+                    fds,
+                    load,
+                    server_clocks=clocks,
+                    # Who only watches must not warm the CPU next to the server's.
+                    spin=bool(fds) and not cpus.shared,
+                    stop=stop,
                 ),
                 lambda done: _stall(target, load, done),
             )
@@ -178,13 +204,50 @@ def _measure(
         record["machine"] = environment.behaviour(calm, Snapshot.take(), cpus)
         loaded = target.usage() if target else None
         _fill_in(record, drive, workload)
+        record["fairness"] = fairness(drive, workload)
         if idle and loaded:
             record["server_cost"] = _cost(idle, loaded, drive, record["counts"]["ok"])
 
 
+def _measure_churn(
+    record: dict[str, Any],
+    address: tuple[str, int],
+    target: Target | None,
+    workload: Workload,
+    cpus: Pinning,
+) -> None:
+    """Hold conversation after conversation, and fill in the record; a request is one of them."""
+    churn.compile()  # now, or the first trial would be watched for seconds in which nothing happens
+    idle = target.usage() if target else None
+    clocks = target.cpu_clocks() if target else []
+    calm = Snapshot.take()
+    held = _on_cpus(
+        cpus.generator,
+        lambda stop: churn.drive(
+            address, workload, server_clocks=clocks, spin=not cpus.shared, stop=stop
+        ),
+        lambda done: _stall(target, workload, done),
+    )
+    record["machine"] = environment.behaviour(calm, Snapshot.take(), cpus)
+    loaded = target.usage() if target else None
+    _fill_in(record, held.drive, workload)
+    inside = held.drive.in_window
+    greeted = inside & (held.greeted_ns > 0)
+    greeting_ns = (held.greeted_ns - held.drive.sent_ns)[greeted]
+    record["latency_ns"]["greeting"] = histogram.summary(greeting_ns)
+    record["histograms"]["greeting"] = histogram.encode(greeting_ns)
+    record["connections"] |= {
+        "attempted": int(inside.sum()),
+        "greeted": int(greeted.sum()),
+        "failed": record["connections"].pop("lost"),
+    }
+    if idle and loaded:
+        record["server_cost"] = _cost(idle, loaded, held.drive, record["counts"]["ok"])
+
+
 def _limit(variant: Variant | None, workload: Workload) -> str | None:
     """Why the model cannot serve all these clients, by design; None if it should."""
-    clients = workload.connections + workload.idle_connections
+    clients = workload.connections + workload.idle_connections + workload.slow_connections
     if variant is None:
         return None
     if variant.clients_at_once is not None and clients > variant.clients_at_once:
@@ -192,6 +255,11 @@ def _limit(variant: Variant | None, workload: Workload) -> str | None:
     if variant.descriptor_limit is not None and clients >= variant.descriptor_limit - OWN_FDS:
         return f"no descriptor beyond {variant.descriptor_limit - 1}"
     return None
+
+
+def _waits(variant: Variant | None) -> bool:
+    """Does a client wait for ever, because the ones before it do not leave?"""
+    return variant is not None and variant.clients_at_once is not None
 
 
 @dataclass(frozen=True)
@@ -209,11 +277,10 @@ def _connections(
 ) -> Iterator[Clients]:
     """`count` clients, connected and greeted, CONNECT_AT_ONCE at a time."""
     family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    # Whoever has to wait for others to leave would wait for ever.
-    waits = variant is not None and variant.clients_at_once is not None
+    waits = _waits(variant)
     socks: list[socket.socket] = []
     greeted: list[socket.socket] = []
-    greeting_ns: list[Int64s] = []
+    greeting_ns = [np.zeros(0, np.int64)]
     failed: Counter[str] = Counter()
     try:
         while len(socks) < count:
@@ -371,6 +438,45 @@ def _fill_in(record: dict[str, Any], drive: engine.Drive, workload: Workload) ->
     record["machine"]["clock_drift_ns"] = elapsed_ns - int(np.diff(edges.monotonic_ns)[0])
     failed = Counter(engine.error_name(code) for code in drive.errors.tolist() if code)
     record["connections"]["lost"] = dict(failed)
+
+
+def fairness(drive: engine.Drive, workload: Workload) -> dict[str, float | None] | None:
+    """How the ok answers of the window were shared out; None without any.
+
+    A share is a fraction of all answers. With a greedy client, whose share stands apart, `jain`,
+    `slowest_share` and `fastest_share` are those of the others. Jain's index is
+    (sum x)**2 / (n sum x**2): 1 when all get the same, 1/n when one gets everything (Jain, Chiu,
+    Hawe: A Quantitative Measure of Fairness, DEC-TR-301, 1984).
+    """
+    ok = drive.in_window & (drive.outcome == engine.Outcome.OK)
+    answers = np.bincount(drive.connection[ok], minlength=len(drive.errors)).astype(float)
+    greedy = bool(workload.greedy_pipeline)
+    others = answers[1:] if greedy else answers
+    if not others.sum():
+        return None
+    shares = others / answers.sum()
+    return {
+        "jain": float(shares.sum() ** 2 / (len(shares) * (shares**2).sum())),
+        "slowest_share": float(shares.min()),
+        "fastest_share": float(shares.max()),
+        "greedy_share": float(answers[0] / answers.sum()) if greedy else None,
+    }
+
+
+def _footprint(
+    empty: Usage, connected: Usage, kernel_empty: environment.KernelMemory
+) -> dict[str, Any]:
+    """What the server holds for those connected: before and after they came, and before any asked.
+
+    The kernel's memory counts for both ends of a connection, and for the whole machine.
+    """
+    kernel = environment.kernel_memory()
+    return {
+        "empty": dataclasses.asdict(empty),
+        "connected": dataclasses.asdict(connected),
+        "slab_bytes": kernel.slab_bytes - kernel_empty.slab_bytes,
+        "socket_buffer_bytes": kernel.socket_buffer_bytes - kernel_empty.socket_buffer_bytes,
+    }
 
 
 def _cost(before: Usage, after: Usage, drive: engine.Drive, ok: int) -> dict[str, Any]:

@@ -1,0 +1,100 @@
+"""A connection per request: come, be greeted, say one line, leave.
+
+A reader learns what being accepted costs: the loops pay a few system calls per newcomer, threads a
+thread start. And that where conversations are short, serving one client at a time is no disgrace:
+blocking keeps up, though its clients wait in line.
+"""
+
+from collections.abc import Sequence
+
+from loadgen.analysis import Run, cpu_us, latency_us, throughput
+from loadgen.charts import Figure, Panel
+from loadgen.experiments import Cell, Profile
+from loadgen.experiments.tools import against, largest_common, lines
+from loadgen.workload import Workload
+from servers.catalog import Variant
+
+NAME = "churn"
+QUESTION = "What does it cost to come and go: a connection for every request?"
+HYPOTHESIS = (
+    "A conversation is mostly the kernel's work, the same for all. Threads add a thread start and"
+    " its end to each; epoll a registration. Blocking adds nothing, and no client keeps it waiting:"
+    " it is as good as any. At one client at a time the order is blocking, loops, threads."
+)
+HOW_TO_READ = (
+    "Each slot connects, is greeted, sends a line and `exit`, reads the answer and the end, and"
+    " begins again. To the right there are more slots; up is more conversations per second. Bars"
+    " are intervals over blocks, hollow marks were not valid: mostly because there the generator,"
+    " which has the handshakes to pay for, was the slower side."
+)
+
+SLOTS: dict[Profile, tuple[int, ...]] = {
+    "quick": (1, 2),
+    "standard": (1, 2, 16),
+    "full": (1, 2, 4, 16, 64, 256),
+}
+SECONDS: dict[Profile, tuple[float, float]] = {  # warm-up and window
+    "quick": (0.1, 0.2),
+    "standard": (0.1, 0.4),
+    "full": (0.2, 1.0),
+}
+
+
+def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
+    """Every server at every number of slots."""
+    warmup_s, duration_s = SECONDS[profile]
+    return [
+        Cell(
+            experiment=NAME,
+            server=variant.name,
+            workload=Workload(
+                driver="churn", connections=slots, warmup_s=warmup_s, duration_s=duration_s
+            ),
+        )
+        for variant in servers
+        for slots in SLOTS[profile]
+    ]
+
+
+def figures(run: Run) -> list[Figure]:
+    """Conversations per second; and what they take, for the client and for the server."""
+    rows = run.along(NAME, "connections")
+    slots = "conversations at a time"
+    return [
+        Figure(
+            name="churn",
+            title="A connection per request: conversations per second",
+            panels=(Panel(slots, "conversations per second", lines(rows, throughput), x_log=True),),
+            caption=HOW_TO_READ,
+            panel_height_in=4.4,
+        ),
+        Figure(
+            name="churn-cost",
+            title="A connection per request: the wait for the greeting, and what it costs",
+            panels=tuple(
+                Panel(slots, label, lines(rows, metric), x_log=True, y_log=True)
+                for label, metric in (
+                    ("connect to greeting, median (us)", latency_us("greeting", "p50")),
+                    ("connect to answer, median (us)", latency_us("service", "p50")),
+                    ("server CPU per conversation (us)", cpu_us),
+                )
+            ),
+            caption="From just before connect() to the kernel's stamp of the last byte; lower is"
+            " better. Whoever serves one at a time lets the others wait before the greeting, a loop"
+            " greets all and lets them wait behind each other's lines.",
+            panel_height_in=3.2,
+        ),
+    ]
+
+
+def finding(run: Run) -> str:
+    """Blocking against the others, at the most slots at which all of them were measured."""
+    rows = run.along(NAME, "connections")
+    others = [name for name in ("threaded", "epoll") if name in rows]
+    slots = largest_common(rows, ["blocking", *others])
+    if slots is None or not others:
+        return "The data do not decide: no number of slots was measured validly for all models."
+    return (
+        f"Conversations per second with a connection for each and {slots:,} at a time, blocking"
+        f" against the others: {against('blocking', rows, others, slots, throughput)}."
+    )
