@@ -112,13 +112,15 @@ def started(
     log: Path,
     python: str = sys.executable,
     options: Sequence[str] = (),
+    prefix: Sequence[str] = (),
 ) -> Iterator[Target]:
     """Run `python -m servers NAME` pinned to `cpus`; its standard error goes to the file `log`.
 
-    On leaving, the server is ended, by force if need be. Raises TargetError if it does not come
-    up within READY_S.
+    `prefix` is the command that runs ours, such as a tracer, which hands SIGTERM on. On leaving,
+    the server is ended, by force if need be. Raises TargetError if it does not come up within
+    READY_S.
     """
-    command = [python, "-m", "servers", name, "--port", "0", *options]
+    command = [*prefix, python, "-m", "servers", name, "--port", "0", *options]
     ours = os.sched_getaffinity(0)
     with log.open("wb") as stderr:
         os.sched_setaffinity(0, cpus)  # a child inherits it, with no moment in which it runs free
