@@ -59,13 +59,17 @@ def delayed(delay_ns: int) -> Behaviour:
     return behave
 
 
-def stalled(first_ns: int, every_ns: int, length_ns: int) -> Behaviour:
-    """Nothing is answered in the first `length_ns` of each period; the first one at `first_ns`."""
+def stalled(at: int, length_ns: int, stall_ns: list[int]) -> Behaviour:
+    """Before request `at` is answered nothing happens for `length_ns`.
+
+    stall_ns  gets the beginning and the end (CLOCK_REALTIME)
+    """
 
     def behave(number: int, line: bytes) -> Iterator[bytes]:
-        phase_ns = time.time_ns() - first_ns
-        if phase_ns >= 0 and phase_ns % every_ns < length_ns:
-            wait_until_ns(first_ns + phase_ns // every_ns * every_ns + length_ns)
+        if number == at:
+            stall_ns.append(time.time_ns())
+            wait_until_ns(stall_ns[0] + length_ns)
+            stall_ns.append(time.time_ns())
         yield answer(line)
 
     return behave
