@@ -127,7 +127,7 @@ def _run(options: argparse.Namespace) -> int:
     import json
     import tempfile
 
-    from loadgen import console, engine, environment, trial
+    from loadgen import console, engine, environment, hiccup, trial
     from loadgen.workload import Workload
 
     workload = Workload(
@@ -154,6 +154,7 @@ def _run(options: argparse.Namespace) -> int:
     if cpus.shared:
         print("warning: one CPU for server and generator: figures say little", file=sys.stderr)
     engine.compile()
+    hiccup.compile()
     with tempfile.TemporaryDirectory(prefix="loadgen-") as folder:
         record = trial.run(subject, workload, cpus=cpus, log=Path(folder) / "server.log")
     if options.json:
@@ -191,7 +192,7 @@ SPARE = {"quick": 0.0, "standard": 0.1, "full": 0.1}
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from loadgen import analysis, console, engine, environment, report, results, runner
+    from loadgen import analysis, console, engine, environment, hiccup, report, results, runner
 
     descriptors = environment.raise_descriptor_limit()
     cpus = environment.pinning()
@@ -212,6 +213,7 @@ def _bench(options: argparse.Namespace) -> int:
         left_s = runner.remaining_s(plan, done) + plan.spare * plan.total_s()
         console.announce(plan, folder, cpus, left_s)
         engine.compile()
+        hiccup.compile()
         try:
             console.follow(left_s, runner.execute(plan, folder, cpus))
         except KeyboardInterrupt:

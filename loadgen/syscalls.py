@@ -53,6 +53,7 @@ _int, _pointer, _ssize = types.int32, types.intp, types.intp
 
 bind = external("bind", _int, _int, _pointer, _int)
 clock_gettime = external("clock_gettime", _int, _int, _pointer)
+clock_nanosleep = external("clock_nanosleep", _int, _int, _int, _pointer, _pointer)
 close = external("close", _int, _int)
 connect = external("connect", _int, _int, _pointer, _int)
 epoll_ctl = external("epoll_ctl", _int, _int, _int, _int, _pointer)

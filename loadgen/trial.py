@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from loadgen import churn, crowd, engine, environment, histogram, knee, results, verdict
+from loadgen import churn, crowd, engine, environment, hiccup, histogram, knee, results, verdict
 from loadgen.environment import Pinning, Snapshot
 from loadgen.syscalls import NS_PER_S, SO_TIMESTAMPNS
 from loadgen.target import Target, TargetError, Usage, started
@@ -197,11 +197,15 @@ def _measure(
                 lambda done: _stall(target, load, done),
             )
 
-        if workload.knee_limit_s:
-            drive, record["knee"] = _find_knee(drive_once, served)
-        else:
-            drive = drive_once(served)
+        # A meter wakes its CPUs again and again, which who only watches must not do either.
+        watched = {"server_cpu": cpus.server, "generator_cpu": cpus.generator} if fds else {}
+        with hiccup.noted(watched) as hiccups:
+            if workload.knee_limit_s:
+                drive, record["knee"] = _find_knee(drive_once, served)
+            else:
+                drive = drive_once(served)
         record["machine"] = environment.behaviour(calm, Snapshot.take(), cpus)
+        record["machine"]["hiccup_ns"] = hiccups if fds else None
         loaded = target.usage() if target else None
         _fill_in(record, drive, workload)
         record["fairness"] = fairness(drive, workload)
