@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure as Canvas
 from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
@@ -89,15 +90,24 @@ class Wall:
     server: str
 
 
+BarStyle = Literal["solid", "light", "faint", "hatched"]
+
+
 @dataclass(frozen=True)
 class Bar:
-    """From start to end, in one lane of a swim-lane panel."""
+    """From start to end, in one lane of a swim-lane panel, in the colour of a server.
+
+    style  "solid": something is done; "light": it waits; "faint": it waits, still outside;
+           "hatched": the other side keeps it waiting
+    text   in the bar where it fits, behind it where it does not
+    """
 
     lane: int
     start: float
     end: float
     server: str
-    faint: bool = False
+    style: BarStyle = "solid"
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -613,21 +623,65 @@ def _bars(panel: Panel, ax: Axes, _: _Sheet) -> None:
         ax.set_xlim(*panel.x_range)
 
 
-def _lanes(panel: Panel, ax: Axes, _: _Sheet) -> None:
+# How much of its colour a bar has; and how high it is, of the height of a lane.
+_OPACITY = {"solid": 1.0, "light": 0.4, "faint": 0.3, "hatched": 0.0}
+_HEIGHT = {"solid": 0.74, "light": 0.74, "faint": 0.16, "hatched": 0.74}
+
+
+def _lanes(panel: Panel, ax: Axes, sheet: _Sheet) -> None:
+    ax.set_yticks(range(len(panel.lanes)), panel.lanes)
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.set_ylim(len(panel.lanes) - 0.5, -0.5)
+    last = max((bar.end for bar in panel.bars), default=1)
+    ax.set_xlim(*(panel.x_range or (0, last * 1.05)))
     for bar in panel.bars:
+        tone = to_rgb(colour(bar.server))
         ax.barh(
             bar.lane,
             bar.end - bar.start,
             left=bar.start,
-            height=0.62,
-            color=colour(bar.server),
-            alpha=0.25 if bar.faint else 0.9,
-            linewidth=0,
+            height=_HEIGHT[bar.style],
+            facecolor=(*tone, _OPACITY[bar.style]),
+            edgecolor=tone if bar.style == "hatched" else "white",
+            hatch="/////" if bar.style == "hatched" else None,
+            linewidth=0.5,
         )
-    ax.set_yticks(range(len(panel.lanes)), panel.lanes)
-    ax.set_ylim(len(panel.lanes) - 0.5, -0.5)
-    if panel.x_range:
-        ax.set_xlim(*panel.x_range)
+        if bar.text:
+            _inscribe(bar, ax, sheet)
+    for wall in panel.walls:
+        tone_name = colour(wall.server)
+        ax.axvline(wall.x, color=tone_name, linewidth=1, linestyle=":")
+        ax.annotate(
+            wall.text,
+            xy=(wall.x, 0.5),
+            xycoords=ax.get_xaxis_transform(),
+            xytext=(4, 0),
+            textcoords="offset points",
+            size=LABEL_POINTS,
+            color=tone_name,
+            va="center",
+        )
+
+
+def _inscribe(bar: Bar, ax: Axes, sheet: _Sheet) -> None:
+    """Write a bar's text into it, or behind it."""
+    (left, _), (right, _) = ax.transData.transform([(bar.start, 0), (bar.end, 0)])
+    fits = sheet.width_in(bar.text) * DPI + 6 < right - left
+    red, green, blue = to_rgb(colour(bar.server))
+    is_dark = bar.style == "solid" and 0.3 * red + 0.59 * green + 0.11 * blue < 0.55
+    over_hatching = fits and bar.style == "hatched"
+    ax.annotate(
+        bar.text,
+        xy=((bar.start + bar.end) / 2 if fits else bar.end, bar.lane),
+        xytext=(0 if fits else 4, 0),
+        textcoords="offset points",
+        size=LABEL_POINTS,
+        color="white" if fits and is_dark else INK,
+        ha="center" if fits else "left",
+        va="center",
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1} if over_hatching else None,
+    )
 
 
 _PAINTERS = {"lines": _lines, "bars": _bars, "lanes": _lanes}

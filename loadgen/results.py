@@ -116,6 +116,8 @@ class Record(TypedDict):
     machine: dict[str, Any] | None
     verdict: Verdict
     knee: NotRequired[dict[str, Any] | None]
+    timeline: NotRequired[dict[str, Any] | None]
+    system_calls: NotRequired[dict[str, Any] | None]
     sha256: NotRequired[str]
 
 

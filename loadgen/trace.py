@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -139,7 +140,7 @@ def summarise(requests: Sequence[Sequence[Call]]) -> dict[str, Any]:
 def run(
     name: str,
     *,
-    folder: Path,
+    log: Path,
     cpus: set[int],
     requests: int = REQUESTS,
     idle: int = 0,
@@ -148,34 +149,34 @@ def run(
 ) -> dict[str, Any]:
     """Trace a server while one client asks `requests` + 1 times and `idle` others are silent.
 
-    Returns what `summarise` does. `folder` takes the trace and the server's log. Raises TraceError,
+    Returns what `summarise` does. `log` is as for `target.started`. Raises TraceError,
     target.TargetError or OSError.
     """
     if reason := missing():
         raise TraceError(reason)
-    trace = folder / f"{name}-{idle}.strace"
     # -I 2: with -o strace would not let itself be stopped (strace(1)).
-    prefix = ["strace", "-f", "-I", "2", "-s", "64", "-e", "signal=none", "-o", str(trace)]
-    with (
-        started(
-            name,
-            cpus=cpus,
-            log=folder / f"{name}-{idle}.log",
-            python=python,
-            options=options,
-            prefix=prefix,
-        ) as target,
-        ExitStack() as clients,
-    ):
-        active = clients.enter_context(socket.create_connection(target.address, PATIENCE_S))
-        _expect(active, engine.GREETING)
-        for _ in range(idle):
-            silent = clients.enter_context(socket.create_connection(target.address, PATIENCE_S))
-            _expect(silent, engine.GREETING)
-        for number in range(requests + 1):
-            active.sendall(b"trace %d\n" % number)
-            _expect(active, engine.PREFIX + b"trace %d" % number + engine.SUFFIX)
-    return summarise(per_request(parse(trace.read_text(errors="replace").splitlines())))
+    prefix = ["strace", "-f", "-I", "2", "-s", "64", "-e", "signal=none", "-o"]
+    with tempfile.NamedTemporaryFile("r", prefix="loadgen-", errors="replace") as trace:
+        with (
+            started(
+                name,
+                cpus=cpus,
+                log=log,
+                python=python,
+                options=options,
+                prefix=[*prefix, trace.name],
+            ) as target,
+            ExitStack() as clients,
+        ):
+            active = clients.enter_context(socket.create_connection(target.address, PATIENCE_S))
+            _expect(active, engine.GREETING)
+            for _ in range(idle):
+                silent = clients.enter_context(socket.create_connection(target.address, PATIENCE_S))
+                _expect(silent, engine.GREETING)
+            for number in range(requests + 1):
+                active.sendall(b"trace %d\n" % number)
+                _expect(active, engine.PREFIX + b"trace %d" % number + engine.SUFFIX)
+        return summarise(per_request(parse(trace)))
 
 
 def _expect(sock: socket.socket, expected: bytes) -> None:

@@ -19,7 +19,19 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from loadgen import churn, crowd, engine, environment, hiccup, histogram, knee, results, verdict
+from loadgen import (
+    churn,
+    crowd,
+    engine,
+    environment,
+    hiccup,
+    histogram,
+    knee,
+    results,
+    timeline_clients,
+    trace,
+    verdict,
+)
 from loadgen.environment import Pinning, Snapshot
 from loadgen.syscalls import NS_PER_S, SO_TIMESTAMPNS
 from loadgen.target import Target, TargetError, Usage, started
@@ -77,21 +89,30 @@ def run(
     record = _empty(subject, workload, experiment, cell, block, order)
     before = Snapshot.take()
     try:
+        if workload.driver == "trace":
+            _trace(record, subject, workload, cpus, log)
+            return _judged(record)
         with _reached(subject, cpus, log) as (address, target):
             record["server"]["command"] = target.command if target else None
             _verify(address)
             if workload.driver == "churn":
                 _measure_churn(record, address, target, workload, cpus)
+            elif workload.driver == "timeline":
+                _measure_timeline(record, address, cpus)
             else:
                 _measure(record, address, target, subject.variant, workload, cpus)
             if target and (epitaph := target.epitaph()):
                 raise TargetError(epitaph)
-    except (TargetError, TrialError, OSError) as error:
+    except (TargetError, TrialError, trace.TraceError, OSError) as error:
         record["outcome"] = "crashed"
         record["failure"] = " ".join(str(error).split())
     after = Snapshot.take()
     if record["machine"]:
         record["machine"]["listen_overflows"] = after.listen_overflows - before.listen_overflows
+    return _judged(record)
+
+
+def _judged(record: dict[str, Any]) -> results.Record:
     record["verdict"] = verdict.judge(record)
     return cast(results.Record, record)
 
@@ -247,6 +268,64 @@ def _measure_churn(
     }
     if idle and loaded:
         record["server_cost"] = _cost(idle, loaded, held.drive, record["counts"]["ok"])
+
+
+def _measure_timeline(record: dict[str, Any], address: tuple[str, int], cpus: Pinning) -> None:
+    """Let a few clients come, and keep each of their steps; there is no rate."""
+    calm = Snapshot.take()
+    before_ns = time.time_ns() - time.monotonic_ns()
+    timeline = _on_cpus(
+        cpus.generator, lambda _: timeline_clients.converse(address), lambda _: None
+    )
+    record["timeline"] = timeline
+    record["machine"] = environment.behaviour(calm, Snapshot.take(), cpus)
+    record["machine"]["clock_drift_ns"] = time.time_ns() - time.monotonic_ns() - before_ns
+    lives = timeline["clients"]
+    scheduled = len(lives) * timeline_clients.REQUESTS
+    answered = sum(len(life["requests"]) for life in lives)
+    wrong = sum(life["wrong"] for life in lives)
+    record["counts"] |= {
+        "scheduled": scheduled,
+        "ok": answered - wrong,
+        "wrong": wrong,
+        "error": scheduled - answered,
+    }
+    greeting_ns = np.array([life["greeted_ns"] - life["connect_ns"] for life in lives])
+    greeted = np.array([life["greeted_ns"] > 0 for life in lives])
+    record["connections"] |= {
+        "attempted": len(lives),
+        "greeted": int(greeted.sum()),
+        "failed": dict(Counter(life["failure"] for life in lives if life["failure"])),
+    }
+    service_ns = [
+        request["arrived_ns"] - request["complete_ns"]
+        for life in lives
+        for request in life["requests"]
+    ]
+    measured = {"greeting": greeting_ns[greeted], "service": np.array(service_ns, np.int64)}
+    for name, values_ns in measured.items():
+        record["latency_ns"][name] = histogram.summary(values_ns)
+        record["histograms"][name] = histogram.encode(values_ns)
+
+
+def _trace(
+    record: dict[str, Any], subject: Subject, workload: Workload, cpus: Pinning, log: Path
+) -> None:
+    """Count system calls: of a server of its own, which strace makes too slow for anything else."""
+    if subject.variant is None:
+        raise TrialError("only a server that we start can be traced")
+    traced = trace.run(
+        subject.variant.name,
+        log=log,
+        cpus=set(cpus.server),
+        idle=workload.idle_connections,
+        python=subject.python,
+        options=subject.options,
+    )
+    clients = 1 + workload.idle_connections
+    record["system_calls"] = traced
+    record["counts"] |= {"scheduled": traced["requests"], "ok": traced["requests"]}
+    record["connections"] |= {"attempted": clients, "greeted": clients}
 
 
 def _limit(variant: Variant | None, workload: Workload) -> str | None:

@@ -112,7 +112,7 @@ LANES = Figure(
             "",
             kind="lanes",
             lanes=("client 1", "client 2"),
-            bars=(Bar(0, 0, 3, "epoll"), Bar(1, 1, 4, "select", faint=True)),
+            bars=(Bar(0, 0, 3, "epoll"), Bar(1, 1, 4, "select", "faint")),
             x_range=(0, 5),
         ),
     ),

@@ -43,7 +43,14 @@ def served(cells: Sequence[CellData]) -> str:
     return ""
 
 
-def against(winner: str, rows: Rows, others: Sequence[str], x: float, metric: Metric) -> str:
+def against(
+    winner: str,
+    rows: Rows,
+    others: Sequence[str],
+    x: float,
+    metric: Metric,
+    times: str = "times as many as",
+) -> str:
     """How many times as much the winner's figure is as that of each of the others at x.
 
     "25 [22, 28] times as many as poll; a tie with select (1.01 [0.98, 1.03])"
@@ -64,7 +71,7 @@ def against(winner: str, rows: Rows, others: Sequence[str], x: float, metric: Me
         elif found.tie:
             clauses.append(f"a tie with {other} ({interval(found.estimate)})")
         else:
-            clauses.append(f"{interval(found.estimate)} times as many as {other}")
+            clauses.append(f"{interval(found.estimate)} {times} {other}")
     return "; ".join(clauses)
 
 

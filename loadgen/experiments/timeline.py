@@ -1,0 +1,180 @@
+"""Five clients, one of them slow: who waits for whom, as a picture.
+
+A reader sees what an I/O model is: the staircase of a server that serves one client after the
+other, the rows of threads side by side, and a loop that deals its time out in turns. And that the
+four loops draw the same picture: they differ in what waiting costs, not in who waits.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from loadgen import timeline_clients
+from loadgen.analysis import CellData, Run
+from loadgen.charts import Bar, BarStyle, Figure, Panel, Wall, in_catalog_order
+from loadgen.experiments import Cell, Profile
+from loadgen.experiments.tools import against, largest_common
+from loadgen.results import Record
+from loadgen.workload import Workload
+from servers import catalog
+from servers.catalog import Variant
+
+NAME = "timeline"
+QUESTION = "Who waits for whom when five clients come, and one of them is slow?"
+HYPOTHESIS = (
+    "Blocking greets nobody before the client in front has left, and waits with it while it pauses."
+    " Threads sleep side by side. A loop serves whoever has finished a line, one answer at a time."
+)
+WORK_MS = 4
+HOW_TO_READ = (
+    f"Time goes to the right; each row is a client. Five come {timeline_clients.APART_NS // 10**6}"
+    f" ms apart, ask {timeline_clients.REQUESTS} times each and leave. The server works {WORK_MS}"
+    " ms on every answer by sleeping, as tutorials do; it sends the answer at once, so those are"
+    f" the {WORK_MS} ms before it arrives. One client pauses in the middle of its second line."
+)
+# To the right of the last bar, for "all done".
+ROOM = 1.2
+BEHIND = timeline_clients.SLOW_CLIENT + 1
+
+
+def cells(_: Profile, servers: Sequence[Variant]) -> list[Cell]:
+    """Every server once per block."""
+    workload = Workload(driver="timeline", connections=timeline_clients.CLIENTS)
+    work = ("--work", f"sleep:{WORK_MS}ms")
+    return [
+        Cell(experiment=NAME, server=variant.name, workload=workload, options=work)
+        for variant in servers
+    ]
+
+
+def figures(run: Run) -> list[Figure]:
+    """A panel per server: of its blocks, the one that took the median time."""
+    cells = {cell.first["server"]["name"]: cell for cell in run.of(NAME).values()}
+    shown = {
+        name: record
+        for name in in_catalog_order(cells)
+        if (record := typical(cells[name])) is not None
+    }
+    if not shown:
+        return []
+    longest_ms = max(filter(None, (done_ms(record) for record in shown.values())))
+    panels = [panel(name, record, longest_ms) for name, record in shown.items()]
+    return [
+        Figure(
+            name="timeline",
+            title="Five clients, one of them slow: who waits for whom",
+            panels=(*panels, key(longest_ms)),
+            caption=HOW_TO_READ,
+            columns=1,
+            panel_height_in=1.75,
+        )
+    ]
+
+
+def typical(cell: CellData) -> Record | None:
+    """Of the valid trials, or else of all, the one in which the last client left in median time."""
+    timed = [
+        (done, record["block"], record)
+        for record in cell.valid or cell.records
+        if (done := done_ms(record)) is not None
+    ]
+    ordered = sorted(timed, key=lambda entry: entry[:2])
+    return ordered[(len(ordered) - 1) // 2][2] if ordered else None
+
+
+def panel(name: str, record: Record, longest_ms: float) -> Panel:
+    """One server's five lanes."""
+    done = done_ms(record) or longest_ms
+    slow = timeline_clients.SLOW_CLIENT
+    known = {variant.name: variant.idea for variant in catalog.VARIANTS}
+    return Panel(
+        "",
+        "",
+        title=f"{name}: {known[name]}" if name in known else name,
+        kind="lanes",
+        bars=tuple(bars(name, record)),
+        lanes=tuple(
+            f"client {number + 1}{', slow' if number == slow else ''}"
+            for number in range(timeline_clients.CLIENTS)
+        ),
+        walls=(Wall(done, f"all done: {done:.0f} ms", name),),
+        x_range=(0, longest_ms * ROOM),
+    )
+
+
+def bars(name: str, record: Record) -> Iterator[Bar]:
+    """What each client did from connecting to its last answer; milliseconds."""
+    for lane, life in enumerate(lives(record)):
+        if life["greeted_ns"]:
+            yield Bar(lane, life["connect_ns"] / 1e6, life["greeted_ns"] / 1e6, name, "faint")
+        for request in life["requests"]:
+            sent, complete, arrived = (
+                request[key] / 1e6 for key in ("sent_ns", "complete_ns", "arrived_ns")
+            )
+            begun = max(complete, arrived - WORK_MS)
+            if complete > sent:
+                yield Bar(lane, sent, complete, name, "hatched")
+            yield Bar(lane, complete, begun, name, "light")
+            yield Bar(lane, begun, arrived, name)
+
+
+def key(longest_ms: float) -> Panel:
+    """What the four kinds of bars mean, as one more panel."""
+    meanings: tuple[tuple[BarStyle, str], ...] = (
+        ("faint", "connected, not greeted yet"),
+        ("light", "has asked, waits for its turn"),
+        ("solid", "is being answered"),
+        ("hatched", "pauses in the middle of a line"),
+    )
+    half = longest_ms * ROOM / 2
+    return Panel(
+        "milliseconds since the first client connected",
+        "",
+        title="what the bars mean",
+        kind="lanes",
+        bars=tuple(
+            Bar(1 + 2 * (place // 2), place % 2 * half, place % 2 * half + 8, "key", style, text)
+            for place, (style, text) in enumerate(meanings)
+        ),
+        lanes=("",) * timeline_clients.CLIENTS,
+        x_range=(0, longest_ms * ROOM),
+    )
+
+
+def lives(record: Record) -> list[dict[str, Any]]:
+    """The clients of a trial, in the order they came; none if it failed."""
+    timeline = record.get("timeline")
+    return list(timeline["clients"]) if timeline else []
+
+
+def done_ms(record: Record) -> float | None:
+    """When the last client had left."""
+    left_ns = [life["left_ns"] for life in lives(record)]
+    return max(left_ns) / 1e6 if left_ns and all(left_ns) else None
+
+
+def behind_ms(record: Record) -> float | None:
+    """How long the client that came after the slow one waited to be greeted."""
+    if len(lives(record)) <= BEHIND:
+        return None
+    life = lives(record)[BEHIND]
+    return (life["greeted_ns"] - life["connect_ns"]) / 1e6 if life["greeted_ns"] else None
+
+
+def finding(run: Run) -> str:
+    """How long everybody took with blocking, against threads and a loop; and whom it hit most."""
+    rows = run.along(NAME, "connections")
+    others = [name for name in ("threaded", "epoll") if name in rows]
+    clients = largest_common(rows, ["blocking", *others])
+    if clients is None or not others:
+        return "The data do not decide: not every model has a valid trial."
+    waits = [
+        f"{name} {found.value:.1f} ms"
+        for name in ("blocking", *others)
+        if (found := rows[name][clients].over_blocks(behind_ms)) is not None
+    ]
+    times = "times as long as"
+    return (
+        f"Until the last of {clients:,} clients has left, one of them slow, blocking takes:"
+        f" {against('blocking', rows, others, clients, done_ms, times)}; whoever comes behind the"
+        f" slow one waits for its greeting: {', '.join(waits)}."
+    )
