@@ -89,7 +89,8 @@ def expect_footprint(server: Server, footprint: tuple[int, int]) -> None:
 
 
 def settled_footprint(server: Server) -> tuple[int, int]:
-    """What the server needs without clients, after it has served one."""
+    """What the server needs without clients, once it has served one: on its ready line it may
+    still be about to open what its model needs."""
     with server.greeted() as client:
         assert client.ask(b"world") == b"Hello, world!\n"
         served = server.descriptors()
@@ -98,14 +99,16 @@ def settled_footprint(server: Server) -> tuple[int, int]:
     return server.footprint()
 
 
-def take_all_descriptors(server: Server) -> None:
-    """From now on accept() fails with EMFILE, whoever comes.
+def take_all_descriptors(server: Server) -> tuple[int, int]:
+    """From now on accept() fails with EMFILE, whoever comes: the server's footprint.
 
     But for the first one: an accept() that waits already has its descriptor (Linux reserves it
     before it waits), so somebody has to come, use it up and leave.
     """
+    footprint = settled_footprint(server)
     server.limit_descriptors(max(server.descriptors()) + 1)
     server.connect().close()
+    return footprint
 
 
 # Clients that do not take their answers.
@@ -338,7 +341,7 @@ def test_more_clients_than_the_model_has_descriptors_for(start: Start, variant: 
     if not allow_descriptors(4_096):
         pytest.skip("the hard limit of descriptors is too low")
     server = start(limits={resource.RLIMIT_NOFILE: 4_096})
-    own = len(server.descriptors())
+    own, _ = settled_footprint(server)
     clients = [server.connect() for _ in range((limit or 1_024) + 50)]
     room = len(clients) if limit is None else limit - own
     greeted, refused = clients[:room], clients[room:]
@@ -361,7 +364,8 @@ def test_more_clients_than_the_model_has_descriptors_for(start: Start, variant: 
 def test_more_clients_than_descriptors(start: Start, variant: Variant) -> None:
     """`ulimit -n 64`: the rest waits in the backlog, and gets in as others leave."""
     server = start(limits={resource.RLIMIT_NOFILE: 64})
-    room = variant.clients_at_once or 64 - len(server.descriptors())
+    own, _ = settled_footprint(server)
+    room = variant.clients_at_once or 64 - own
     clients = [server.connect() for _ in range(100)]
     for number, client in enumerate(clients):
         client.send(b"%d\n" % number)
@@ -381,8 +385,7 @@ def test_more_clients_than_descriptors(start: Start, variant: Variant) -> None:
 
 def test_no_descriptor_at_all(server: Server, variant: Variant) -> None:
     """The limit falls on a running server; newcomers are let in as soon as it rises again."""
-    footprint = settled_footprint(server)
-    take_all_descriptors(server)
+    footprint = take_all_descriptors(server)
     clients = [server.connect() for _ in range(3)]
     expect_idle(server, variant)
     assert clients[0].is_silent()
@@ -465,9 +468,9 @@ def test_stops_in_the_middle_of_conversations(server: Server, stop_signal: signa
             assert client.rest() in (b"", GREETING)
 
 
-def test_stops_while_a_client_takes_nothing(server: Server, stop_signal: signal.Signals) -> None:
+def test_stops_while_a_client_takes_nothing(server: Server) -> None:
     filled(server)
-    server.stop(stop_signal)
+    server.stop()
 
 
 def test_stops_under_heavy_traffic(server: Server, stop_signal: signal.Signals) -> None:
@@ -475,10 +478,10 @@ def test_stops_under_heavy_traffic(server: Server, stop_signal: signal.Signals) 
         server.stop(stop_signal)
 
 
-def test_stops_while_out_of_descriptors(server: Server, stop_signal: signal.Signals) -> None:
+def test_stops_while_out_of_descriptors(server: Server) -> None:
     take_all_descriptors(server)
     assert server.connect().is_silent()
-    server.stop(stop_signal)
+    server.stop()
 
 
 def test_starts_again_on_the_port_it_just_left(start: Start) -> None:
