@@ -1,13 +1,19 @@
-"""Clients that are connected and not measured: they fill the server's list of sockets.
+"""Clients that are connected and not measured: silent ones, and those that harm the others.
 
 They live in processes of their own, so that the descriptor limit of one process is not the limit
 of the experiment, and come from many addresses of 127.0.0.0/8, so that neither are the ports of
 one address pair (ip(7), ip_local_port_range).
 
-    python -m loadgen.crowd HOST PORT COUNT FIRST
+    python -m loadgen.crowd HOST PORT COUNT FIRST PATIENCE_S BEHAVIOUR
 
 connects COUNT clients, prints one line of JSON when all of them know where they stand, and keeps
-them until its standard input is closed. Standard library only: it has to start fast.
+them until its standard input is closed. BEHAVIOUR says what they do once they were greeted:
+
+    silent       nothing
+    half_line    begin a line and never end it
+    never_reads  send line after line until nothing more is accepted, and read no answer
+
+Standard library only: it has to start fast.
 """
 
 import errno
@@ -23,6 +29,9 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal, NamedTuple, cast
+
+Behaviour = Literal["silent", "half_line", "never_reads"]
 
 GREETING = b"Welcome!\n"
 PER_PROCESS = 10_000
@@ -30,21 +39,46 @@ PER_ADDRESS = 20_000
 AT_ONCE = 256  # well below any backlog: nobody's SYN is dropped
 PATIENCE_S = 5.0  # without any progress
 
+HALF_LINE = b"half a line, and then"
+# Long lines: the server's buffers are to be filled, not its CPU.
+UNREAD = (b"x" * 4095 + b"\n") * 16
+# tcp(7): what can wait to be read; small, so that the answers pile up in the server.
+SMALL_RECEIVE_BYTES = 4096
+# How long nothing is accepted of a client that never reads, before it counts as stuck.
+STUCK_S = 0.3
+# A server that accepts for ever has no back-pressure. That is for the tests to say, not for us.
+STUFFING_S = 5.0
+
+
+class Gathered(NamedTuple):
+    """What became of a crowd; `sent_bytes` is what the server's side accepted from it."""
+
+    greeted: int
+    failed: dict[str, int]
+    sent_bytes: int
+
 
 @contextmanager
 def gathered(
-    address: tuple[str, int], count: int, *, cpus: set[int]
-) -> Iterator[tuple[int, dict[str, int]]]:
-    """`count` silent clients around the block: how many were greeted, and what became of the rest.
+    address: tuple[str, int],
+    count: int,
+    *,
+    cpus: set[int],
+    behaviour: Behaviour = "silent",
+    patience_s: float = PATIENCE_S,
+) -> Iterator[Gathered]:
+    """`count` clients around the block, who are behaving so by the time it is entered.
+
+    patience_s   how long they wait for a greeting without progress
 
     Raises OSError when a process cannot be started.
     """
     processes: list[subprocess.Popen[str]] = []
-    greeted, failed = 0, Counter[str]()
+    greeted, failed, sent_bytes = 0, Counter[str](), 0
     try:
         for first in range(0, count, PER_PROCESS):
             share = min(PER_PROCESS, count - first)
-            arguments = [address[0], str(address[1]), str(share), str(first)]
+            arguments = [*map(str, (*address, share, first, patience_s)), behaviour]
             process = subprocess.Popen(
                 [sys.executable, "-m", "loadgen.crowd", *arguments],
                 stdin=subprocess.PIPE,
@@ -55,18 +89,24 @@ def gathered(
             processes.append(process)
             os.sched_setaffinity(process.pid, cpus)
             assert process.stdout is not None
-            said = json.loads(process.stdout.readline() or '{"greeted": 0, "failed": {}}')
+            said = json.loads(process.stdout.readline() or NOTHING)
             missing = share - said["greeted"] - sum(said["failed"].values())
             greeted += said["greeted"]
+            sent_bytes += said["sent_bytes"]
             failed.update(said["failed"])
             failed.update({"crowd process ended": missing} if missing else {})
-        yield greeted, dict(failed)
+        yield Gathered(greeted, dict(failed), sent_bytes)
     finally:
         for process in processes:
             process.communicate()
 
 
-def connect_all(host: str, port: int, count: int, first: int) -> dict[str, object]:
+NOTHING = '{"greeted": 0, "failed": {}, "sent_bytes": 0}'
+
+
+def connect_all(
+    host: str, port: int, count: int, first: int, patience_s: float, behaviour: Behaviour
+) -> Gathered:
     """Connect and read the greeting, AT_ONCE clients at a time. The sockets stay open."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -74,12 +114,13 @@ def connect_all(host: str, port: int, count: int, first: int) -> dict[str, objec
     interest = select.epoll()
     waiting: dict[int, tuple[socket.socket, bytes]] = {}
     failed = Counter[str]()
-    greeted = started = 0
-    deadline = time.monotonic() + PATIENCE_S
+    started = 0
+    polite: list[socket.socket] = []
+    deadline = time.monotonic() + patience_s
     while (started < count or waiting) and time.monotonic() < deadline:
         while started < count and len(waiting) < AT_ONCE:
             try:
-                sock = _connecting(family, host, port, first + started)
+                sock = _connecting(family, host, port, first + started, behaviour)
             except OSError as error:
                 failed[_name(error)] += 1
             else:
@@ -99,24 +140,61 @@ def connect_all(host: str, port: int, count: int, first: int) -> dict[str, objec
                 reason = "closed by the server" if not read else read.decode(errors="replace")
             read += piece
             waiting[fd] = sock, read
-            deadline = time.monotonic() + PATIENCE_S
+            deadline = time.monotonic() + patience_s
             if read != GREETING and piece:
                 continue
-            greeted += read == GREETING
+            if read == GREETING:
+                polite.append(sock)
             failed.update([reason.strip()] if read != GREETING else [])
             interest.unregister(fd)
             del waiting[fd]
     failed.update({"not greeted": len(waiting) + count - started})
-    return {"greeted": greeted, "failed": +failed}
+    sent_bytes = 0
+    if behaviour == "half_line":
+        sent_bytes = sum(sock.send(HALF_LINE) for sock in polite)
+    elif behaviour == "never_reads":
+        sent_bytes = _stuff(polite)
+    return Gathered(len(polite), dict(+failed), sent_bytes)
+
+
+def _stuff(socks: list[socket.socket]) -> int:
+    """Send until nobody's connection has accepted anything for STUCK_S; returns how many bytes."""
+    sent_bytes = 0
+    last_progress = time.monotonic()
+    deadline = last_progress + STUFFING_S
+    place = dict.fromkeys(socks, 0)
+    with select.epoll() as writable:
+        by_fd = {sock.fileno(): sock for sock in socks}
+        for fd in by_fd:
+            writable.register(fd, select.EPOLLOUT)
+        while (now := time.monotonic()) < min(last_progress + STUCK_S, deadline):
+            for fd, _ in writable.poll(STUCK_S):
+                sock = by_fd[fd]
+                try:
+                    count = sock.send(UNREAD[place[sock] :])
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    writable.unregister(fd)  # the server threw it out, which is its right
+                    continue
+                place[sock] = (place[sock] + count) % len(UNREAD)
+                sent_bytes += count
+                last_progress = now
+    return sent_bytes
 
 
 KEPT: list[socket.socket] = []
 
 
-def _connecting(family: socket.AddressFamily, host: str, port: int, index: int) -> socket.socket:
+def _connecting(
+    family: socket.AddressFamily, host: str, port: int, index: int, behaviour: Behaviour
+) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setblocking(False)
     try:
+        if behaviour == "never_reads":
+            # Before connecting: the window that is offered then depends on it (tcp(7)).
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_RECEIVE_BYTES)
         if host.startswith("127."):
             # ip(7): the port is then chosen in connect(), from all that this address pair has.
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_BIND_ADDRESS_NO_PORT, 1)
@@ -136,8 +214,11 @@ def _name(error: OSError) -> str:
 
 def main() -> None:
     """The body of one process."""
-    host, port, count, first = sys.argv[1:]
-    print(json.dumps(connect_all(host, int(port), int(count), int(first))), flush=True)
+    host, port, count, first, patience_s, behaviour = sys.argv[1:]
+    outcome = connect_all(
+        host, int(port), int(count), int(first), float(patience_s), cast(Behaviour, behaviour)
+    )
+    print(json.dumps(outcome._asdict()), flush=True)
     sys.stdin.read()
     os._exit(0)  # closing ten thousand sockets one by one is the kernel's business
 

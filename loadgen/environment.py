@@ -2,10 +2,11 @@
 
 import os
 import platform
+import re
 import resource
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -121,6 +122,24 @@ def behaviour(before: Snapshot, after: Snapshot, cpus: Pinning) -> dict[str, Any
         "retransmits": after.retransmits - before.retransmits,
         **cpus.as_record(),
     }
+
+
+class KernelMemory(NamedTuple):
+    """What the kernel holds, for the whole machine."""
+
+    slab_bytes: int
+    """its own objects: sockets, their files and what waits for them, but not only those"""
+    socket_buffer_bytes: int
+    """what TCP accounts for data under way (the pages of /proc/net/sockstat)"""
+
+
+def kernel_memory() -> KernelMemory:
+    """Now. Raises OSError where /proc does not tell."""
+    slab = re.search(r"^Slab:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    pages = re.search(r"^TCP:.* mem (\d+)", Path("/proc/net/sockstat").read_text(), re.MULTILINE)
+    if slab is None or pages is None:
+        raise OSError("/proc/meminfo or /proc/net/sockstat has another form than expected")
+    return KernelMemory(int(slab[1]) * 1024, int(pages[1]) * os.sysconf("SC_PAGESIZE"))
 
 
 def _counter(path: str, group: str, name: str) -> int:

@@ -83,6 +83,8 @@ def not_greeted(record: Record) -> str | None:
 def nothing_answered(record: Record) -> str | None:
     if record["counts"]["ok"] or record["connections"]["limit"]:
         return None
+    if not record["workload"]["connections"]:
+        return None  # nobody asked: what is measured is the waiting
     return "no request was answered: there is nothing to report"
 
 

@@ -135,5 +135,5 @@ def test_the_crowd_says_what_became_of_it(tmp_path: Path) -> None:
         started("blocking", cpus=set(CPUS.server), log=tmp_path / "log") as target,
         crowd.gathered(target.address, 0, cpus=set(CPUS.generator)) as nobody,
     ):
-        assert nobody == (0, {})
+        assert nobody == (0, {}, 0)
     assert sys.executable in target.command
