@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from loadgen import analysis, results, trial
+from loadgen import analysis, results, trace, trial
 from loadgen.environment import Pinning
 from loadgen.experiments import Cell, Experiment, Profile
 from loadgen.trial import Subject
@@ -138,7 +138,7 @@ def execute(
         done = trials.folder.done()
         budget_s = (1 + plan.spare) * plan.total_s()
         began_s = time.monotonic() - plan.total_s() + remaining_s(plan, done)
-        for block in range(MAX_BLOCKS):
+        for block in range(MAX_BLOCKS if plan.spare else plan.blocks):
             for place, cell in enumerate(plan.order(block)):
                 if (block, cell.id) in done:
                     continue
@@ -183,6 +183,8 @@ def remaining_s(plan: Plan, done: set[tuple[int, str]]) -> float:
 def _why_not(cell: Cell, descriptors: int) -> str | None:
     missing = catalog.find(cell.server).missing()
     if missing:
+        return missing
+    if cell.workload.driver == "trace" and (missing := trace.missing()):
         return missing
     needed = cell.workload.connections + cell.workload.idle_connections + SPARE_DESCRIPTORS
     if needed > descriptors:
