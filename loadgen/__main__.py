@@ -104,9 +104,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     audit.add_argument("folder", type=Path, metavar="DIR", help="for example results/latest")
 
+    calibrate = command(
+        "calibrate", _calibrate, "The generator against the leanest peer: what it can measure."
+    )
+    calibrate.add_argument("--json", action="store_true", help="print one JSON array")
+
     command(
         "doctor", _doctor, "Look for what on this machine disturbs measurements; status 1: unfit."
     )
+
+    trace = command("trace", _trace, "Count the system calls of servers per request, by strace.")
+    trace.add_argument("servers", nargs="*", metavar="SERVER", help="default: all of them")
+    trace.add_argument("--requests", type=int, default=20, metavar="N", help="(default: 20)")
+    trace.add_argument(
+        "--idle", type=int, default=0, metavar="N", help="silent clients besides (default: 0)"
+    )
+    trace.add_argument("--json", action="store_true", help="one line of JSON per server")
 
     command("list", _list, "Show servers and experiments, and what would be skipped.")
     return parser
@@ -192,7 +205,18 @@ SPARE = {"quick": 0.0, "standard": 0.1, "full": 0.1}
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from loadgen import analysis, console, engine, environment, hiccup, report, results, runner
+    from loadgen import (
+        analysis,
+        calibrate,
+        console,
+        engine,
+        environment,
+        hiccup,
+        report,
+        results,
+        runner,
+    )
+    from loadgen.target import TargetError
 
     descriptors = environment.raise_descriptor_limit()
     cpus = environment.pinning()
@@ -202,11 +226,16 @@ def _bench(options: argparse.Namespace) -> int:
             plan = _stored_plan(options, descriptors)
         else:
             plan = _new_plan(options, descriptors)
+            engine.compile()
             folder = results.create(
                 plan.profile,
                 plan=plan.as_record(),
                 seed=plan.seed,
-                environment={**environment.describe(), **cpus.as_record()},
+                environment={
+                    **environment.describe(),
+                    **cpus.as_record(),
+                    "calibration": calibrate.reach(cpus),
+                },
                 folder=options.out,
             )
         done = results.load(folder).done()
@@ -222,7 +251,7 @@ def _bench(options: argparse.Namespace) -> int:
         report.draw(folder)
         run = analysis.load(folder)
         console.summarise(run, report.findings(run))
-    except results.ResultsError as error:
+    except (results.ResultsError, TargetError) as error:
         raise UserError(str(error)) from error
     return 0 if any(record["outcome"] == "measured" for record in run.records) else 1
 
@@ -298,6 +327,25 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
+def _calibrate(options: argparse.Namespace) -> int:
+    import json
+
+    from loadgen import calibrate, console, engine, environment
+    from loadgen.target import TargetError
+
+    environment.raise_descriptor_limit()
+    engine.compile()
+    try:
+        reached = calibrate.reach(environment.pinning())
+    except TargetError as error:
+        raise UserError(str(error)) from error
+    if options.json:
+        print(json.dumps(reached, allow_nan=False))
+    else:
+        console.show_reach(reached)
+    return 0
+
+
 def _compare(options: argparse.Namespace) -> int:
     import json
 
@@ -334,6 +382,47 @@ def _doctor(_: argparse.Namespace) -> int:
     findings = doctor.examine()
     console.show_examination(findings)
     return 0 if doctor.fit(findings) else 1
+
+
+def _trace(options: argparse.Namespace) -> int:
+    import json
+    import tempfile
+
+    from loadgen import console, environment, trace
+    from loadgen.target import TargetError
+
+    for name, value, low in (("requests", options.requests, 1), ("idle", options.idle, 0)):
+        if not low <= value <= trace.MOST:
+            raise UsageError(f"--{name} is {value}: it must be from {low} to {trace.MOST:,}")
+    try:
+        servers = [catalog.find(name) for name in options.servers] or list(catalog.VARIANTS)
+    except KeyError as error:
+        raise UsageError(error.args[0]) from error
+    if missing := trace.missing():
+        raise UserError(f"skipped: {missing}")
+    environment.raise_descriptor_limit()
+    traces = []
+    with tempfile.TemporaryDirectory(prefix="loadgen-") as folder:
+        for variant in servers:
+            if reason := trace.why_not(variant, options.idle):
+                print(f"skipped: {variant.name}: {reason}", file=sys.stderr)
+                continue
+            try:
+                traced = trace.run(
+                    variant.name,
+                    log=Path(folder) / f"{variant.name}.log",
+                    cpus=set(environment.pinning().server),
+                    requests=options.requests,
+                    idle=options.idle,
+                )
+            except (trace.TraceError, TargetError, OSError) as error:
+                raise UserError(f"{variant.name} could not be traced: {error}") from error
+            traces.append((variant.name, traced))
+            if options.json:
+                print(json.dumps({"server": variant.name, "idle": options.idle, **traced}))
+    if not options.json:
+        console.show_traces(traces)
+    return 0 if traces else 1
 
 
 def _list(_: argparse.Namespace) -> int:

@@ -240,6 +240,12 @@ class Run:
             found.setdefault(record["cell"], CellData()).records.append(record)
         return {cell: data for cell, data in found.items() if data.records}
 
+    @property
+    def ceiling_per_s(self) -> float | None:
+        """What the generator reached against the leanest peer; None if it was not calibrated."""
+        reached = self.header["environment"].get("calibration") or []
+        return max((point["throughput_per_s"] for point in reached), default=None)
+
     def of(self, experiment: str) -> dict[str, CellData]:
         """The cells of one experiment."""
         return {

@@ -143,8 +143,8 @@ def identity(record: Record) -> Iterator[str]:
         experiment=record["experiment"],
         server=record["server"]["name"],
         workload=Workload(**record["workload"]),
-        # python -m servers NAME --port 0 [options]
-        options=tuple(command[6:]) if command else (),
+        # [tracer] python -m servers NAME --port 0 [options]
+        options=tuple(command[command.index("--port") + 2 :]) if command else (),
     )
     # A server that did not start has left no command, and so no options.
     if cell.id != record["cell"] and (command or not record["cell"].startswith(cell.id)):

@@ -221,6 +221,21 @@ def summarise(run: Any, findings: Sequence[tuple[str, str]]) -> None:
     CONSOLE.print(f"charts: {run.path / 'charts'}")
 
 
+def show_reach(reached: Sequence[Any]) -> None:
+    """What the generator reached, and whether it or its peer was the limit."""
+    table = Table("clients", "requests/s", "generator busy", "limit", box=None, pad_edge=False)
+    for point in reached:
+        table.add_row(
+            f"{point['connections']:,}",
+            count(point["throughput_per_s"]),
+            f"{point['busy_fraction']:.0%}",
+            "the generator"
+            if point["limiter"] == "generator"
+            else "the peer: the generator can do more",
+        )
+    CONSOLE.print(table)
+
+
 def show_examination(findings: Sequence[Any]) -> None:
     """What was found about this machine, and what to do where it is not fine."""
     table = Table(box=None, pad_edge=False, show_header=False)
@@ -275,6 +290,19 @@ def title(part: str) -> str:
     return f"{float(value):,.0f} {UNITS[name]}" if name in UNITS else part
 
 
+def show_traces(traces: Sequence[tuple[str, Any]]) -> None:
+    """System calls per request of some servers, side by side."""
+    table = Table("server", "calls per request", "one request", box=None, pad_edge=False)
+    table.columns[1].justify = "right"
+    for name, traced in traces:
+        order = [
+            f"{entry['times']:,} x {entry['call']}" if entry["times"] > 1 else entry["call"]
+            for entry in traced["sequence"]
+        ]
+        table.add_row(name, f"{traced['total']:.4g}", ", ".join(order))
+    CONSOLE.print(table)
+
+
 def outcome(cell: Any) -> str:
     """What a cell came to, in a few characters: answers per second, or p99 at a given rate."""
     if cell is None:
@@ -288,7 +316,7 @@ def outcome(cell: Any) -> str:
         text = f"p99 {duration(found.value)}" if found else "few samples"
     else:
         found = cell.over_blocks(lambda record: record["throughput_per_s"])
-        text = f"{count(found.value)}/s" if found else ""
+        text = f"{count(found.value)}/s" if found else "measured"
         if found and found.half_width < 1:
             text += f" +-{found.half_width:.0%}"
     return "\n".join(filter(None, (text, limited if connections["limit"] else "")))

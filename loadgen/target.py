@@ -121,6 +121,13 @@ def started(
     READY_S.
     """
     command = [*prefix, python, "-m", "servers", name, "--port", "0", *options]
+    with running(command, cpus=cpus, log=log) as target:
+        yield target
+
+
+@contextmanager
+def running(command: Sequence[str], *, cpus: set[int], log: Path) -> Iterator[Target]:
+    """Any command that says where it listens as our servers do; otherwise like `started`."""
     ours = os.sched_getaffinity(0)
     with log.open("wb") as stderr:
         os.sched_setaffinity(0, cpus)  # a child inherits it, with no moment in which it runs free
@@ -133,7 +140,7 @@ def started(
                 cwd=Path(__file__).parents[1],
             )
         except OSError as error:
-            raise TargetError(f"cannot run {python}: {error.strerror}") from error
+            raise TargetError(f"cannot run {command[0]}: {error.strerror}") from error
         finally:
             os.sched_setaffinity(0, ours)
     try:

@@ -180,7 +180,7 @@ def _measure(
             behaviour=workload.slow_behaviour or "silent",
             patience_s=patience_s,
         ) as slow,
-        _connections(address, workload.connections, variant) as clients,
+        connected(address, workload.connections, variant) as clients,
     ):
         record["connections"] = {
             "attempted": workload.idle_connections
@@ -205,7 +205,7 @@ def _measure(
         fds = [sock.fileno() for sock in clients.socks]
 
         def drive_once(load: Workload) -> engine.Drive:
-            return _on_cpus(
+            return on_cpus(
                 cpus.generator,
                 lambda stop: engine.drive(
                     fds,
@@ -246,7 +246,7 @@ def _measure_churn(
     idle = target.usage() if target else None
     clocks = target.cpu_clocks() if target else []
     calm = Snapshot.take()
-    held = _on_cpus(
+    held = on_cpus(
         cpus.generator,
         lambda stop: churn.drive(
             address, workload, server_clocks=clocks, spin=not cpus.shared, stop=stop
@@ -274,7 +274,7 @@ def _measure_timeline(record: dict[str, Any], address: tuple[str, int], cpus: Pi
     """Let a few clients come, and keep each of their steps; there is no rate."""
     calm = Snapshot.take()
     before_ns = time.time_ns() - time.monotonic_ns()
-    timeline = _on_cpus(
+    timeline = on_cpus(
         cpus.generator, lambda _: timeline_clients.converse(address), lambda _: None
     )
     record["timeline"] = timeline
@@ -355,7 +355,7 @@ class Clients:
 
 
 @contextmanager
-def _connections(
+def connected(
     address: tuple[str, int], count: int, variant: Variant | None
 ) -> Iterator[Clients]:
     """`count` clients, connected and greeted, CONNECT_AT_ONCE at a time."""
@@ -391,7 +391,7 @@ def _connections(
             sock.close()
 
 
-def _on_cpus(
+def on_cpus(
     cpus: frozenset[int],
     work: Callable[[Int64s], T],
     meanwhile: Callable[[threading.Event], object],

@@ -61,7 +61,15 @@ def figures(run: Run) -> list[Figure]:
         Figure(
             name="throughput",
             title="All clients busy: answers per second",
-            panels=(Panel(clients, "answers per second", lines(rows, throughput), x_log=True),),
+            panels=(
+                Panel(
+                    clients,
+                    "answers per second",
+                    lines(rows, throughput),
+                    x_log=True,
+                    ceiling=run.ceiling_per_s,
+                ),
+            ),
             caption=HOW_TO_READ,
             panel_height_in=4.4,
         ),
