@@ -20,7 +20,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure as Canvas
 from matplotlib.font_manager import FontProperties
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox, ScaledTranslation
 from PIL import Image
 
@@ -632,6 +632,7 @@ def _lanes(panel: Panel, ax: Axes, sheet: _Sheet) -> None:
     ax.set_yticks(range(len(panel.lanes)), panel.lanes)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_ylim(len(panel.lanes) - 0.5, -0.5)
     last = max((bar.end for bar in panel.bars), default=1)
     ax.set_xlim(*(panel.x_range or (0, last * 1.05)))

@@ -6,6 +6,7 @@ request is whatever the server does from one answer to the next.
 """
 
 import functools
+import itertools
 import re
 import shutil
 import socket
@@ -21,10 +22,15 @@ from typing import Any
 
 from loadgen import engine
 from loadgen.target import started
+from servers.catalog import Variant
 
 REQUESTS = 20
+# Of requests and of silent clients: enough to see anything, and over in minutes.
+MOST = 10_000
 # Per answer: a traced server is slow, one that asks a hundred sockets per sweep slower.
 PATIENCE_S = 10.0
+# Descriptors that a server needs besides those of silent clients.
+SPARE = 16
 _TRY_S = 5.0
 
 # "1234  recvfrom(5, "abc\n", 65536, 0, NULL, NULL) = 4", with the caller before it (strace -f).
@@ -73,6 +79,17 @@ def missing() -> str | None:
     return None
 
 
+def why_not(variant: Variant, idle: int) -> str | None:
+    """Why this server cannot be traced with so many silent clients; None if it can."""
+    if missing := variant.missing():
+        return missing
+    if idle and variant.clients_at_once is not None:
+        return f"serves {variant.clients_at_once} at a time, and {idle} would wait for ever"
+    if variant.descriptor_limit is not None and idle + SPARE > variant.descriptor_limit:
+        return f"has no descriptor beyond {variant.descriptor_limit - 1}"
+    return None
+
+
 def parse(lines: Iterable[str]) -> list[Call]:
     """The calls of a trace, each where it began; those that never returned have no result."""
     calls: list[Call] = []
@@ -111,15 +128,12 @@ def per_request(calls: Sequence[Call]) -> list[list[Call]]:
     ]
 
 
-def sequence(calls: Sequence[Call]) -> list[str]:
-    """The labels in order, runs of the same one as "3 x name"."""
-    runs: list[tuple[str, int]] = []
-    for call in calls:
-        if runs and runs[-1][0] == call.label:
-            runs[-1] = call.label, runs[-1][1] + 1
-        else:
-            runs.append((call.label, 1))
-    return [label if count == 1 else f"{count} x {label}" for label, count in runs]
+def sequence(calls: Sequence[Call]) -> list[dict[str, Any]]:
+    """The labels in order, runs of the same one as one: {call, times}."""
+    return [
+        {"call": label, "times": len(list(run))}
+        for label, run in itertools.groupby(call.label for call in calls)
+    ]
 
 
 def summarise(requests: Sequence[Sequence[Call]]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Profile = Literal["quick", "standard", "full"]
 
-ALL = ("throughput", "idle", "load", "churn", "timeline")
+ALL = ("throughput", "idle", "load", "churn", "timeline", "system_calls")
 
 # How long a trial lasts is no part of what it measures, and its seed changes from block to block.
 _NOT_IN_ID = {"warmup_s", "duration_s", "drain_s", "seed"}

@@ -37,8 +37,10 @@ BEHIND = timeline_clients.SLOW_CLIENT + 1
 
 
 def cells(_: Profile, servers: Sequence[Variant]) -> list[Cell]:
-    """Every server once per block."""
-    workload = Workload(driver="timeline", connections=timeline_clients.CLIENTS)
+    """Every server once per block. The times are for the estimate of a run's length alone."""
+    workload = Workload(
+        driver="timeline", connections=timeline_clients.CLIENTS, warmup_s=0, duration_s=0.1
+    )
     work = ("--work", f"sleep:{WORK_MS}ms")
     return [
         Cell(experiment=NAME, server=variant.name, workload=workload, options=work)

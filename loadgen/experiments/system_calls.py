@@ -1,0 +1,153 @@
+"""What a server asks of the kernel for one request, call by call.
+
+A reader learns how little the models differ: they all receive and send, and the loops ask once
+before it who is ready; only the busy loop pays for everybody who has nothing to say. And that
+counting is not weighing: one poll() over a hundred clients is one call, like one epoll_wait().
+"""
+
+from collections.abc import Iterator, Sequence
+
+from loadgen.analysis import CellData, Run
+from loadgen.charts import Bar, BarStyle, Figure, Panel, in_catalog_order
+from loadgen.experiments import Cell, Profile
+from loadgen.experiments.tools import Rows, against, largest_common
+from loadgen.results import Record
+from loadgen.workload import Workload
+from servers.catalog import Variant
+
+NAME = "system_calls"
+QUESTION = "Which system calls does a request cost, and do silent clients add any?"
+HYPOTHESIS = (
+    "Blocking and threads: receive and send. The loops: one call more, which asks who is ready,"
+    " for however many clients. The busy loop: a receive in vain for every silent client."
+)
+HOW_TO_READ = (
+    "The calls from one answer to the next, in their order, of a request of median length. Solid:"
+    " something was done. Light: asks and waits. Hatched: there was nothing to do. From strace, in"
+    " runs of their own that are never timed. A call's price is another matter: poll() and select()"
+    " look at every client in one call, epoll_wait() at the ready ones."
+)
+
+IDLE = (0, 100)
+WAITS = {"select", "pselect6", "poll", "ppoll", "epoll_wait", "epoll_pwait", "epoll_pwait2"}
+NOTHING = " (nothing)"
+# Of the longest lane: what is narrower gets no text.
+NARROW = 0.15
+
+
+def cells(_: Profile, servers: Sequence[Variant]) -> list[Cell]:
+    """Every server with and without silent clients; who serves one at a time, without.
+
+    A trace counts its requests, not its time; the times are for the estimate of a run's length.
+    """
+    return [
+        Cell(
+            experiment=NAME,
+            server=variant.name,
+            workload=Workload(driver="trace", idle_connections=idle, warmup_s=0, duration_s=0.1),
+        )
+        for variant in servers
+        for idle in IDLE
+        if idle == 0 or variant.clients_at_once is None
+    ]
+
+
+def figures(run: Run) -> list[Figure]:
+    """A panel without and one with silent clients; a lane per server."""
+    rows = run.along(NAME, "idle_connections")
+    panels = []
+    for idle in sorted({idle for row in rows.values() for idle in row}):
+        traced = {
+            name: record
+            for name in in_catalog_order(rows)
+            if idle in rows[name] and (record := first_traced(rows[name][idle])) is not None
+        }
+        if traced:
+            panels.append(panel(idle, traced))
+    if not panels:
+        return []
+    return [
+        Figure(
+            name="system-calls",
+            title="One request: the system calls of the server",
+            panels=tuple(panels),
+            caption=HOW_TO_READ,
+            panel_height_in=2.9,
+        )
+    ]
+
+
+def panel(idle: float, traced: dict[str, Record]) -> Panel:
+    """The sequences side by side."""
+    longest = max(sum(count for _, count in sequence(record)) for record in traced.values())
+    return Panel(
+        "system calls",
+        "",
+        title=f"{idle:,.0f} silent clients" if idle else "nobody else connected",
+        kind="lanes",
+        bars=tuple(
+            bar
+            for lane, (name, record) in enumerate(traced.items())
+            for bar in bars(lane, name, record, longest)
+        ),
+        lanes=tuple(traced),
+        x_range=(0, longest * 1.12),
+    )
+
+
+def bars(lane: int, name: str, record: Record, longest: int) -> Iterator[Bar]:
+    """One bar for every run of the same call, and the sum behind them."""
+    start = 0
+    for label, count in sequence(record):
+        style: BarStyle = (
+            "hatched" if label.endswith(NOTHING) else "light" if label in WAITS else "solid"
+        )
+        text = f"{count:,} x {label}" if count > 1 else label
+        wide = count >= NARROW * longest
+        yield Bar(lane, start, start + count, name, style, text if wide else "")
+        start += count
+    yield Bar(lane, start, start, name, "faint", f"{start:,}")
+
+
+def first_traced(cell: CellData) -> Record | None:
+    """Its first trial that was traced."""
+    return next((record for record in cell.valid if record.get("system_calls")), None)
+
+
+def sequence(record: Record) -> list[tuple[str, int]]:
+    """The calls of one request in order, with how often each is made in a row."""
+    traced = record.get("system_calls")
+    return [(entry["call"], entry["times"]) for entry in traced["sequence"]] if traced else []
+
+
+def calls(record: Record) -> float | None:
+    """System calls per request, the mean of a trial."""
+    traced = record.get("system_calls")
+    return float(traced["total"]) if traced else None
+
+
+def finding(run: Run) -> str:
+    """What a request costs whom; and the busy loop against epoll beside silent clients."""
+    rows = run.along(NAME, "idle_connections")
+    told = [told_of(name, rows) for name in in_catalog_order(rows)]
+    sentence = "; ".join(filter(None, told))
+    if not sentence:
+        return "The data do not decide: no server was traced."
+    idle = largest_common(rows, ["nonblocking", "epoll"])
+    if idle:
+        against_epoll = against("nonblocking", rows, ["epoll"], idle, calls)
+        sentence += f". Beside {idle:,} silent clients the busy loop makes: {against_epoll}"
+    return f"System calls per request, alone: {sentence}."
+
+
+def told_of(name: str, rows: Rows) -> str:
+    """ "epoll 3 (epoll_wait, recvfrom, sendto)", or nothing if it was not traced alone."""
+    cell = rows[name].get(0)
+    record = cell and first_traced(cell)
+    found = cell and cell.over_blocks(calls)
+    if not record or not found:
+        return ""
+    labels = ", ".join(
+        f"{count:,} x {label}" if count > 1 else label for label, count in sequence(record)
+    )
+    return f"{name} {found.value:.3g} ({labels})"
