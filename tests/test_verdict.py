@@ -1,0 +1,249 @@
+"""Every check fires on a record made for it, none on a sound one; the limiter is the right one."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import records
+
+from loadgen import histogram, verdict
+
+Row = dict[str, Any]
+
+
+def closed_loop() -> Row:
+    return dict(copy.deepcopy(records.record(throughput_per_s=2000.0)))
+
+
+def open_loop() -> Row:
+    row = closed_loop()
+    row["workload"] |= {"mode": "open", "offered_per_s": 2000.0, "arrivals": "poisson"}
+    row["latency_ns"]["response"] = row["latency_ns"]["service"]
+    return row
+
+
+@pytest.mark.parametrize("make", [closed_loop, open_loop])
+def test_a_sound_trial_passes_every_check(make: Callable[[], Row]) -> None:
+    judged = verdict.judge(make())
+
+    assert judged["valid"]
+    assert judged["reasons"] == []
+
+
+def crashed(row: Row) -> None:
+    row |= {"outcome": "crashed", "failure": "the server logged a traceback: OSError: 24"}
+
+
+def wrong(row: Row) -> None:
+    row["counts"] |= {"ok": 1999, "wrong": 1}
+
+
+def failed(row: Row) -> None:
+    row["counts"] |= {"ok": 1999, "error": 1}
+
+
+def hung(row: Row) -> None:
+    row["counts"] |= {"ok": 1999, "unfinished": 1}
+
+
+def turned_away(row: Row) -> None:
+    row["connections"] |= {"greeted": 7, "failed": {"ECONNREFUSED": 1}}
+
+
+def silent(row: Row) -> None:
+    row["counts"] = dict.fromkeys(row["counts"], 0)
+
+
+def missed_rate(row: Row) -> None:
+    row["counts"] |= {"ok": 1979, "unfinished": 21}
+
+
+def busy_generator(row: Row) -> None:
+    row["generator"]["busy_fraction"] = 0.91
+    row["machine"]["server_cpu_busy"] = 0.89
+
+
+def late(row: Row) -> None:
+    row["generator"]["send_lag_ns"] = histogram.summary(np.full(2000, 101_000))
+
+
+def stolen(row: Row) -> None:
+    row["machine"]["steal_fraction"] = 0.031
+
+
+def overflowed(row: Row) -> None:
+    row["machine"]["listen_overflows"] = 1
+
+
+def sent_again(row: Row) -> None:
+    row["machine"]["retransmits"] = 21
+
+
+def set_forwards(row: Row) -> None:
+    row["machine"]["clock_drift_ns"] = 1_000_001
+
+
+def set_back(row: Row) -> None:
+    row["machine"]["clock_drift_ns"] = -1_000_001
+
+
+VOIDS = [
+    (closed_loop, crashed, "not_measured", "logged a traceback"),
+    (closed_loop, wrong, "wrong_answers", "1 wrong answers: fix the server"),
+    (closed_loop, failed, "errors", "1 requests failed"),
+    (closed_loop, hung, "unanswered", "the server hangs"),
+    (
+        closed_loop,
+        turned_away,
+        "not_greeted",
+        "1 of 8 connections were not greeted: 1 ECONNREFUSED",
+    ),
+    (closed_loop, silent, "nothing_answered", "nothing to report"),
+    (
+        open_loop,
+        missed_rate,
+        "rate_missed",
+        "99.0% of the offered 2,000/s were answered: offer less",
+    ),
+    (closed_loop, busy_generator, "generator_bound", "this measures the generator"),
+    (open_loop, late, "late_sends", "p99 101 us"),
+    (closed_loop, stolen, "steal", "the hypervisor took 3.1%"),
+    (closed_loop, overflowed, "overflows", "raise net.core.somaxconn"),
+    (closed_loop, sent_again, "retransmits", "21 segments were sent again"),
+    (closed_loop, set_forwards, "clocks_apart", "+1.0 ms"),
+    (closed_loop, set_back, "clocks_apart", "-1.0 ms"),
+]
+
+
+@pytest.mark.parametrize(("make", "spoil", "check", "words"), VOIDS)
+def test_a_check_fires_on_what_it_is_for_and_no_other_does(
+    make: Callable[[], Row], spoil: Callable[[Row], None], check: str, words: str
+) -> None:
+    row = make()
+    spoil(row)
+    judged = verdict.judge(row)
+
+    assert not judged["valid"]
+    assert [each.__name__ for each in verdict.CHECKS if each(row)] == [check]
+    (reason,) = judged["reasons"]
+    assert words in reason
+    assert "\n" not in reason
+
+
+def test_every_check_is_made_to_fire() -> None:
+    assert {check for _, _, check, _ in VOIDS} == {each.__name__ for each in verdict.CHECKS}
+
+
+@pytest.mark.parametrize(
+    ("make", "path", "value"),
+    [
+        (closed_loop, ("machine", "steal_fraction"), verdict.STEAL_LIMIT),
+        (closed_loop, ("machine", "clock_drift_ns"), verdict.CLOCK_DRIFT_NS),
+        (closed_loop, ("machine", "retransmits"), 20),
+        (closed_loop, ("generator", "busy_fraction"), 0.99),  # the server's CPU is as busy
+        (open_loop, ("counts", "ok"), 1980),
+        # What a machine does not tell is held against nobody.
+        (closed_loop, ("machine", "steal_fraction"), None),
+        (closed_loop, ("machine", "server_cpu_busy"), None),
+        (closed_loop, ("generator", "busy_fraction"), None),
+    ],
+)
+def test_at_its_limit_a_trial_is_still_believed(
+    make: Callable[[], Row], path: tuple[str, str], value: object
+) -> None:
+    row = make()
+    row[path[0]][path[1]] = value
+
+    assert verdict.judge(row)["valid"]
+
+
+def test_a_model_that_cannot_serve_all_is_not_blamed_for_it() -> None:
+    row = dict(records.record(connections=64, greeted=1))
+
+    assert verdict.judge(row)["valid"]
+    silent(row)
+    assert verdict.judge(row)["valid"]
+
+
+def test_what_was_left_over_at_a_rate_is_a_missed_rate_and_no_hang() -> None:
+    row = open_loop()
+    row["counts"] |= {"ok": 1990, "unfinished": 10}
+
+    assert verdict.judge(row)["valid"]
+
+
+def test_one_cpu_for_both_is_said_and_voids_nothing() -> None:
+    row = closed_loop()
+    row["machine"]["shared"] = True
+    judged = verdict.judge(row)
+
+    assert judged["valid"]
+    assert judged["reasons"] == [
+        "generator and server share one CPU: use a machine with two or more"
+    ]
+
+
+def test_several_reasons_are_all_given() -> None:
+    row = open_loop()
+    for spoil in (wrong, late, stolen):
+        spoil(row)
+
+    assert len(verdict.judge(row)["reasons"]) == 3
+
+
+def test_a_trial_in_which_nothing_was_measured_can_be_judged() -> None:
+    row = closed_loop()
+    crashed(row)
+    silent(row)
+    row |= {"generator": None, "machine": None, "server_cost": None}
+    row["latency_ns"] = {"service": None, "response": None}
+    judged = verdict.judge(row)
+
+    assert not judged["valid"]
+    assert judged["limiter"] == "unknown"
+
+
+# Where the outstanding requests wait names the slower side.
+
+
+def waiting(make: Callable[[], Row], service_ns: int, read_delay_ns: int) -> Row:
+    row = make()
+    row["latency_ns"]["service"] = histogram.summary(np.full(2000, service_ns))
+    row["generator"]["read_delay_ns"] = histogram.summary(np.full(2000, read_delay_ns))
+    return row
+
+
+@pytest.mark.parametrize(
+    ("service_ns", "read_delay_ns", "limiter"),
+    [(400_000, 3_000, "server"), (30_000, 200_000, "generator"), (90_000, 90_000, "server")],
+)
+def test_in_a_closed_loop_requests_wait_for_the_slower_side(
+    service_ns: int, read_delay_ns: int, limiter: str
+) -> None:
+    assert verdict.limiter(waiting(closed_loop, service_ns, read_delay_ns)) == limiter
+
+
+def test_a_rate_that_was_kept_is_its_own_limit() -> None:
+    assert verdict.limiter(waiting(open_loop, 400_000, 3_000)) == "offered"
+
+
+@pytest.mark.parametrize(
+    ("service_ns", "read_delay_ns", "limiter"),
+    [(400_000, 3_000, "server"), (30_000, 200_000, "generator")],
+)
+def test_a_rate_that_was_missed_was_missed_by_one_side(
+    service_ns: int, read_delay_ns: int, limiter: str
+) -> None:
+    row = waiting(open_loop, service_ns, read_delay_ns)
+    missed_rate(row)
+
+    assert verdict.limiter(row) == limiter
+
+
+def test_without_answers_nobody_is_named() -> None:
+    row = closed_loop()
+    row["latency_ns"]["service"] = histogram.summary(np.zeros(0, np.int64))
+
+    assert verdict.limiter(row) == "unknown"
