@@ -395,6 +395,13 @@ def test_edges() -> None:
     assert np.diff(edges.server_cpu_ns[:, 1])[0] > 0
 
 
+def test_without_connections_the_window_passes_all_the_same() -> None:
+    result = engine.drive([], workload(0), server_clocks=[2])
+    assert len(result.outcome) == 0
+    assert np.diff(result.edges.realtime_ns)[0] >= 99_000_000
+    assert result.edges.realtime_ns[1] >= result.window_end_ns
+
+
 def test_idle_generator_is_not_busy() -> None:
     with Stub(stubs.delayed(5_000_000)) as stub:
         result = drive(stub, workload(duration_s=0.3))
