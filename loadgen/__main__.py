@@ -5,6 +5,7 @@ Heavy imports happen where they are used, so that --help answers at once.
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -34,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
+        # As Ctrl-C: what was started is ended, and a run says how to go on with it.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         return int(options.command(options) or 0)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -133,7 +136,10 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise argparse.ArgumentTypeError(f"{text!r} names nothing")
+    return names
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -202,6 +208,10 @@ def _subject(options: argparse.Namespace) -> "Subject":
 # wide interval.
 BLOCKS = {"quick": 1, "standard": 5, "full": 5}
 SPARE = {"quick": 0.0, "standard": 0.1, "full": 0.1}
+
+
+# A run is measured on one machine: these must not differ when it is resumed.
+SAME_MACHINE = ("cpu", "cpus", "kernel", "python", "server_cpus", "generator_cpus")
 
 
 def _bench(options: argparse.Namespace) -> int:
@@ -288,8 +298,9 @@ def _new_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
 
 
 def _stored_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
-    """The plan of a stopped run. Raises UserError when this lab would not plan the same cells."""
-    from loadgen import experiments, results, runner
+    """The plan of a stopped run. Raises UserError when this lab would not plan the same cells, or
+    this is another machine."""
+    from loadgen import environment, experiments, results, runner
 
     for name in ("quick", "full", "experiments", "servers", "seed", "out"):
         if getattr(options, name) not in (None, False):
@@ -308,6 +319,13 @@ def _stored_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
         )
     except KeyError as error:
         raise UserError(f"{options.resume} was planned by another lab: {error.args[0]}") from error
+    now = {**environment.describe(), **environment.pinning().as_record()}
+    changed = [name for name in SAME_MACHINE if now[name] != header["environment"].get(name)]
+    if changed:
+        raise UserError(
+            f"{options.resume} was begun on another machine ({', '.join(changed)} differ):"
+            " start a new run"
+        )
     if [cell.id for cell in plan.cells] != stored["cells"]:
         raise UserError(
             f"{options.resume} has other cells than this lab would run (another version, or another"

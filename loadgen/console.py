@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from loadgen.analysis import TARGET_HALF_WIDTH
+
 CONSOLE = Console(highlight=False)
 
 
@@ -216,8 +218,19 @@ def summarise(run: Any, findings: Sequence[tuple[str, str]]) -> None:
     for record in invalid:
         reasons = "; ".join(record["verdict"]["reasons"])
         CONSOLE.print(f"  block {record['block']} {record['cell']}: {reasons}")
+    wide = [
+        cell
+        for cell, data in run.cells.items()
+        if (found := data.over_blocks(lambda record: record["throughput_per_s"]))
+        and found.half_width > TARGET_HALF_WIDTH
+    ]
     if run.header["profile"] == "quick":
         CONSOLE.print("quick run: no significance claims")
+    elif wide:
+        CONSOLE.print(
+            f"warning: {len(wide)} of {len(run.cells)} cells missed the target of"
+            f" +-{TARGET_HALF_WIDTH:.0%} within the time: read their intervals, or use --full"
+        )
     CONSOLE.print(f"charts: {run.path / 'charts'}")
 
 
