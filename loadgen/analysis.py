@@ -48,7 +48,9 @@ class Estimate:
     def half_width(self) -> float:
         """Relative to the value."""
         reach = max(self.high - self.value, self.value - self.low)
-        return reach / self.value if reach else 0.0
+        if not self.value:
+            return math.inf if reach else 0.0
+        return reach / self.value
 
     def __str__(self) -> str:
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"

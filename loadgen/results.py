@@ -69,6 +69,8 @@ class Connections(TypedDict):
     greeted: int
     failed: dict[str, int]
     limit: NotRequired[str | None]
+    active: NotRequired[int]
+    slow_sent_bytes: NotRequired[int]
 
 
 class Summary(TypedDict):
@@ -114,6 +116,8 @@ class Record(TypedDict):
     generator: dict[str, Any] | None
     server_cost: dict[str, Any] | None
     machine: dict[str, Any] | None
+    fairness: NotRequired[dict[str, Any] | None]
+    footprint: NotRequired[dict[str, Any]]
     verdict: Verdict
     knee: NotRequired[dict[str, Any] | None]
     timeline: NotRequired[dict[str, Any] | None]

@@ -22,7 +22,20 @@ if TYPE_CHECKING:
 
 Profile = Literal["quick", "standard", "full"]
 
-ALL = ("throughput", "idle", "load", "churn", "timeline", "system_calls")
+ALL = (
+    "throughput",
+    "idle",
+    "load",
+    "idle_cost",
+    "churn",
+    "slow_clients",
+    "handler",
+    "payload",
+    "footprint",
+    "fairness",
+    "timeline",
+    "system_calls",
+)
 
 # How long a trial lasts is no part of what it measures, and its seed changes from block to block.
 _NOT_IN_ID = {"warmup_s", "duration_s", "drain_s", "seed"}

@@ -91,3 +91,28 @@ def largest_common(rows: Rows, names: Sequence[str]) -> float | None:
     ]
     shared = set.intersection(*common) if common else set()
     return max(shared, default=None)
+
+
+def bars(cells: Mapping[str, CellData], metric: Metric) -> tuple[Series, ...]:
+    """One horizontal bar per server; "0 of 8 served" is a result, and drawn as a bar of none."""
+    found = []
+    for name in in_catalog_order(cells):
+        if (point := point_at(0, cells[name], metric)) is not None:
+            found.append(Series(name, (point,)))
+        elif note := served([cells[name]]):
+            found.append(Series(name, (Point(0, 0),), note))
+    return tuple(found)
+
+
+def compared(
+    cells: Mapping[str, CellData], one: str, others: Sequence[str], metric: Metric, times: str
+) -> str:
+    """`against`, for cells without an axis."""
+    rows = {name: {0.0: cell} for name, cell in cells.items()}
+    return against(one, rows, others, 0.0, metric, times)
+
+
+def option(data: CellData, name: str) -> str | None:
+    """What a word of the server's command line was followed by; None if it was not there."""
+    command = data.first["server"]["command"] or []
+    return command[command.index(name) + 1] if name in command else None

@@ -1,0 +1,137 @@
+"""Who gets how much: clients that all want the same, and one among them that wants everything.
+
+A reader learns that a loop which visits ready clients in turn shares out evenly, that Jain's index
+says so in one number, and what one client that pipelines without pause takes from the others.
+"""
+
+from collections.abc import Sequence
+
+from loadgen.analysis import CellData, Metric, Run
+from loadgen.charts import Figure, Panel
+from loadgen.experiments import Cell, Profile
+from loadgen.experiments.tools import bars, compared, interval
+from loadgen.results import Record
+from loadgen.workload import Workload
+from servers.catalog import Variant
+
+NAME = "fairness"
+QUESTION = "Does every client get its share, and who is starved by a greedy one?"
+HYPOTHESIS = (
+    "A loop takes one receive from each ready client in turn, so equals get equal shares. Among"
+    " threads whoever holds the GIL goes on until it has to wait, but with one request outstanding"
+    " that is soon. A greedy client gets many answers out of each receive: turns are fair, answers"
+    " are not."
+)
+HOW_TO_READ = (
+    "Shares are in per cent of an equal share: 100 is what everybody would get. Jain's index is 1"
+    " when all get the same. Below, one of the clients keeps many requests outstanding, the others"
+    " one each; the index and the slowest share are those of the others."
+)
+
+CLIENTS = 16
+GREEDY_PIPELINE = 64
+SECONDS: dict[Profile, tuple[float, float]] = {
+    "quick": (0.1, 0.3),
+    "standard": (0.2, 0.8),
+    "full": (0.3, 1.5),
+}
+
+
+def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
+    """Every server with equals, and with one greedy client among them."""
+    warmup_s, duration_s = SECONDS[profile]
+    pipelines = (0, 16, GREEDY_PIPELINE, 256) if profile == "full" else (0, GREEDY_PIPELINE)
+    return [
+        Cell(
+            experiment=NAME,
+            server=variant.name,
+            workload=Workload(
+                connections=CLIENTS,
+                greedy_pipeline=pipeline,
+                warmup_s=warmup_s,
+                duration_s=duration_s,
+            ),
+        )
+        for variant in servers
+        for pipeline in pipelines
+    ]
+
+
+def jain(record: Record) -> float | None:
+    """Jain's index over those who are not greedy."""
+    found = record.get("fairness")
+    return found["jain"] if found else None
+
+
+def share_percent(name: str) -> Metric:
+    """The slowest, fastest or greedy share, in per cent of an equal one."""
+
+    def metric(record: Record) -> float | None:
+        found = record.get("fairness")
+        if not found or found[name] is None:
+            return None
+        return float(100 * found[name] * record["workload"]["connections"])
+
+    return metric
+
+
+def figures(run: Run) -> list[Figure]:
+    """Equals above, with a greedy client below."""
+    table = by_pipeline(run)
+    panels = []
+    for pipeline in (0, GREEDY_PIPELINE):
+        row = table.get(pipeline, {})
+        title = f"one keeps {pipeline} outstanding" if pipeline else "all equal"
+        shown = (
+            ("Jain's index", jain),
+            ("slowest client (% of an equal share)", share_percent("slowest_share")),
+            (
+                ("greedy client (% of an equal share)", share_percent("greedy_share"))
+                if pipeline
+                else ("fastest client (% of an equal share)", share_percent("fastest_share"))
+            ),
+        )
+        panels += [
+            Panel(label, "", bars(row, metric), title=title, kind="bars") for label, metric in shown
+        ]
+    return [
+        Figure(
+            name="fairness",
+            title="Who gets how much, among sixteen clients",
+            panels=tuple(panel for panel in panels if panel.series),
+            caption=HOW_TO_READ,
+            columns=2 if len(panels) < 3 else 3,
+            panel_height_in=2.6,
+        )
+    ]
+
+
+def by_pipeline(run: Run) -> dict[int, dict[str, CellData]]:
+    """Greedy pipeline => server => cell, of the servers that serve more than one client."""
+    table: dict[int, dict[str, CellData]] = {}
+    for data in run.of(NAME).values():
+        if not data.first["connections"].get("limit"):
+            row = table.setdefault(data.first["workload"]["greedy_pipeline"], {})
+            row[data.first["server"]["name"]] = data
+    return table
+
+
+def finding(run: Run) -> str:
+    """How even equals are, and what a greedy client takes from threads and from a loop."""
+    table = by_pipeline(run)
+    even = [
+        (found.value, name, found)
+        for name, data in table.get(0, {}).items()
+        if (found := data.over_blocks(jain)) is not None
+    ]
+    row = table.get(GREEDY_PIPELINE, {})
+    if not even or not {"epoll", "threaded"} <= row.keys():
+        return "The data do not decide: epoll and threads were not measured with a greedy client."
+    _, name, least = min(even)
+    greedy = compared(
+        row, "epoll", ["threaded"], share_percent("greedy_share"), "times as large as with"
+    )
+    return (
+        f"Among equals Jain's index is lowest with {name}: {interval(least)}; the greedy client's"
+        f" share with epoll: {greedy}."
+    )

@@ -1,0 +1,156 @@
+"""What it takes to hold a connection: memory, threads, descriptors, context switches.
+
+A reader learns what the C10k problem was about: a thread per connection costs kilobytes and a
+place in the scheduler where a loop spends one small object. And that the kernel's own share, the
+sockets, is as large and the same for all.
+"""
+
+from collections.abc import Callable, Sequence
+
+from loadgen.analysis import Metric, Run
+from loadgen.charts import Figure, Panel
+from loadgen.experiments import Cell, Profile
+from loadgen.experiments.tools import against, largest_common, lines
+from loadgen.results import Record
+from loadgen.workload import Workload
+from servers.catalog import Variant
+
+NAME = "footprint"
+QUESTION = "What does a connection take that is merely held?"
+HYPOTHESIS = (
+    "A loop keeps a socket object and a session per client, about a kilobyte; a thread adds its"
+    " stack's first pages and the interpreter's thread state. The kernel's objects cost the same"
+    " for everybody. A thread has to be woken for each request: one context switch each."
+)
+HOW_TO_READ = (
+    "To the right there are more clients, almost all of them silent. Memory is what the server has"
+    " more than before anybody came, divided by the clients; small numbers of clients do not fill"
+    " the pages that are there anyway. Lower is better."
+)
+
+ACTIVE = 4
+CLIENTS: dict[Profile, tuple[int, ...]] = {
+    "quick": (100, 1000),
+    "standard": (10, 100, 1000),
+    "full": (10, 100, 1000, 10_000),
+}
+SECONDS: dict[Profile, tuple[float, float]] = {
+    "quick": (0.05, 0.2),
+    "standard": (0.1, 0.4),
+    "full": (0.2, 0.6),
+}
+
+
+def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
+    """One client for every server, and more where more are served."""
+    warmup_s, duration_s = SECONDS[profile]
+    return [
+        Cell(
+            experiment=NAME,
+            server=variant.name,
+            workload=Workload(
+                connections=min(ACTIVE, clients),
+                idle_connections=max(0, clients - ACTIVE),
+                warmup_s=warmup_s,
+                duration_s=duration_s,
+            ),
+        )
+        for variant in servers
+        for clients in (1, *CLIENTS[profile])
+        if clients == 1 or variant.clients_at_once is None
+    ]
+
+
+def per_connection(name: str) -> Metric:
+    """How much more of a figure there is per connection than without any."""
+
+    def metric(record: Record) -> float | None:
+        found, greeted = record.get("footprint"), record["connections"]["greeted"]
+        if not found or not greeted or found["connected"][name] is None:
+            return None
+        return max(0.0, float(found["connected"][name] - found["empty"][name])) / greeted
+
+    return metric
+
+
+def held(name: str) -> Metric:
+    """A figure of the server with everybody connected."""
+    return lambda record: found["connected"][name] if (found := record.get("footprint")) else None
+
+
+def kernel_bytes(record: Record) -> float | None:
+    """The kernel's own objects per connection, both ends of it."""
+    found, greeted = record.get("footprint"), record["connections"]["greeted"]
+    return max(0, found["slab_bytes"]) / greeted if found and greeted else None
+
+
+def switches(record: Record) -> float | None:
+    """Context switches of the server per request, voluntary or not."""
+    cost = record["server_cost"]
+    if not cost or not cost["drive_requests"]:
+        return None
+    total = cost["voluntary_switches"] + cost["involuntary_switches"]
+    return float(total / cost["drive_requests"])
+
+
+PANELS: tuple[tuple[str, Callable[[Record], float | None], bool], ...] = (
+    ("server memory per client (RSS, bytes)", per_connection("rss_bytes"), True),
+    ("its fair share of pages per client (PSS, bytes)", per_connection("pss_bytes"), True),
+    ("kernel objects per client (slab, bytes)", kernel_bytes, True),
+    ("threads", held("threads"), False),
+    ("descriptors", held("fds"), False),
+    ("context switches per request", switches, False),
+)
+
+
+def figures(run: Run) -> list[Figure]:
+    """Memory per connection, and what else grows with them."""
+    rows = run.along(NAME, "idle_connections")
+    rows = {
+        name: {x + cell.first["workload"]["connections"]: cell for x, cell in row.items()}
+        for name, row in rows.items()
+    }
+    many = {name: {x: cell for x, cell in row.items() if x >= 100} for name, row in rows.items()}
+    clients = "clients connected"
+    return [
+        Figure(
+            name="footprint",
+            title="What it takes to hold a connection",
+            panels=tuple(
+                Panel(clients, label, lines(many if memory else rows, metric), x_log=True)
+                if memory
+                else Panel(
+                    clients,
+                    label,
+                    lines(rows, metric),
+                    x_log=True,
+                    y_log=metric is not switches,
+                )
+                for label, metric, memory in PANELS
+            ),
+            caption=HOW_TO_READ
+            + " The kernel's objects are counted for the whole machine and both ends of each"
+            " connection. Memory is shown from 100 clients on.",
+            panel_height_in=2.8,
+        )
+    ]
+
+
+def finding(run: Run) -> str:
+    """Threads against epoll, at the most clients that both held."""
+    rows = run.along(NAME, "idle_connections")
+    idle = largest_common(rows, ["threaded", "epoll"])
+    if not idle:
+        return "The data do not decide: threads and epoll were not measured with the same clients."
+    clients = idle + ACTIVE
+    metric = per_connection("rss_bytes")
+    ratio = against("threaded", rows, ["epoll"], idle, metric, "times as much as")
+    each = [
+        f"{found.value / 1000:,.1f} kB with {name}"
+        for name in ("threaded", "epoll")
+        if (found := rows[name][idle].over_blocks(metric)) is not None
+    ]
+    return (
+        f"With {clients:,} clients connected, memory per connection (RSS): {', '.join(each)};"
+        f" a thread each takes, {ratio}."
+    )

@@ -1,0 +1,118 @@
+"""What an answer costs: nothing, CPU, or a sleep in the middle of the loop.
+
+A reader learns when threads win: only where a handler waits for something else, because sleeps
+overlap and Python code does not. With work for the CPU one loop and many threads are bound by the
+same GIL, and threads pay for passing it around.
+"""
+
+from collections.abc import Sequence
+
+from loadgen.analysis import CellData, Run, latency_us, throughput
+from loadgen.charts import Figure, Panel
+from loadgen.experiments import Cell, Profile
+from loadgen.experiments.tools import bars, compared, option
+from loadgen.workload import Workload
+from servers.catalog import Variant
+
+NAME = "handler"
+QUESTION = "When the answer itself takes time, which model copes?"
+HYPOTHESIS = (
+    "A loop that sleeps serves nobody meanwhile: 10 ms per answer are 100 answers per second,"
+    " however many clients. Threads sleep side by side: 100 per second and client. CPU work is one"
+    " at a time in both, because of the GIL."
+)
+HOW_TO_READ = (
+    "Sixteen clients in closed loop; in each panel the answers cost the server something else."
+    " Longer bars are more answers per second. Scales differ from panel to panel."
+)
+
+CLIENTS = 16
+WORKS: dict[Profile, tuple[str, ...]] = {
+    "quick": ("", "cpu:1ms", "sleep:10ms"),
+    "standard": ("", "cpu:100us", "cpu:1ms", "sleep:10ms"),
+    "full": ("", "cpu:10us", "cpu:100us", "cpu:1ms", "sleep:1ms", "sleep:10ms"),
+}
+SECONDS: dict[Profile, tuple[float, float]] = {
+    "quick": (0.1, 0.3),
+    "standard": (0.2, 0.6),
+    "full": (0.3, 1.0),
+}
+
+
+def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
+    """Every server with every kind of work."""
+    warmup_s, duration_s = SECONDS[profile]
+    return [
+        Cell(
+            experiment=NAME,
+            server=variant.name,
+            workload=Workload(connections=CLIENTS, warmup_s=warmup_s, duration_s=duration_s),
+            options=("--work", work) if work else (),
+        )
+        for variant in servers
+        for work in WORKS[profile]
+    ]
+
+
+def figures(run: Run) -> list[Figure]:
+    """Throughput and latency of each model, one panel per kind of work."""
+    table = by_work(run)
+    return [
+        Figure(
+            name=name,
+            title=title,
+            panels=tuple(
+                Panel(label, "", bars(row, metric), title=work or "no work", kind="bars")
+                for work, row in table.items()
+            ),
+            caption=caption,
+            columns=2,
+            panel_height_in=2.6,
+        )
+        for name, title, label, metric, caption in (
+            (
+                "handler",
+                "Answers that take time: how many per second",
+                "answers per second",
+                throughput,
+                HOW_TO_READ,
+            ),
+            (
+                "handler-latency",
+                "Answers that take time: how long a client waits",
+                "service time, median (us)",
+                latency_us("service", "p50"),
+                "Shorter is better. The blocking server serves one client, quickly; the other"
+                " fifteen are not in its figure, because they wait for ever.",
+            ),
+        )
+    ]
+
+
+def by_work(run: Run) -> dict[str, dict[str, CellData]]:
+    """Kind of work ("" is none) => server => cell."""
+    table: dict[str, dict[str, CellData]] = {}
+    for data in run.of(NAME).values():
+        row = table.setdefault(option(data, "--work") or "", {})
+        row[data.first["server"]["name"]] = data
+    return {work: table[work] for work in sorted(table, key=_order)}
+
+
+def _order(work: str) -> tuple[str, int]:
+    kind, _, time = work.partition(":")
+    digits = int("".join(filter(str.isdigit, time)) or 0)
+    return kind, digits * (1 if time.endswith("us") else 1000)
+
+
+def finding(run: Run) -> str:
+    """Threads against epoll, for each kind of work."""
+    table = by_work(run)
+    clauses = [
+        f"with {work or 'no work'}, "
+        + compared(row, "threaded", ["epoll"], throughput, "times as many as")
+        for work, row in table.items()
+        if {"threaded", "epoll"} <= row.keys()
+    ]
+    if not clauses:
+        return "The data do not decide: threads and epoll were not measured with the same work."
+    return f"Answers per second of threads: {'; '.join(clauses)}."

@@ -1,0 +1,105 @@
+"""Clients that are connected, and nobody asks: what does the server do meanwhile?
+
+A reader learns that a server which sleeps in the kernel costs nothing while nothing happens, with
+one client or with thousands, and that the busy loop costs a whole core to find out that there is
+nothing to do.
+"""
+
+from collections.abc import Sequence
+
+from loadgen.analysis import Estimate, Run
+from loadgen.charts import Figure, Panel
+from loadgen.experiments import Cell, Profile
+from loadgen.experiments.tools import interval, lines
+from loadgen.results import Record
+from loadgen.workload import Workload
+from servers.catalog import Variant, find
+
+NAME = "idle_cost"
+QUESTION = "What does a server cost while nothing happens?"
+HYPOTHESIS = (
+    "Whoever sleeps in accept, recv, select, poll or epoll_wait is not run at all. The busy loop"
+    " uses a core with no client as with five thousand; it only gets slower at noticing anything."
+)
+HOW_TO_READ = (
+    "Nobody sends anything. Up is CPU time of the server, in per cent of one core, at the bottom is"
+    " a server that sleeps. To the right more clients are connected and silent."
+)
+
+SILENT: dict[Profile, tuple[int, ...]] = {
+    "quick": (0, 100),
+    "standard": (0, 1, 100, 5000),
+    "full": (0, 1, 10, 100, 1000, 5000, 15_000),
+}
+SECONDS: dict[Profile, float] = {"quick": 0.2, "standard": 0.4, "full": 2.0}
+
+
+def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
+    """Every server with every number of silent clients."""
+    return [
+        Cell(
+            experiment=NAME,
+            server=variant.name,
+            workload=Workload(
+                connections=0,
+                idle_connections=silent,
+                warmup_s=0.05,
+                duration_s=SECONDS[profile],
+            ),
+        )
+        for variant in servers
+        for silent in SILENT[profile]
+        if variant.clients_at_once is None or silent <= variant.clients_at_once
+    ]
+
+
+def core_percent(record: Record) -> float | None:
+    """CPU time of the server, in per cent of one core."""
+    cost = record["server_cost"]
+    return 100 * cost["cpu_fraction"] if cost else None
+
+
+def figures(run: Run) -> list[Figure]:
+    """CPU of a server that nobody asks, over the number of silent clients."""
+    return [
+        Figure(
+            name="idle_cost",
+            title="What a server costs while nothing happens",
+            panels=(
+                Panel(
+                    "clients, connected and silent",
+                    "CPU (per cent of one core)",
+                    lines(run.along(NAME, "idle_connections"), core_percent),
+                    x_log=True,
+                    y_range=(-3, 105),
+                ),
+            ),
+            caption=HOW_TO_READ,
+            panel_height_in=4.0,
+        )
+    ]
+
+
+def finding(run: Run) -> str:
+    """The busy loop's core, against the largest figure of all that sleep."""
+    rows = run.along(NAME, "idle_connections")
+    busy: Estimate | None = None
+    asleep: list[tuple[float, str]] = []
+    for name, row in rows.items():
+        found = row[max(row)].over_blocks(core_percent)
+        if found is None:
+            continue
+        if find(name).sleeps:
+            asleep.append((found.value, name))
+        else:
+            busy, silent = found, max(row)
+    if busy is None or not asleep:
+        return "The data do not decide: the busy loop and one that sleeps were not both measured."
+    most, name = max(asleep)
+    text = f"of a core with {silent:,} silent clients"
+    if busy.low <= most:
+        return f"The data do not decide: the busy loop used {interval(busy)} % {text}."
+    return (
+        f"While nothing happens the busy loop uses {interval(busy)} % {text}; of those that sleep,"
+        f" {name} used most, {most:.2g} %."
+    )

@@ -1,0 +1,108 @@
+"""Lines of 16 bytes to 1 MiB: where the price per request becomes a price per byte.
+
+A reader learns that below some kilobytes a request costs the same whatever its size, so requests
+per second are flat; beyond, copying decides and bytes per second are flat. And that the model
+matters on the left only.
+"""
+
+from collections.abc import Sequence
+
+from loadgen.analysis import Run, throughput
+from loadgen.charts import Figure, Panel
+from loadgen.experiments import Cell, Profile
+from loadgen.experiments.tools import against, lines
+from loadgen.results import Record
+from loadgen.workload import Workload
+from servers.catalog import Variant
+
+NAME = "payload"
+QUESTION = "How long may a line be before copying costs more than the system calls?"
+HYPOTHESIS = (
+    "Up to a few kilobytes requests per second stay level: the price is per call. Beyond, each"
+    " byte is copied by the kernel and again by the server, and bytes per second level off, the"
+    " same in all models. Lines longer than one receive (64 KiB) are put together piece by piece."
+)
+HOW_TO_READ = (
+    "Four clients in closed loop; lines are longer to the right. Where requests per second are"
+    " level the price is per request; where bytes per second are, it is per byte."
+)
+
+CLIENTS = 4
+MAX_LINE = ("--max-line", str(1 << 20))
+BYTES: dict[Profile, tuple[int, ...]] = {
+    "quick": (16, 1 << 16, 1 << 20),
+    "standard": (16, 1 << 10, 1 << 13, 1 << 16, 1 << 20),
+    "full": tuple(1 << power for power in range(4, 21)),
+}
+SECONDS: dict[Profile, tuple[float, float]] = {
+    "quick": (0.05, 0.25),
+    "standard": (0.1, 0.5),
+    "full": (0.3, 1.0),
+}
+
+
+def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
+    """Every server with lines of every length."""
+    warmup_s, duration_s = SECONDS[profile]
+    return [
+        Cell(
+            experiment=NAME,
+            server=variant.name,
+            workload=Workload(
+                connections=CLIENTS,
+                message_bytes=message_bytes,
+                warmup_s=warmup_s,
+                duration_s=duration_s,
+            ),
+            options=MAX_LINE,
+        )
+        for variant in servers
+        for message_bytes in BYTES[profile]
+    ]
+
+
+def bytes_per_s(record: Record) -> float | None:
+    """Bytes of lines, newlines included, that were answered per second."""
+    rate = record["throughput_per_s"]
+    return None if rate is None else rate * record["workload"]["message_bytes"]
+
+
+def figures(run: Run) -> list[Figure]:
+    """Requests and bytes per second, over the length of a line."""
+    rows = run.along(NAME, "message_bytes")
+    return [
+        Figure(
+            name="payload",
+            title="Long lines: from a price per request to a price per byte",
+            panels=tuple(
+                Panel("bytes in a line", label, lines(rows, metric), x_log=True, y_log=True)
+                for label, metric in (
+                    ("answers per second", throughput),
+                    ("bytes answered per second", bytes_per_s),
+                )
+            ),
+            caption=HOW_TO_READ,
+            panel_height_in=3.6,
+        )
+    ]
+
+
+def finding(run: Run) -> str:
+    """epoll at the longest against the shortest lines, and against threads at the longest."""
+    rows = run.along(NAME, "message_bytes")
+    row = rows.get("epoll", {})
+    ends = [(size, cell.over_blocks(bytes_per_s)) for size, cell in row.items()]
+    known = [(size, found.value) for size, found in ends if found is not None]
+    if len(known) < 2:
+        return "The data do not decide: epoll was not measured validly with two lengths of lines."
+    (short, slow), (long, fast) = known[0], known[-1]
+    fewer = (slow / short) / (fast / long)
+    text = (
+        f"From {short:,.0f} to {long:,.0f} bytes epoll's requests per second fall {fewer:,.0f}-fold"
+        f" while a line grows {long / short:,.0f}-fold: {slow / 1e6:,.1f} MB/s become"
+        f" {fast / 1e6:,.0f} MB/s"
+    )
+    if long in rows.get("threaded", {}):
+        ratio = against("epoll", rows, ["threaded"], long, throughput)
+        text += f"; epoll's answers at the longest: {ratio}"
+    return f"{text}."

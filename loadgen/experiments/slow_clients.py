@@ -1,0 +1,133 @@
+"""Clients that harm: they begin a line and never end it, or ask and never read.
+
+A reader learns that one such client stops a blocking server dead, that a thread or a loop leaves
+it alone and serves the others, and that this is what non-blocking sends and back-pressure are for.
+"""
+
+from collections.abc import Sequence
+
+from loadgen.analysis import CellData, Run, latency_us, throughput
+from loadgen.charts import Figure, Panel
+from loadgen.experiments import Cell, Profile
+from loadgen.experiments.tools import bars, compared
+from loadgen.results import Record
+from loadgen.workload import SlowBehaviour, Workload
+from servers.catalog import Variant
+
+NAME = "slow_clients"
+QUESTION = "What do normal clients see of those that are slow on purpose?"
+HYPOTHESIS = (
+    "The blocking server waits for the first slow client for ever. A thread waits for its own"
+    " client only. A loop never waits for one; it must keep what it could not send, and stop"
+    " reading from whoever does not read."
+)
+HOW_TO_READ = (
+    "Eight normal clients in closed loop, beside none or eight that are slow. Bars of the same"
+    " length in all panels mean that nobody else notices. Not a bar but a count: that many of the"
+    " normal clients were served at all."
+)
+
+NORMAL = 8
+SLOW: dict[Profile, tuple[int, ...]] = {"quick": (8,), "standard": (8,), "full": (1, 8, 64)}
+BEHAVIOURS: tuple[SlowBehaviour, ...] = ("half_line", "never_reads")
+TITLES = {
+    None: "no slow client",
+    "half_line": "eight send half a line and stop",
+    "never_reads": "eight ask and never read",
+}
+SECONDS: dict[Profile, tuple[float, float]] = {
+    "quick": (0.05, 0.2),
+    "standard": (0.1, 0.5),
+    "full": (0.3, 1.0),
+}
+SHOWN = 8
+
+
+def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
+    """Every server without slow clients, and with every kind of them."""
+    warmup_s, duration_s = SECONDS[profile]
+    kinds: list[tuple[int, SlowBehaviour | None]] = [(0, None)]
+    kinds += [(slow, behaviour) for behaviour in BEHAVIOURS for slow in SLOW[profile]]
+    return [
+        Cell(
+            experiment=NAME,
+            server=variant.name,
+            workload=Workload(
+                connections=NORMAL,
+                slow_connections=slow,
+                slow_behaviour=behaviour,
+                warmup_s=warmup_s,
+                duration_s=duration_s,
+            ),
+        )
+        for variant in servers
+        for slow, behaviour in kinds
+    ]
+
+
+def answers(record: Record) -> float | None:
+    """Answers per second; none at all where no normal client was served."""
+    return None if not record["connections"].get("active") else throughput(record)
+
+
+def figures(run: Run) -> list[Figure]:
+    """Throughput and latency of the normal clients, with and without slow ones."""
+    table = by_behaviour(run)
+    return [
+        Figure(
+            name=name,
+            title=title,
+            panels=tuple(
+                Panel(label, "", bars(row, metric), title=TITLES[behaviour], kind="bars")
+                for behaviour, row in table.items()
+            ),
+            caption=caption,
+            panel_height_in=2.4,
+        )
+        for name, title, label, metric, caption in (
+            (
+                "slow_clients",
+                "Slow clients: what the others get",
+                "answers per second to eight normal clients",
+                answers,
+                HOW_TO_READ,
+            ),
+            (
+                "slow_clients-latency",
+                "Slow clients: how long the others wait",
+                "service time of normal clients, p99 (us)",
+                latency_us("service", "p99"),
+                "Shorter is better; whoever is not served waits for ever and has no bar.",
+            ),
+        )
+    ]
+
+
+def by_behaviour(run: Run) -> dict[str | None, dict[str, CellData]]:
+    """Behaviour (None: nobody is slow) => server => cell, for 0 and SHOWN slow clients."""
+    table: dict[str | None, dict[str, CellData]] = {}
+    for data in run.of(NAME).values():
+        load = data.first["workload"]
+        if load["slow_connections"] in (0, SHOWN):
+            row = table.setdefault(load["slow_behaviour"], {})
+            row[data.first["server"]["name"]] = data
+    return {kind: table[kind] for kind in (None, *BEHAVIOURS) if kind in table}
+
+
+def finding(run: Run) -> str:
+    """Who stopped serving, and what is left with epoll."""
+    table = by_behaviour(run)
+    plain = table.get(None, {})
+    clauses = []
+    for behaviour, row in table.items():
+        if behaviour is None or "epoll" not in row or "epoll" not in plain:
+            continue
+        dead = [name for name, data in row.items() if not data.first["connections"].get("active")]
+        both = {"epoll": row["epoll"], "epoll alone": plain["epoll"]}
+        left = compared(both, "epoll", ["epoll alone"], throughput, "times as many answers as")
+        stopped = f"0 of {NORMAL} normal clients served by {', '.join(dead)}; " if dead else ""
+        clauses.append(f"{TITLES[behaviour]}: {stopped}epoll answers the others, {left}")
+    if not clauses:
+        return "The data do not decide: epoll was not measured with and without slow clients."
+    text = ". ".join(clause[0].upper() + clause[1:] for clause in clauses)
+    return f"{text}."
