@@ -206,8 +206,8 @@ def _subject(options: argparse.Namespace) -> "Subject":
 
 # How often every cell is measured, and how much longer a run may take to measure again what has a
 # wide interval.
-BLOCKS = {"quick": 1, "standard": 5, "full": 5}
-SPARE = {"quick": 0.0, "standard": 0.1, "full": 0.1}
+BLOCKS = {"quick": 1, "standard": 3, "full": 4}
+SPARE = {"quick": 0.0, "standard": 0.25, "full": 0.0}
 
 
 # A run is measured on one machine: these must not differ when it is resumed.
@@ -274,8 +274,9 @@ def _new_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
     profile: experiments.Profile = (
         "quick" if options.quick else "full" if options.full else "standard"
     )
+    usual = experiments.QUICK if profile == "quick" else experiments.ALL
     try:
-        chosen = [experiments.find(name) for name in options.experiments or experiments.ALL]
+        chosen = [experiments.find(name) for name in options.experiments or usual]
         servers = (
             [catalog.find(name) for name in options.servers]
             if options.servers

@@ -23,7 +23,7 @@ SPARE_DESCRIPTORS = 64
 # Nothing is measured more often than this, however wide its interval stays.
 MAX_BLOCKS = 30
 # Starting, verifying, connecting and stopping, besides what is measured. For the time left only.
-OVERHEAD_S = 0.5
+OVERHEAD_S = 0.3
 # Rates that the search for a knee tries, about.
 PROBES = 12
 

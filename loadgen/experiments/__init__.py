@@ -37,6 +37,9 @@ ALL = (
     "system_calls",
 )
 
+# What a run of a minute has time for; the others are named on the command line.
+QUICK = ("throughput", "idle", "load", "timeline")
+
 # How long a trial lasts is no part of what it measures, and its seed changes from block to block.
 _NOT_IN_ID = {"warmup_s", "duration_s", "drain_s", "seed"}
 
