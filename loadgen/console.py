@@ -215,9 +215,11 @@ def summarise(run: Any, findings: Sequence[tuple[str, str]]) -> None:
     invalid = [record for record in run.records if not record["verdict"]["valid"]]
     if invalid:
         CONSOLE.print(f"{len(invalid)} of {len(run.records)} trials were not valid and count not:")
-    for record in invalid:
+    for record in invalid[:LISTED]:
         reasons = "; ".join(record["verdict"]["reasons"])
         CONSOLE.print(f"  block {record['block']} {record['cell']}: {reasons}")
+    if len(invalid) > LISTED:
+        CONSOLE.print(f"  and {len(invalid) - LISTED} more: see {run.path / 'trials.jsonl'}")
     wide = [
         cell
         for cell, data in run.cells.items()
@@ -279,6 +281,9 @@ def show_comparison(found: Any) -> None:
     if found.alone:
         CONSOLE.print(f"in one of the runs only: {', '.join(found.alone)}")
 
+
+# Trials that are named one by one; beyond it a screen is no help.
+LISTED = 10
 
 UNITS = {
     "connections": "clients",
