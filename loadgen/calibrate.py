@@ -39,7 +39,7 @@ from loadgen.workload import Workload
 
 CLIENTS = (1, 8, 64, 512)
 REPEATS = 3
-_LOAD = Workload(warmup_s=0.1, duration_s=0.25)
+_LOAD = Workload(warmup_s=0.05, duration_s=0.2)
 _EVENTS = 64
 _RECEIVE_BYTES = 65_536
 _NEWLINE, _MARK = ord("\n"), ord("!")

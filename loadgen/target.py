@@ -1,5 +1,6 @@
 """The server under test: start it, wait until it is ready, watch what it costs, stop it."""
 
+import ctypes
 import os
 import re
 import select
@@ -138,6 +139,7 @@ def running(command: Sequence[str], *, cpus: set[int], log: Path) -> Iterator[Ta
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 cwd=Path(__file__).parents[1],
+                preexec_fn=_end_with_parent,
             )
         except OSError as error:
             raise TargetError(f"cannot run {command[0]}: {error.strerror}") from error
@@ -147,6 +149,16 @@ def running(command: Sequence[str], *, cpus: set[int], log: Path) -> Iterator[Ta
         yield Target(process, _address(process, log), log)
     finally:
         _end(process)
+
+
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+
+
+def _end_with_parent() -> None:
+    """A server must not outlive a lab that was killed: it would disturb whatever is measured next
+    (prctl(2))."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> tuple[str, int]:
