@@ -15,8 +15,9 @@ BUSY_LIMIT = 0.90
 SEND_LAG_P99_NS = 100_000
 # Of the pinned CPUs' time, what the hypervisor may take.
 STEAL_LIMIT = 0.03
-# Segments sent again per segment of requests. The kernel counts for the whole machine, and probes early when an
-# acknowledgement is late (RFC 8985): a few are no loss. Below 1 in 100 they cannot move a p99.
+# Segments sent again per segment of requests. The kernel counts for the whole machine, and probes
+# early when an acknowledgement is late (RFC 8985): a few are no loss. Below 1 in 100 they cannot
+# move a p99.
 RETRANSMIT_LIMIT = 0.01
 SEGMENT_BYTES = 65_536
 # Apart from each other, over one trial.
@@ -153,7 +154,8 @@ def retransmits(record: Record) -> str | None:
 
 
 def clocks_apart(record: Record) -> str | None:
-    drift_ns = record["machine"] and record["machine"]["clock_drift_ns"]
+    # Absent where the server died and its drive with it.
+    drift_ns = record["machine"] and record["machine"].get("clock_drift_ns")
     if drift_ns is None or abs(drift_ns) <= CLOCK_DRIFT_NS:
         return None
     return f"the clock was set during the trial ({drift_ns / 1e6:+.1f} ms): stop the time daemon"
