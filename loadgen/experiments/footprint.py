@@ -94,9 +94,9 @@ def switches(record: Record) -> float | None:
 
 
 PANELS: tuple[tuple[str, Callable[[Record], float | None], bool], ...] = (
-    ("server memory per client (RSS, bytes)", per_connection("rss_bytes"), True),
-    ("its fair share of pages per client (PSS, bytes)", per_connection("pss_bytes"), True),
-    ("kernel objects per client (slab, bytes)", kernel_bytes, True),
+    ("RSS per client (bytes)", per_connection("rss_bytes"), True),
+    ("PSS per client (bytes)", per_connection("pss_bytes"), True),
+    ("kernel slab per client (bytes)", kernel_bytes, True),
     ("threads", held("threads"), False),
     ("descriptors", held("fds"), False),
     ("context switches per request", switches, False),

@@ -62,8 +62,9 @@ def figures(run: Run) -> list[Figure]:
             name=name,
             title=title,
             panels=tuple(
-                Panel(label, "", bars(row, metric), title=work or "no work", kind="bars")
+                Panel(label, "", drawn, title=work or "no work", kind="bars")
                 for work, row in table.items()
+                if (drawn := bars(row, metric))
             ),
             caption=caption,
             columns=2,

@@ -78,8 +78,9 @@ def figures(run: Run) -> list[Figure]:
             name=name,
             title=title,
             panels=tuple(
-                Panel(label, "", bars(row, metric), title=TITLES[behaviour], kind="bars")
+                Panel(label, "", drawn, title=TITLES[behaviour], kind="bars")
                 for behaviour, row in table.items()
+                if (drawn := bars(row, metric))
             ),
             caption=caption,
             panel_height_in=2.4,

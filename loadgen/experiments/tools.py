@@ -99,8 +99,9 @@ def bars(cells: Mapping[str, CellData], metric: Metric) -> tuple[Series, ...]:
     for name in in_catalog_order(cells):
         if (point := point_at(0, cells[name], metric)) is not None:
             found.append(Series(name, (point,)))
-        elif note := served([cells[name]]):
-            found.append(Series(name, (Point(0, 0),), note))
+        elif cells[name].first["connections"].get("active") == 0:
+            clients = cells[name].first["workload"]["connections"]
+            found.append(Series(name, (Point(0, 0),), f"0 of {clients:,} served"))
     return tuple(found)
 
 
