@@ -387,9 +387,11 @@ def test_edges() -> None:
     assert edges.realtime_ns[0] >= result.window_start_ns
     assert edges.realtime_ns[1] >= result.window_end_ns
     length_ns = np.diff(edges.monotonic_ns)[0]
-    assert length_ns == pytest.approx(np.diff(edges.realtime_ns)[0], abs=1_000_000)
-    assert 0 < np.diff(edges.busy_ns)[0] <= length_ns
-    assert 0 < np.diff(edges.generator_cpu_ns)[0] <= length_ns
+    # The clocks of an edge are read one after the other: a time slice may lie between them.
+    slice_ns = 50_000_000
+    assert length_ns == pytest.approx(np.diff(edges.realtime_ns)[0], abs=slice_ns)
+    assert 0 < np.diff(edges.busy_ns)[0] <= length_ns + slice_ns
+    assert 0 < np.diff(edges.generator_cpu_ns)[0] <= length_ns + slice_ns
     assert edges.server_cpu_ns.shape == (2, 2)
     assert edges.server_cpu_ns[:, 0].tolist() == [-1, -1]  # no such process
     assert np.diff(edges.server_cpu_ns[:, 1])[0] > 0
@@ -398,7 +400,8 @@ def test_edges() -> None:
 def test_without_connections_the_window_passes_all_the_same() -> None:
     result = engine.drive([], workload(0), server_clocks=[2])
     assert len(result.outcome) == 0
-    assert np.diff(result.edges.realtime_ns)[0] >= 99_000_000
+    assert result.window_end_ns - result.window_start_ns == 100_000_000
+    assert result.edges.realtime_ns[0] >= result.window_start_ns
     assert result.edges.realtime_ns[1] >= result.window_end_ns
 
 
