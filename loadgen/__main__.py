@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     size.add_argument("--full", action="store_true", help="a fine grid; up to an hour")
     bench.add_argument("--experiments", type=_names, metavar="A,B", help="only these: see `list`")
     bench.add_argument("--servers", type=_names, metavar="A,B", help="only these: see `list`")
+    bench.add_argument("--blocks", type=int, metavar="N", help="measure every cell N times")
     bench.add_argument("--seed", type=int, help="of order and schedules (default: from the clock)")
     bench.add_argument("--out", type=Path, metavar="DIR", help="a new folder for the run")
     bench.add_argument("--resume", type=Path, metavar="DIR", help="continue a stopped run")
@@ -206,6 +207,7 @@ def _subject(options: argparse.Namespace) -> "Subject":
 
 # How often every cell is measured, and how much longer a run may take to measure again what has a
 # wide interval.
+MOST_BLOCKS = 1000
 BLOCKS = {"quick": 1, "standard": 3, "full": 4}
 SPARE = {"quick": 0.0, "standard": 0.25, "full": 0.0}
 
@@ -285,14 +287,16 @@ def _new_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
     except KeyError as error:
         raise UsageError(error.args[0]) from error
     seed = int(time.time()) if options.seed is None else options.seed
+    if options.blocks is not None and not 0 < options.blocks <= MOST_BLOCKS:
+        raise UsageError(f"--blocks is {options.blocks}: it must be from 1 to {MOST_BLOCKS}")
     if not 0 <= seed < 2**31:
         raise UsageError(f"--seed is {seed}: it must be from 0 to {2**31 - 1}")
     return runner.plan(
         profile,
         chosen,
         servers,
-        blocks=BLOCKS[profile],
-        spare=SPARE[profile],
+        blocks=options.blocks or BLOCKS[profile],
+        spare=0.0 if options.blocks else SPARE[profile],
         seed=seed,
         descriptors=descriptors,
     )
@@ -303,7 +307,7 @@ def _stored_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
     this is another machine."""
     from loadgen import environment, experiments, results, runner
 
-    for name in ("quick", "full", "experiments", "servers", "seed", "out"):
+    for name in ("quick", "full", "experiments", "servers", "blocks", "seed", "out"):
         if getattr(options, name) not in (None, False):
             raise UsageError(f"--{name} does not go with --resume: a run goes on as it was planned")
     header = results.load(options.resume).header

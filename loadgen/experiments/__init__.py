@@ -35,6 +35,7 @@ ALL = (
     "fairness",
     "timeline",
     "system_calls",
+    "trust",
 )
 
 # What a run of a minute has time for; the others are named on the command line.
