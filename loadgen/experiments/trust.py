@@ -34,6 +34,7 @@ EXTRA_US = (5, 10, 20)
 # An equal command line under another name.
 PLAIN = ("--work", f"cpu:{WORK_US}us")
 AGAIN = (*PLAIN, "--host", "127.0.0.1")
+WINDOW_S: dict[Profile, float] = {"quick": 0.2, "standard": 0.3, "full": 1.0}
 # Pairs behind one comparison of a standard run.
 PAIRS = 3
 
@@ -49,7 +50,7 @@ def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
         Cell(
             experiment=NAME,
             server=SERVER,
-            workload=Workload(warmup_s=0.1, duration_s=0.3),
+            workload=Workload(warmup_s=0.1, duration_s=WINDOW_S[profile]),
             options=options,
         )
         for options in (PLAIN, AGAIN, *slower)
