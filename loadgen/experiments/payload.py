@@ -99,7 +99,7 @@ def finding(run: Run) -> str:
     fewer = (slow / short) / (fast / long)
     text = (
         f"From {short:,.0f} to {long:,.0f} bytes epoll's requests per second fall {fewer:,.0f}-fold"
-        f" while a line grows {long / short:,.0f}-fold: {slow / 1e6:,.1f} MB/s become"
+        f" while a line grows {long / short:,.0f}-fold: {slow / 1e6:.2g} MB/s become"
         f" {fast / 1e6:,.0f} MB/s"
     )
     if long in rows.get("threaded", {}):
