@@ -132,6 +132,9 @@ def running(command: Sequence[str], *, cpus: set[int], log: Path) -> Iterator[Ta
     ours = os.sched_getaffinity(0)
     with log.open("wb") as stderr:
         os.sched_setaffinity(0, cpus)  # a child inherits it, with no moment in which it runs free
+        # Python drops what a signal handler raises around a fork (os.register_at_fork): it waits.
+        stopped: list[int] = []
+        handlers = {n: signal.signal(n, lambda n, _: stopped.append(n)) for n in _STOPPING}
         try:
             process = subprocess.Popen(
                 command,
@@ -145,7 +148,11 @@ def running(command: Sequence[str], *, cpus: set[int], log: Path) -> Iterator[Ta
             raise TargetError(f"cannot run {command[0]}: {error.strerror}") from error
         finally:
             os.sched_setaffinity(0, ours)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
     try:
+        if stopped:
+            raise KeyboardInterrupt
         yield Target(process, _address(process, log), log)
     finally:
         _end(process)
@@ -153,6 +160,7 @@ def running(command: Sequence[str], *, cpus: set[int], log: Path) -> Iterator[Ta
 
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
+_STOPPING = {signal.SIGINT, signal.SIGTERM}
 
 
 def _end_with_parent() -> None:
