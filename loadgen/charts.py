@@ -172,7 +172,7 @@ def short(value: float) -> str:
     """A tick label: 1000 => 1k, 0.5 => 0.5."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
-            return f"{value / size:g}{unit}"
+            return f"{value / size:.3g}{unit}"
     return f"{value:g}"
 
 
