@@ -36,6 +36,12 @@ ACCEPTS_PER_WAKE_UP = 64
 # How long a server that ran out of descriptors waits before it tries again.
 RETRY_S = 0.1
 
+# How late a server notices at most that it was told to stop. CPython's signal
+# handlers only take a note, which the main thread reads between two calls: a
+# signal that comes just before a call that blocks would not be noticed until
+# that call returns. So blocking calls are interrupted now and then.
+NOTICE_S = 0.25
+
 # Receives thrown away by hang_up() at most.
 DISCARDS = 16
 
@@ -190,6 +196,8 @@ def run(serve: Serve, options: argparse.Namespace) -> NoReturn:
         reason = getattr(error, "strerror", None) or error
         where = f"{options.host} port {options.port}"
         sys.exit(f"error: cannot listen on {where}: {reason}")
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, NOTICE_S, NOTICE_S)
     host, port = listener.getsockname()[:2]
     name = f"[{host}]" if ":" in host else host
     print(f"listening on {name}:{port}", flush=True)

@@ -199,7 +199,7 @@ def test_serves_over_ipv6(start: Start) -> None:
 Repeated = tuple[bytes, int]
 parts = st.one_of(
     st.tuples(st.sampled_from([b"\n", b"\r\n", b"x", b"exits\n"]), st.sampled_from([1, 3_000])),
-    st.tuples(st.binary(max_size=20), st.just(1)),
+    st.tuples(st.binary(max_size=20).filter(lambda text: b"exit" not in text), st.just(1)),
 )
 # Little follows an end, because a close overtakes answers while the client goes on sending.
 ends = st.sampled_from(

@@ -20,6 +20,7 @@ from harness import (
     Client,
     Server,
     allow_descriptors,
+    settings,
     stretch,
     wait_until,
 )
@@ -482,6 +483,16 @@ def test_stops_while_out_of_descriptors(server: Server) -> None:
     take_all_descriptors(server)
     assert server.connect().is_silent()
     server.stop()
+
+
+def test_stops_though_the_signal_came_at_the_worst_moment(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "command", "{python} tests/lost_signal.py {name}")
+    server = start()
+    client = server.greeted()
+    assert client.is_silent()  # by now it waits, if its model waits at all
+    server.stop(signal.SIGUSR1)
 
 
 def test_starts_again_on_the_port_it_just_left(start: Start) -> None:
