@@ -10,8 +10,8 @@ FIRST_PER_S = 2_000.0
 LAST_PER_S = 300_000.0
 # Each step halves the distance between a rate that was kept and one that was not: 4 leave 6 %.
 BISECTIONS = 4
-# A neighbour on the host may spoil one probe; not being kept twice is the server's doing.
-TRIES = 2
+# A neighbour on the host may spoil one probe; not being kept three times is the server's doing.
+TRIES = 3
 
 T = TypeVar("T")
 

@@ -101,9 +101,19 @@ def rate_missed(record: Record) -> str | None:
     return f"only {achieved:.1%} of the offered {offered:,.0f}/s were answered: offer less"
 
 
+def is_search(record: Record) -> bool:
+    """Was the trial a search for a knee?
+
+    Its claim is that p99 of the response time stays below a limit, and that counts a late send
+    against the server: a generator at its own limit makes the knee too low, never too high. Its
+    CPU figures cover all rates that were tried.
+    """
+    return bool(record["workload"].get("knee_limit_s"))
+
+
 def generator_bound(record: Record) -> str | None:
     generator, machine = record["generator"], record["machine"]
-    if not generator or not machine or generator["busy_fraction"] is None:
+    if not generator or not machine or generator["busy_fraction"] is None or is_search(record):
         return None
     server_busy = machine["server_cpu_busy"]
     if server_busy is None or server_busy >= BUSY_LIMIT:
@@ -118,7 +128,7 @@ def generator_bound(record: Record) -> str | None:
 
 def late_sends(record: Record) -> str | None:
     generator = record["generator"]
-    if record["workload"]["mode"] != "open" or not generator:
+    if record["workload"]["mode"] != "open" or not generator or is_search(record):
         return None
     lag_ns = generator["send_lag_ns"]["p99"]
     if lag_ns is None or lag_ns <= SEND_LAG_P99_NS:

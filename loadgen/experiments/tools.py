@@ -78,7 +78,7 @@ def against(
 def interval(found: Estimate) -> str:
     """ "1.32 [1.27, 1.36]" """
     if found.n < MINIMUM_BLOCKS:
-        return f"{found.value:.2f} of too few blocks"
+        return f"{found.value:.2f} (too few blocks)"
     digits = 0 if found.value >= 20 else 1 if found.value >= 5 else 2
     return f"{found.value:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
 
