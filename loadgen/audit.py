@@ -49,9 +49,9 @@ def examine(folder: Path) -> list[str]:
 
 def unfinished_line(stored: RunFolder) -> Iterator[str]:
     """A kill leaves half a line, which nothing reads."""
-    beyond = (stored.path / results.TRIALS_NAME).stat().st_size - stored.whole_bytes
-    if beyond:
-        yield f"the last line is cut off ({beyond:,} bytes): continue with bench --resume"
+    if stored.cut_off_bytes:
+        size = f"{stored.cut_off_bytes:,} bytes"
+        yield f"the last line is cut off ({size}): continue with bench --resume"
 
 
 def hashes(stored: RunFolder) -> Iterator[str]:

@@ -7,12 +7,14 @@ of itself and of everything before it, so that `loadgen audit` finds a record ch
 import errno
 import fcntl
 import functools
+import gzip
 import hashlib
 import json
 import os
 import random
 import subprocess
 import types
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -140,12 +142,17 @@ class Header(TypedDict):
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run as stored. `whole_bytes`: length of trials.jsonl without a line that was cut off."""
+    """A run as stored.
+
+    whole_bytes     length of trials.jsonl without a line that was cut off
+    cut_off_bytes   length of that line
+    """
 
     path: Path
     header: Header
     records: Sequence[Record]
     whole_bytes: int
+    cut_off_bytes: int
 
     def done(self) -> set[tuple[int, str]]:
         """The trials that need no repeating, as (block, cell id)."""
@@ -247,7 +254,7 @@ def load(path: Path) -> RunFolder:
     Raises ResultsError for everything else that is missing, broken or newer than this program.
     """
     header = _load_header(path)
-    content = _read(path / TRIALS_NAME)
+    content = _read_trials(path)
     records: list[Record] = []
     whole_bytes = 0
     lines = content.splitlines(keepends=True)
@@ -264,7 +271,7 @@ def load(path: Path) -> RunFolder:
         _require(record, Record, where)
         records.append(record)
         whole_bytes += len(line)
-    return RunFolder(path, header, records, whole_bytes)
+    return RunFolder(path, header, records, whole_bytes, len(content) - whole_bytes)
 
 
 def append_to(path: Path) -> Trials:
@@ -371,6 +378,17 @@ def _read(path: Path) -> bytes:
         raise ResultsError(f"{path} does not exist: is {path.parent} a run folder?") from error
     except OSError as error:
         raise _refusal("read", path, error) from error
+
+
+def _read_trials(path: Path) -> bytes:
+    """The trials of a run; a finished one may be kept compressed (`gzip trials.jsonl`)."""
+    packed = path / f"{TRIALS_NAME}.gz"
+    if (path / TRIALS_NAME).exists() or not packed.exists():
+        return _read(path / TRIALS_NAME)
+    try:
+        return gzip.decompress(_read(packed))
+    except (EOFError, OSError, zlib.error) as error:
+        raise ResultsError(f"{packed} is not a whole gzip file: restore the file") from error
 
 
 def _parse(text: bytes) -> Any:

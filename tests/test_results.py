@@ -1,5 +1,6 @@
 """The run folder survives kills and hand edits, or says in one line what is wrong with it."""
 
+import gzip
 import json
 import os
 import re
@@ -243,3 +244,17 @@ def test_a_read_only_folder_can_be_read_and_says_so_when_written_to(unwritable: 
     for use in (lambda: create(unwritable), lambda: results.append_to(unwritable / "run")):
         with pytest.raises(ResultsError, match="Permission denied: choose a folder"):
             use()
+
+
+def test_a_finished_run_may_be_kept_compressed(run: Path) -> None:
+    plain = results.load(run)
+    assert plain.records
+    trials = run / results.TRIALS_NAME
+    packed = trials.with_name(f"{trials.name}.gz")
+    packed.write_bytes(gzip.compress(trials.read_bytes()))
+    trials.unlink()
+    assert results.load(run).records == plain.records
+
+    packed.write_bytes(packed.read_bytes()[:-20])
+    with pytest.raises(ResultsError, match="restore the file"):
+        results.load(run)

@@ -13,7 +13,7 @@ from loadgen import histogram
 from loadgen.analysis import CellData, Run, estimate, latency_us
 from loadgen.charts import Figure, Panel, Point, Series, in_catalog_order
 from loadgen.experiments import Cell, Profile
-from loadgen.experiments.tools import lines
+from loadgen.experiments.tools import lines, served
 from loadgen.knee import FIRST_PER_S
 from loadgen.results import Record
 from loadgen.workload import Workload
@@ -35,10 +35,24 @@ HOW_TO_READ = (
 
 CLIENTS = 16
 KNEE_LIMIT_S = 0.005
+SEARCH_S = 0.25
+DOUBLED_PER_S = frozenset(FIRST_PER_S * 2**step for step in range(8))
 RATES_PER_S: dict[Profile, tuple[int, ...]] = {
     "quick": (5_000, 40_000),
     "standard": (10_000, 40_000, 80_000),
-    "full": (1_000, 5_000, 10_000, 20_000, 40_000, 60_000, 80_000, 100_000, 150_000),
+    "full": (
+        1_000,
+        5_000,
+        10_000,
+        20_000,
+        40_000,
+        60_000,
+        80_000,
+        120_000,
+        160_000,
+        200_000,
+        240_000,
+    ),
 }
 SECONDS: dict[Profile, tuple[float, float]] = {
     "quick": (0.1, 0.25),
@@ -72,7 +86,7 @@ def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
         offered_per_s=FIRST_PER_S,
         knee_limit_s=KNEE_LIMIT_S,
         warmup_s=0.05,
-        duration_s=0.25,
+        duration_s=SEARCH_S,
         drain_s=2.0,
     )
     found = [
@@ -126,6 +140,7 @@ def figures(run: Run) -> list[Figure]:
     ]
     knees = _knees(run)
     if knees:
+        found.append(_hockey_stick(run))
         found.append(
             Figure(
                 name="load-knee",
@@ -196,6 +211,42 @@ def _knees(run: Run) -> dict[str, list[float]]:
         for data in run.of(NAME).values()
         if (values := [v for record in data.valid if (v := knee_per_s(record)) is not None])
     }
+
+
+def _hockey_stick(run: Run) -> Figure:
+    """p99 at all rates that the searches tried, far beyond what a server keeps."""
+    series = []
+    tried: dict[str, dict[float, list[float]]] = {}
+    for data in run.of(NAME).values():
+        for record in data.records:
+            for probe in (record.get("knee") or {"probes": []})["probes"]:
+                if probe["p99_ns"] is not None:
+                    rates = tried.setdefault(data.first["server"]["name"], {})
+                    rates.setdefault(probe["offered_per_s"], []).append(probe["p99_ns"] / 1000)
+    for name in in_catalog_order(tried):
+        points = []
+        for rate in sorted(rate for rate in tried[name] if rate in DOUBLED_PER_S):
+            p99_us = float(np.median(tried[name][rate]))
+            points.append(Point(rate, p99_us, hollow=p99_us > KNEE_LIMIT_S * 1e6))
+        series.append(Series(name, tuple(points), _served(run, name).strip()))
+    return Figure(
+        name="load-hockey-stick",
+        title="The hockey stick: response time up to and beyond capacity",
+        panels=(
+            Panel(
+                "offered requests per second",
+                "response time, p99 (us)",
+                tuple(series),
+                x_log=True,
+                y_log=True,
+            ),
+        ),
+        caption="From the searches for the knee, which double the rate until it is not kept;"
+        f" medians over tries of {SEARCH_S} s. Flat: nobody waits. Where a line turns upwards,"
+        f" requests queue. Hollow: p99 above {KNEE_LIMIT_S * 1000:g} ms, so the rate is not kept; to the"
+        " right of it the queue grows for as long as the load lasts.",
+        panel_height_in=4.4,
+    )
 
 
 def knee_per_s(record: Record) -> float | None:
@@ -279,12 +330,18 @@ def finding(run: Run) -> str:
     if knees:
         listed = ", ".join(
             f"{name} {thousands(e.value)} [{thousands(e.low)}, {thousands(e.high)}]"
+            f"{_served(run, name)}"
             for name in in_catalog_order(knees)
             if (e := knees[name]) is not None
         )
         parts.append(
             f"Kept with p99 below {KNEE_LIMIT_S * 1000:g} ms, requests per second: {listed}."
         )
+        if (ceiling := run.ceiling_per_s) is not None:
+            parts.append(
+                f"The generator itself reaches {thousands(ceiling)}: knees near that are lower"
+                " bounds, and do not tell the models apart."
+            )
     if stalled := _stalled(run):
         closed, opened = stalled
         parts.append(
@@ -293,6 +350,14 @@ def finding(run: Run) -> str:
             f" {_milliseconds(closed, 'service', 95)}."
         )
     return " ".join(parts) or "The data do not decide: no search for a knee was valid."
+
+
+def _served(run: Run, server: str) -> str:
+    """ " (1 of 16 served)", where that is so."""
+    note = served(
+        [data for data in run.of(NAME).values() if data.first["server"]["name"] == server]
+    )
+    return f" {note}" if note else ""
 
 
 def thousands(value: float) -> str:
