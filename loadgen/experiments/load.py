@@ -243,8 +243,8 @@ def _hockey_stick(run: Run) -> Figure:
         ),
         caption="From the searches for the knee, which double the rate until it is not kept;"
         f" medians over tries of {SEARCH_S} s. Flat: nobody waits. Where a line turns upwards,"
-        f" requests queue. Hollow: p99 above {KNEE_LIMIT_S * 1000:g} ms, so the rate is not kept; to the"
-        " right of it the queue grows for as long as the load lasts.",
+        f" requests queue. Hollow: p99 above {KNEE_LIMIT_S * 1000:g} ms, so the rate is not kept;"
+        " to the right of it the queue grows for as long as the load lasts.",
         panel_height_in=4.4,
     )
 
