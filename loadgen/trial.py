@@ -93,7 +93,7 @@ def run(
             _trace(record, subject, workload, cpus, log)
             return _judged(record)
         with _stamping(), _reached(subject, cpus, log) as (address, target):
-            record["server"]["command"] = target.command if target else None
+            record["server"]["command"] = [_portable(w) for w in target.command] if target else None
             _verify(address)
             if workload.driver == "churn":
                 _measure_churn(record, address, target, workload, cpus)
@@ -590,6 +590,11 @@ def _cost(before: Usage, after: Usage, drive: engine.Drive, ok: int) -> dict[str
     }
 
 
+def _portable(word: str) -> str:
+    """A path inside the lab as seen from its folder: a record may be read on another machine."""
+    return word.removeprefix(f"{Path(__file__).parents[1]}{os.sep}")
+
+
 def _empty(
     subject: Subject, workload: Workload, experiment: str, cell: str, block: int, order: int
 ) -> dict[str, Any]:
@@ -610,7 +615,7 @@ def _empty(
         "server": {
             "name": variant.name if variant else f"{address[0]}:{address[1]}" if address else "",
             "family": variant and variant.family,
-            "python": subject.python if variant else None,
+            "python": _portable(subject.python) if variant else None,
             "command": None,
         },
         "workload": dataclasses.asdict(workload),
