@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from harness import ROOT, TOO_LONG, Server, settings
+from harness import ROOT, TOO_LONG, Server, process_state, settings, wait_until
 
 from servers import catalog, common
 from servers.catalog import VARIANTS, Variant
@@ -334,11 +334,14 @@ def test_client_is_stopped_by_ctrl_c(server: Server) -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # A shell without job control starts background jobs with it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     with process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline() == b"Welcome!\n"
+        wait_until(lambda: process_state(process.pid) == "S", "it waits for somebody to type")
         process.send_signal(signal.SIGINT)
         assert process.wait(settings.deadline_s) == 0
         assert process.stderr.read() == b""
