@@ -1,11 +1,18 @@
 """What the tests of the servers share: which server, and one that is running."""
 
+import signal
 from collections.abc import Callable, Iterator
 
 import harness
 import pytest
 
 from servers import catalog
+
+
+# A shell without job control starts background jobs with Ctrl-C ignored, and whatever they start
+# inherits that (POSIX, Shell Command Language, 2.11). The programs under test must notice it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
