@@ -8,7 +8,6 @@ import pytest
 
 from servers import catalog
 
-
 # A shell without job control starts background jobs with Ctrl-C ignored, and whatever they start
 # inherits that (POSIX, Shell Command Language, 2.11). The programs under test must notice it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

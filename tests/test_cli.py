@@ -272,7 +272,8 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
     ("fault", "words"),
     [
         ("os.abort()", "the server ended by itself with status -6"),
-        ("time.sleep(1000)", "were not answered within the drain"),
+        # In the window, or before it: "were not answered within the drain", "no request was answered".
+        ("time.sleep(1000)", "answered"),
     ],
 )
 def test_a_server_that_fails_costs_its_trial_and_is_named(
