@@ -272,7 +272,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
     ("fault", "words"),
     [
         ("os.abort()", "the server ended by itself with status -6"),
-        # In the window, or before it: "were not answered within the drain", "no request was answered".
+        # In the window: "were not answered within the drain"; before: "no request was answered".
         ("time.sleep(1000)", "answered"),
     ],
 )
