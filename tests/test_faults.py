@@ -85,7 +85,7 @@ def expect_footprint(server: Server, footprint: tuple[int, int]) -> None:
     """Wait until no descriptor and no thread of clients that have gone is left."""
     wait_until(
         lambda: server.footprint() == footprint,
-        f"(descriptors, threads) are back at {footprint}; last seen: {server.footprint()}",
+        f"it has {footprint[0]} descriptors and {footprint[1]} threads as before",
     )
 
 
