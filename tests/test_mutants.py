@@ -55,7 +55,7 @@ EXPECTED = {
     "closes_with_input_unread": Verdict(
         "poll", f"{FAULTS}::test_what_is_owed_arrives_though_more_was_said"
     ),
-    "confuses_reused_descriptors": Verdict("nonblocking", f"{FAULTS}::test_everything_at_once"),
+    "confuses_reused_descriptors": Verdict("epoll", f"{FAULTS}::test_everything_at_once"),
     "dies_of_reset": Verdict("epoll", f"{FAULTS}::test_a_reset_while_sending"),
     "dies_of_sigterm": Verdict("epoll", f"{FAULTS}::test_stops_while_idle", passes=None),
     "dies_without_descriptors": Verdict("threaded", f"{FAULTS}::test_no_descriptor_at_all"),
