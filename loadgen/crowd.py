@@ -6,8 +6,10 @@ one address pair (ip(7), ip_local_port_range).
 
     python -m loadgen.crowd HOST PORT COUNT FIRST PATIENCE_S BEHAVIOUR
 
-connects COUNT clients, prints one line of JSON when all of them know where they stand, and keeps
-them until its standard input is closed. BEHAVIOUR says what they do once they were greeted:
+says `ready`, waits for a line, connects COUNT clients, prints one line of JSON when all of them
+know where they stand, and keeps them until its standard input is closed. So what a server and the
+kernel hold for the clients can be told from what they hold for the processes. BEHAVIOUR says what
+the clients do once they were greeted:
 
     silent       nothing
     half_line    begin a line and never end it
@@ -58,47 +60,82 @@ class Gathered(NamedTuple):
     sent_bytes: int
 
 
+class Crowd:
+    """Processes that are ready to connect a share of the clients each."""
+
+    def __init__(self) -> None:
+        self._shares: list[tuple[subprocess.Popen[str], int]] = []
+
+    def connect(self) -> Gathered:
+        """Connect everybody, one process after the other; returns when all behave as they should,
+        or have given up."""
+        greeted, failed, sent_bytes = 0, Counter[str](), 0
+        for process, share in self._shares:
+            said = json.loads(_told(process) or NOTHING)
+            missing = share - said["greeted"] - sum(said["failed"].values())
+            greeted += said["greeted"]
+            sent_bytes += said["sent_bytes"]
+            failed.update(said["failed"])
+            failed.update({"crowd process ended": missing} if missing else {})
+        return Gathered(greeted, dict(failed), sent_bytes)
+
+    def _start(self, arguments: list[str], share: int, cpus: set[int]) -> None:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "loadgen.crowd", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[1],
+        )
+        self._shares.append((process, share))
+        os.sched_setaffinity(process.pid, cpus)
+
+    def _await_ready(self) -> None:
+        for process, _ in self._shares:
+            assert process.stdout is not None
+            process.stdout.readline()
+
+    def _disperse(self) -> None:
+        for process, _ in self._shares:
+            process.communicate()
+
+
 @contextmanager
-def gathered(
+def standing_by(
     address: tuple[str, int],
     count: int,
     *,
     cpus: set[int],
     behaviour: Behaviour = "silent",
     patience_s: float = PATIENCE_S,
-) -> Iterator[Gathered]:
-    """`count` clients around the block, who are behaving so by the time it is entered.
+) -> Iterator[Crowd]:
+    """`count` clients around the block, who are there when it is entered and connect when told to.
 
     patience_s   how long they wait for a greeting without progress
 
     Raises OSError when a process cannot be started.
     """
-    processes: list[subprocess.Popen[str]] = []
-    greeted, failed, sent_bytes = 0, Counter[str](), 0
+    crowd = Crowd()
     try:
         for first in range(0, count, PER_PROCESS):
             share = min(PER_PROCESS, count - first)
-            arguments = [*map(str, (*address, share, first, patience_s)), behaviour]
-            process = subprocess.Popen(
-                [sys.executable, "-m", "loadgen.crowd", *arguments],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                cwd=Path(__file__).parents[1],
-            )
-            processes.append(process)
-            os.sched_setaffinity(process.pid, cpus)
-            assert process.stdout is not None
-            said = json.loads(process.stdout.readline() or NOTHING)
-            missing = share - said["greeted"] - sum(said["failed"].values())
-            greeted += said["greeted"]
-            sent_bytes += said["sent_bytes"]
-            failed.update(said["failed"])
-            failed.update({"crowd process ended": missing} if missing else {})
-        yield Gathered(greeted, dict(failed), sent_bytes)
+            crowd._start([*map(str, (*address, share, first, patience_s)), behaviour], share, cpus)
+        crowd._await_ready()
+        yield crowd
     finally:
-        for process in processes:
-            process.communicate()
+        crowd._disperse()
+
+
+def _told(process: subprocess.Popen[str]) -> str:
+    """Tell a process to connect its clients; returns its line of JSON, nothing if it has ended."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    except BrokenPipeError:
+        return ""
+    return process.stdout.readline()
 
 
 NOTHING = '{"greeted": 0, "failed": {}, "sent_bytes": 0}'
@@ -215,6 +252,9 @@ def _name(error: OSError) -> str:
 def main() -> None:
     """The body of one process."""
     host, port, count, first, patience_s, behaviour = sys.argv[1:]
+    print("ready", flush=True)
+    if not sys.stdin.readline():
+        return  # not needed after all
     outcome = connect_all(
         host, int(port), int(count), int(first), float(patience_s), cast(Behaviour, behaviour)
     )

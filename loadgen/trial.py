@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -177,23 +177,28 @@ def _measure(
     cpus: Pinning,
 ) -> None:
     """Connect everybody, drive the load, and fill in the record."""
-    empty = target.usage() if target else None
-    kernel_empty = environment.kernel_memory()
     patience_s = LIMITED_GREETING_S if _waits(variant) else crowd.PATIENCE_S
     cpu_set = set(cpus.generator)
-    with (
-        crowd.gathered(
-            address, workload.idle_connections, cpus=cpu_set, patience_s=patience_s
-        ) as silent,
-        crowd.gathered(
-            address,
-            workload.slow_connections,
-            cpus=cpu_set,
-            behaviour=workload.slow_behaviour or "silent",
-            patience_s=patience_s,
-        ) as slow,
-        connected(address, workload.connections, variant) as clients,
-    ):
+    with ExitStack() as around:
+        silent_crowd = around.enter_context(
+            crowd.standing_by(
+                address, workload.idle_connections, cpus=cpu_set, patience_s=patience_s
+            )
+        )
+        slow_crowd = around.enter_context(
+            crowd.standing_by(
+                address,
+                workload.slow_connections,
+                cpus=cpu_set,
+                behaviour=workload.slow_behaviour or "silent",
+                patience_s=patience_s,
+            )
+        )
+        # Only now: a library that more processes share weighs less in each of them.
+        empty = target.usage() if target else None
+        kernel_empty = environment.kernel_memory()
+        silent, slow = silent_crowd.connect(), slow_crowd.connect()
+        clients = around.enter_context(connected(address, workload.connections, variant))
         record["connections"] = {
             "attempted": workload.idle_connections
             + workload.slow_connections
@@ -577,7 +582,8 @@ def _cost(before: Usage, after: Usage, drive: engine.Drive, ok: int) -> dict[str
     clocks that were read inside the drive count in nanoseconds.
     """
     cpu_ns = int(np.diff(drive.edges.server_cpu_ns, axis=0).sum())
-    window_ns = drive.window_end_ns - drive.window_start_ns
+    # Not the window: an edge can be read late, and then so is the clock.
+    watched_ns = max(1, int(np.diff(drive.edges.monotonic_ns)[0]))
     return {
         **dataclasses.asdict(after),
         "user_s": after.user_s - before.user_s,
@@ -585,7 +591,8 @@ def _cost(before: Usage, after: Usage, drive: engine.Drive, ok: int) -> dict[str
         "voluntary_switches": after.voluntary_switches - before.voluntary_switches,
         "involuntary_switches": after.involuntary_switches - before.involuntary_switches,
         "cpu_us_per_request": cpu_ns / 1000 / ok if ok else None,
-        "cpu_fraction": cpu_ns / window_ns,
+        "cpu_fraction": cpu_ns / watched_ns,
+        "watched_s": watched_ns / NS_PER_S,
         "drive_requests": len(drive.outcome),
     }
 

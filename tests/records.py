@@ -80,7 +80,11 @@ def record(
             "send_lag_ns": histogram.summary(np.zeros(ok, np.int64)),
             "read_delay_ns": histogram.summary(np.full(ok, READ_DELAY_NS, np.int64)),
         },
-        "server_cost": {"cpu_us_per_request": cpu_us, "cpu_fraction": cpu_us * ok / 1e6},
+        "server_cost": {
+            "cpu_us_per_request": cpu_us,
+            "cpu_fraction": cpu_us * ok / 1e6,
+            "watched_s": 1.0,
+        },
         "machine": {
             "steal_fraction": steal,
             "server_cpu_busy": 0.95,

@@ -133,7 +133,7 @@ def test_a_program_that_says_something_else_is_no_server(tmp_path: Path) -> None
 def test_the_crowd_says_what_became_of_it(tmp_path: Path) -> None:
     with (
         started("blocking", cpus=set(CPUS.server), log=tmp_path / "log") as target,
-        crowd.gathered(target.address, 0, cpus=set(CPUS.generator)) as nobody,
+        crowd.standing_by(target.address, 0, cpus=set(CPUS.generator)) as nobody,
     ):
-        assert nobody == (0, {}, 0)
+        assert nobody.connect() == (0, {}, 0)
     assert sys.executable in target.command
