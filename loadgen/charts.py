@@ -7,7 +7,7 @@ order come from the catalog, so a model looks the same in every figure.
 import io
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,10 +20,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure as Canvas
 from matplotlib.font_manager import FontProperties
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox, ScaledTranslation
 from PIL import Image
 
+from loadgen.units import short
 from servers import catalog
 
 WIDTH_IN = 9.0
@@ -33,13 +35,16 @@ TEXT_POINTS = 9.0
 LABEL_POINTS = 8.5
 INK, FAINT, GRID = "#222222", "#5F5F5F", "#E3E3E3"
 NINES = (0, 50, 90, 99, 99.9, 99.99, 99.999)
+BEYOND = "more than the generator can send"
 MARKERS = "osD^vP*Xh<>d"
 # Curves that coincide: each is shifted by this much to the right of the one before, and thinner.
 # Axes that are narrower than DODGE_FULL_IN shift less.
 DODGE_POINTS, DODGE_FULL_IN = 2.4, 5.0
+TICK_IN = 0.6  # for the text of one, with its unit
 THICKEST_POINTS, THINNEST_POINTS = 3.0, 1.2
 # Inches around the axes of a panel.
 TITLE_IN, PANEL_TITLE_IN, LEFT_IN, BELOW_IN, LINE_IN, EDGE_IN = 0.5, 0.22, 0.8, 0.54, 0.175, 0.12
+HALO = withStroke(linewidth=3.2, foreground="white")  # a dark line over a dark bar
 STYLE: Any = {  # matplotlib lists the keys it knows as a type of its own
     # The same figure gives the same bytes, so that redrawing shows no difference.
     "svg.hashsalt": "io-lab",
@@ -114,16 +119,18 @@ class Bar:
 class Panel:
     """One pair of axes.
 
-    kind     "lines"; "bars": one horizontal bar per series, its first point's y; "lanes": `bars`
-    ceiling  y above which the generator is the limit: shaded
+    kind     "lines"; "bars": one horizontal bar per series, its first point's y; "lanes": `bars`;
+             "key": `bars` too, as a legend without axes
+    ceiling  value above which the generator is the limit: shaded
     nines    the x axis is a percentile: 90 % and 99 % are as far apart as 99 % and 99.9 %
+    x_text, y_text  how a value is written on the axis
     """
 
     x_label: str
     y_label: str
     series: tuple[Series, ...] = ()
     title: str = ""
-    kind: Literal["lines", "bars", "lanes"] = "lines"
+    kind: Literal["lines", "bars", "lanes", "key"] = "lines"
     x_log: bool = False
     y_log: bool = False
     nines: bool = False
@@ -134,6 +141,8 @@ class Panel:
     notes: tuple[str, ...] = ()
     x_range: tuple[float, float] | None = None
     y_range: tuple[float, float] | None = None
+    x_text: Callable[[float], str] = short
+    y_text: Callable[[float], str] = short
 
 
 @dataclass(frozen=True)
@@ -166,14 +175,6 @@ def marker(label: str) -> str:
     names = [variant.name for variant in catalog.VARIANTS]
     name = label.split(" ")[0]
     return MARKERS[names.index(name) % len(MARKERS)] if name in names else "o"
-
-
-def short(value: float) -> str:
-    """A tick label: 1000 => 1k, 0.5 => 0.5."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:g}"
 
 
 def save(figure: Figure, folder: Path) -> list[Path]:
@@ -287,12 +288,16 @@ def _dress(panel: Panel, ax: Axes) -> None:
     if panel.y_log:
         ax.set_yscale("log")
         ax.yaxis.set_minor_locator(NullLocator())
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: panel.x_text(value)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: panel.y_text(value)))
 
 
 def _name(series: Series) -> str:
     return f"{series.label} {series.note}".strip()
+
+
+def _width_in(ax: Axes) -> float:
+    return float(ax.get_window_extent().width) / DPI
 
 
 def _interval(point: Point) -> tuple[float, float] | None:
@@ -349,8 +354,8 @@ def _one_line(
     dodge   by how many steps it is shifted to the right
     """
     tone = series.tint
-    width_in = ax.get_window_extent().width / DPI
-    shift = 0.0 if panel.nines else dodge * DODGE_POINTS / 72 * min(1, width_in / DODGE_FULL_IN)
+    narrow = min(1, _width_in(ax) / DODGE_FULL_IN)
+    shift = 0.0 if panel.nines else dodge * DODGE_POINTS / 72 * narrow
     moved = ax.transData + ScaledTranslation(shift, 0, ax.figure.dpi_scale_trans)
     xs = [place(point.x) for point in series.points]
     ys = [point.y for point in series.points]
@@ -440,7 +445,7 @@ def _mark_x(panel: Panel, ax: Axes, xs: Sequence[float], place: Any) -> None:
             shown.append(x)
             reached = at
     ax.set_xticks([place(x) for x in shown])
-    ax.set_xticklabels([f"{x:g}" if panel.nines else short(x) for x in shown])
+    ax.set_xticklabels([f"{x:g}" if panel.nines else panel.x_text(x) for x in shown])
     if xs[0] == 0 and len(xs) > 1 and not panel.nines:
         gap = math.sqrt(place(xs[0]) * place(xs[1]))
         along = ax.get_xaxis_transform()
@@ -512,7 +517,7 @@ def _shade(ceiling: float, ax: Axes, texts: _Texts) -> None:
     frame = ax.get_window_extent()
     above = y + LABEL_POINTS * DPI / 72
     spots = [np.array([frame.x0 + share * frame.width, above]) for share in (0.02, 0.3, 0.55)]
-    texts.put("more than the generator can send", FAINT, spots)
+    texts.put(BEYOND, FAINT, spots)
 
 
 def _build(wall: Wall, x: float, ax: Axes, texts: _Texts) -> None:
@@ -600,11 +605,11 @@ def _bars(panel: Panel, ax: Axes, _: _Sheet) -> None:
             ax.barh(row, point.y, height=0.62, color=fill, edgecolor=tone)
         reach = point.y
         if interval := _interval(point):
-            ax.plot(interval, [row, row], color=INK, linewidth=1.4)
+            ax.plot(interval, [row, row], color=INK, linewidth=1.4, path_effects=[HALO])
             reach = max(reach, interval[1])
         reached.append(reach)
         ax.annotate(
-            series.note or short(float(f"{point.y:.3g}")),
+            series.note or panel.x_text(float(f"{point.y:.3g}")),
             xy=(reach, row),
             xytext=(5, 0),
             textcoords="offset points",
@@ -618,9 +623,22 @@ def _bars(panel: Panel, ax: Axes, _: _Sheet) -> None:
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
         ax.margins(x=0.15)
     else:
+        ax.xaxis.set_major_locator(MaxNLocator(max(2, int(_width_in(ax) / TICK_IN))))
         ax.set_xlim(0, 1.2 * max(reached) or 1)
     if panel.x_range:
         ax.set_xlim(*panel.x_range)
+    if panel.ceiling is not None and panel.ceiling < ax.get_xlim()[1]:
+        ax.axvspan(panel.ceiling, ax.get_xlim()[1], color="#EEEEEE", linewidth=0, zorder=0)
+        ax.annotate(
+            BEYOND,
+            xy=(ax.get_xlim()[1], 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 4),
+            textcoords="offset points",
+            ha="right",
+            size=LABEL_POINTS,
+            color=FAINT,
+        )
 
 
 # How much of its colour a bar has; and how high it is, of the height of a lane.
@@ -685,7 +703,12 @@ def _inscribe(bar: Bar, ax: Axes, sheet: _Sheet) -> None:
     )
 
 
-_PAINTERS = {"lines": _lines, "bars": _bars, "lanes": _lanes}
+def _key(panel: Panel, ax: Axes, sheet: _Sheet) -> None:
+    _lanes(panel, ax, sheet)
+    ax.set_axis_off()
+
+
+_PAINTERS = {"lines": _lines, "bars": _bars, "lanes": _lanes, "key": _key}
 
 
 def in_catalog_order(labels: Iterable[str]) -> list[str]:

@@ -8,43 +8,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from loadgen.analysis import TARGET_HALF_WIDTH
+from loadgen.units import count, duration, size
 
 CONSOLE = Console(highlight=False)
-
-
-def count(value: float | None) -> str:
-    """A number for people: 1234567 => 1.23M, 45678 => 45.7k, None => -."""
-    if value is None:
-        return "-"
-    for size, unit in ((1e6, "M"), (1e4, "k")):
-        if value >= size:
-            shown = value / (1e3 if unit == "k" else size)
-            return f"{shown:.1f}{unit}" if shown < 100 else f"{shown:.0f}{unit}"
-    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.1f}"
-
-
-def duration(value_ns: float | None) -> str:
-    """Nanoseconds for people: 51234 => 51.2 us."""
-    if value_ns is None:
-        return "-"
-    for size, unit in ((1e9, "s"), (1e6, "ms"), (1e3, "us")):
-        if value_ns >= size:
-            return (
-                f"{value_ns / size:.3g} {unit}"
-                if value_ns < 1000 * size
-                else (f"{value_ns / size:,.0f} {unit}")
-            )
-    return f"{value_ns:.0f} ns"
-
-
-def size(value_bytes: float | None) -> str:
-    """Bytes for people: 20971520 => 20.0 MiB."""
-    if value_bytes is None:
-        return "-"
-    for limit, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
-        if value_bytes >= limit:
-            return f"{value_bytes / limit:.1f} {unit}"
-    return f"{value_bytes:.0f} B"
 
 
 def show_trial(record: Any) -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from loadgen import charts
 from loadgen.charts import Bar, Figure, Panel, Point, Series, Wall
+from loadgen.units import microseconds, size
 from servers import catalog
 
 CLIENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
@@ -305,12 +306,17 @@ def test_a_single_point_and_a_zero_are_drawn() -> None:
         words(charts.draw(Figure("f", "t", (panel,), "c")))
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0, "0"), (0.5, "0.5"), (999, "999"), (1000, "1k"), (1500, "1.5k"), (2e6, "2M"), (3e9, "3G")],
-)
-def test_tick_labels_are_short(value: float, text: str) -> None:
-    assert charts.short(value) == text
+def test_an_axis_says_values_as_its_panel_does() -> None:
+    line = Series("epoll", (Point(1024, 50.0), Point(65536, 20_000.0)))
+    panel = Panel("x", "y", (line,), x_log=True, y_log=True, x_text=size, y_text=microseconds)
+    shown = words(charts.draw(Figure("f", "t", (panel,), "c")))
+    assert {"1 KiB", "64 KiB", "100 us", "10 ms"} <= set(shown)
+
+
+def test_bars_show_what_the_generator_could_not_send() -> None:
+    bars = (Series("epoll", (Point(0, 190e3, 180e3, 230e3),)),)
+    panel = Panel("x", "", bars, kind="bars", ceiling=200e3)
+    assert charts.BEYOND in words(charts.draw(Figure("f", "t", (panel,), "c")))
 
 
 @settings(deadline=None)  # the machine may be busy
