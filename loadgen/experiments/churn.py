@@ -11,6 +11,7 @@ from loadgen.analysis import Run, cpu_us, latency_us, throughput
 from loadgen.charts import Figure, Panel
 from loadgen.experiments import Cell, Profile
 from loadgen.experiments.tools import against, largest_common, lines
+from loadgen.units import microseconds
 from loadgen.workload import Workload
 from servers.catalog import Variant
 
@@ -72,11 +73,13 @@ def figures(run: Run) -> list[Figure]:
             name="churn-cost",
             title="A connection per request: the wait for the greeting, and what it costs",
             panels=tuple(
-                Panel(slots, label, lines(rows, metric), x_log=True, y_log=True)
+                Panel(
+                    slots, label, lines(rows, metric), x_log=True, y_log=True, y_text=microseconds
+                )
                 for label, metric in (
-                    ("connect to greeting, median (us)", latency_us("greeting", "p50")),
-                    ("connect to answer, median (us)", latency_us("service", "p50")),
-                    ("server CPU per conversation (us)", cpu_us),
+                    ("connect to greeting, median", latency_us("greeting", "p50")),
+                    ("connect to answer, median", latency_us("service", "p50")),
+                    ("server CPU per conversation", cpu_us),
                 )
             ),
             caption="From just before connect() to the kernel's stamp of the last byte; lower is"
@@ -87,6 +90,9 @@ def figures(run: Run) -> list[Figure]:
     ]
 
 
+TIMES = "times as many conversations per second as"
+
+
 def finding(run: Run) -> str:
     """Blocking against threads and epoll, each at the most slots that both were measured at.
 
@@ -94,13 +100,11 @@ def finding(run: Run) -> str:
     """
     rows = run.along(NAME, "connections")
     clauses = [
-        f"{against('blocking', rows, [other], slots, throughput)}, {slots:,} at a time"
+        f"with {slots:,} conversations at a time"
+        f" {against('blocking', rows, [other], slots, throughput, 'holds', TIMES)}"
         for other in ("threaded", "epoll")
         if (slots := largest_common(rows, ["blocking", other])) is not None
     ]
     if not clauses:
         return "The data do not decide: no number of slots was measured validly for two models."
-    return (
-        "With a connection for every request, conversations per second of blocking:"
-        f" {'; '.join(clauses)}."
-    )
+    return f"A connection for every request: {'; '.join(clauses)}."

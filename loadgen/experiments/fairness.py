@@ -11,6 +11,7 @@ from loadgen.charts import Figure, Panel
 from loadgen.experiments import Cell, Profile
 from loadgen.experiments.tools import bars, compared, interval
 from loadgen.results import Record
+from loadgen.units import percent, short
 from loadgen.workload import Workload
 from servers.catalog import Variant
 
@@ -83,16 +84,17 @@ def figures(run: Run) -> list[Figure]:
         row = table.get(pipeline, {})
         title = f"one keeps {pipeline} outstanding" if pipeline else "all equal"
         shown = (
-            ("Jain's index", jain),
-            ("slowest client (% of an equal share)", share_percent("slowest_share")),
+            ("Jain's index", jain, short),
+            ("slowest client (of an equal share)", share_percent("slowest_share"), percent),
             (
-                ("greedy client (% of an equal share)", share_percent("greedy_share"))
+                ("greedy client (of an equal share)", share_percent("greedy_share"), percent)
                 if pipeline
-                else ("fastest client (% of an equal share)", share_percent("fastest_share"))
+                else ("fastest client (of an equal share)", share_percent("fastest_share"), percent)
             ),
         )
         panels += [
-            Panel(label, "", bars(row, metric), title=title, kind="bars") for label, metric in shown
+            Panel(label, "", bars(row, metric), title=title, kind="bars", x_text=text)
+            for label, metric, text in shown
         ]
     return [
         Figure(
@@ -128,10 +130,11 @@ def finding(run: Run) -> str:
     if not even or not {"epoll", "threaded"} <= row.keys():
         return "The data do not decide: epoll and threads were not measured with a greedy client."
     _, name, least = min(even)
+    times = "times as large a share as"
     greedy = compared(
-        row, "epoll", ["threaded"], share_percent("greedy_share"), "times as large as with"
+        row, "epoll", "threaded", share_percent("greedy_share"), "gives a greedy client", times
     )
     return (
-        f"Among equals Jain's index is lowest with {name}: {interval(least)}; the greedy client's"
-        f" share with epoll: {greedy}."
+        f"Among equals shares are least even with {name}: Jain's index is {interval(least)}."
+        f" With one that keeps {GREEDY_PIPELINE} requests outstanding {greedy}."
     )

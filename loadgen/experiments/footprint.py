@@ -5,13 +5,14 @@ place in the scheduler where a loop spends one small object. And that the kernel
 sockets, is as large and the same for all.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from loadgen.analysis import Metric, Run
 from loadgen.charts import Figure, Panel
 from loadgen.experiments import Cell, Profile
-from loadgen.experiments.tools import against, largest_common, lines
+from loadgen.experiments.tools import against, largest_common, lines, listed
 from loadgen.results import Record
+from loadgen.units import size
 from loadgen.workload import Workload
 from servers.catalog import Variant
 
@@ -24,14 +25,14 @@ HYPOTHESIS = (
 )
 HOW_TO_READ = (
     "To the right there are more clients, almost all of them silent. Memory is what the server has"
-    " more than before anybody came, divided by the clients; small numbers of clients do not fill"
-    " the pages that are there anyway. Lower is better."
+    " more than before anybody came, divided by the clients, and shown where they are many enough"
+    " to fill pages of their own. Lower is better."
 )
 
 ACTIVE = 4
 CLIENTS: dict[Profile, tuple[int, ...]] = {
     "quick": (100, 1000),
-    "standard": (10, 100, 1000),
+    "standard": (100, 1000, 10_000),
     "full": (10, 100, 1000, 10_000),
 }
 SECONDS: dict[Profile, tuple[float, float]] = {
@@ -93,14 +94,18 @@ def switches(record: Record) -> float | None:
     return float(total / cost["drive_requests"])
 
 
-PANELS: tuple[tuple[str, Callable[[Record], float | None], bool], ...] = (
-    ("RSS per client (bytes)", per_connection("rss_bytes"), True),
-    ("PSS per client (bytes)", per_connection("pss_bytes"), True),
-    ("kernel slab per client (bytes)", kernel_bytes, True),
-    ("threads", held("threads"), False),
-    ("descriptors", held("fds"), False),
-    ("context switches per request", switches, False),
+MEMORY: tuple[tuple[str, Metric], ...] = (
+    ("RSS per client", per_connection("rss_bytes")),
+    ("PSS per client", per_connection("pss_bytes")),
+    ("kernel slab per client", kernel_bytes),
 )
+REST: tuple[tuple[str, Metric], ...] = (
+    ("threads", held("threads")),
+    ("descriptors", held("fds")),
+    ("context switches per request", switches),
+)
+# Fewer clients do not fill the pages that are there anyway.
+ENOUGH = 1000
 
 
 def figures(run: Run) -> list[Figure]:
@@ -110,27 +115,31 @@ def figures(run: Run) -> list[Figure]:
         name: {x + cell.first["workload"]["connections"]: cell for x, cell in row.items()}
         for name, row in rows.items()
     }
-    many = {name: {x: cell for x, cell in row.items() if x >= 100} for name, row in rows.items()}
+    many = {name: {x: row[x] for x in row if x >= ENOUGH} for name, row in rows.items()}
     clients = "clients connected"
     return [
         Figure(
             name="footprint",
             title="What it takes to hold a connection",
-            panels=tuple(
-                Panel(clients, label, lines(many if memory else rows, metric), x_log=True)
-                if memory
-                else Panel(
-                    clients,
-                    label,
-                    lines(rows, metric),
-                    x_log=True,
-                    y_log=metric is not switches,
-                )
-                for label, metric, memory in PANELS
+            panels=(
+                *(
+                    Panel(clients, label, lines(many, metric), x_log=True, y_log=True, y_text=size)
+                    for label, metric in MEMORY
+                ),
+                *(
+                    Panel(
+                        clients,
+                        label,
+                        lines(rows, metric),
+                        x_log=True,
+                        y_log=metric is not switches,
+                    )
+                    for label, metric in REST
+                ),
             ),
             caption=HOW_TO_READ
             + " The kernel's objects are counted for the whole machine and both ends of each"
-            " connection. Memory is shown from 100 clients on.",
+            " connection.",
             panel_height_in=2.8,
         )
     ]
@@ -144,13 +153,13 @@ def finding(run: Run) -> str:
         return "The data do not decide: threads and epoll were not measured with the same clients."
     clients = idle + ACTIVE
     metric = per_connection("rss_bytes")
-    ratio = against("threaded", rows, ["epoll"], idle, metric, "times as much as")
+    ratio = against("threaded", rows, ["epoll"], idle, metric, "takes", "times as much as")
     each = [
-        f"{found.value / 1000:,.1f} kB with {name}"
+        f"{size(found.value)} with {name}"
         for name in ("threaded", "epoll")
         if (found := rows[name][idle].over_blocks(metric)) is not None
     ]
     return (
-        f"With {clients:,} clients connected, memory per connection (RSS): {', '.join(each)};"
-        f" a thread each takes, {ratio}."
+        f"With {clients:,} clients connected each of them takes {listed(each)} of the server's"
+        f" memory (RSS): {ratio}."
     )

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from loadgen.analysis import CellData, Run, latency_us, throughput
 from loadgen.charts import Figure, Panel
 from loadgen.experiments import Cell, Profile
-from loadgen.experiments.tools import bars, compared, option
+from loadgen.experiments.tools import ANSWERS, bars, compared, option
+from loadgen.units import microseconds, short
 from loadgen.workload import Workload
 from servers.catalog import Variant
 
@@ -62,7 +63,7 @@ def figures(run: Run) -> list[Figure]:
             name=name,
             title=title,
             panels=tuple(
-                Panel(label, "", drawn, title=work or "no work", kind="bars")
+                Panel(label, "", drawn, title=work or "no work", kind="bars", x_text=text)
                 for work, row in table.items()
                 if (drawn := bars(row, metric))
             ),
@@ -70,19 +71,21 @@ def figures(run: Run) -> list[Figure]:
             columns=2,
             panel_height_in=2.6,
         )
-        for name, title, label, metric, caption in (
+        for name, title, label, metric, text, caption in (
             (
                 "handler",
                 "Answers that take time: how many per second",
                 "answers per second",
                 throughput,
+                short,
                 HOW_TO_READ,
             ),
             (
                 "handler-latency",
                 "Answers that take time: how long a client waits",
-                "service time, median (us)",
+                "service time, median",
                 latency_us("service", "p50"),
+                microseconds,
                 "Shorter is better. The blocking server serves one client, quickly; the other"
                 " fifteen are not in its figure, because they wait for ever.",
             ),
@@ -109,11 +112,11 @@ def finding(run: Run) -> str:
     """Threads against epoll, for each kind of work."""
     table = by_work(run)
     clauses = [
-        f"with {work or 'no work'}, "
-        + compared(row, "threaded", ["epoll"], throughput, "times as many as")
+        f"with {work or 'no work'} {compared(row, 'threaded', 'epoll', throughput, *ANSWERS)}"
         for work, row in table.items()
         if {"threaded", "epoll"} <= row.keys()
     ]
     if not clauses:
         return "The data do not decide: threads and epoll were not measured with the same work."
-    return f"Answers per second of threads: {'; '.join(clauses)}."
+    text = "; ".join(clauses)
+    return f"{text[0].upper()}{text[1:]}."

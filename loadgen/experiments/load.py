@@ -16,6 +16,7 @@ from loadgen.experiments import Cell, Profile
 from loadgen.experiments.tools import lines, served
 from loadgen.knee import FIRST_PER_S
 from loadgen.results import Record
+from loadgen.units import microseconds, short
 from loadgen.workload import Workload
 from servers.catalog import Variant
 
@@ -127,10 +128,11 @@ def figures(run: Run) -> list[Figure]:
             panels=tuple(
                 Panel(
                     offered,
-                    f"response time, {title} (us)",
+                    f"response time, {title}",
                     lines(rows, latency_us("response", percentile)),
                     x_log=True,
                     y_log=True,
+                    y_text=microseconds,
                 )
                 for percentile, title in (("p50", "median"), ("p99", "p99"), ("p99_9", "p99.9"))
             ),
@@ -151,11 +153,16 @@ def figures(run: Run) -> list[Figure]:
                         f" {KNEE_LIMIT_S * 1000:g} ms",
                         "",
                         tuple(
-                            Series(name, (Point(0, e.value, e.low, e.high),))
+                            Series(
+                                name,
+                                (Point(0, e.value, e.low, e.high),),
+                                short(round(e.value, -3)) + _served(run, name),
+                            )
                             for name in in_catalog_order(knees)
                             if (e := estimate(knees[name])) is not None
                         ),
                         kind="bars",
+                        ceiling=run.ceiling_per_s,
                     ),
                 ),
                 caption="Found by doubling the rate until it is not kept, then bisecting, anew in"
@@ -173,7 +180,7 @@ def figures(run: Run) -> list[Figure]:
                 panels=tuple(
                     Panel(
                         "percentile of requests",
-                        "response time (us)",
+                        "response time",
                         tuple(
                             Series(name, curve(rows[name][rate], "response"))
                             for name in in_catalog_order(rows)
@@ -182,6 +189,7 @@ def figures(run: Run) -> list[Figure]:
                         title=f"{rate:,.0f} requests per second",
                         nines=True,
                         y_log=True,
+                        y_text=microseconds,
                     )
                     for rate in rates
                 ),
@@ -235,10 +243,11 @@ def _hockey_stick(run: Run) -> Figure:
         panels=(
             Panel(
                 "offered requests per second",
-                "response time, p99 (us)",
+                "response time, p99",
                 tuple(series),
                 x_log=True,
                 y_log=True,
+                y_text=microseconds,
             ),
         ),
         caption="From the searches for the knee, which double the rate until it is not kept;"
@@ -305,7 +314,7 @@ def _stall_figure(closed: CellData, opened: CellData) -> Figure:
         panels=(
             Panel(
                 "percentile of requests",
-                "time (us)",
+                "time",
                 (
                     Series("open loop", curve(opened, "response"), tone="#D55E00"),
                     Series("theory", tuple(Point(x, y) for x, y in theory), dashed=True),
@@ -313,6 +322,7 @@ def _stall_figure(closed: CellData, opened: CellData) -> Figure:
                 ),
                 nines=True,
                 y_log=True,
+                y_text=microseconds,
             ),
         ),
         caption=f"The server is stopped for {1000 * STALL_S:g} ms once every {STALL_EVERY_S:g} s."
@@ -335,7 +345,8 @@ def finding(run: Run) -> str:
             if (e := knees[name]) is not None
         )
         parts.append(
-            f"Kept with p99 below {KNEE_LIMIT_S * 1000:g} ms, requests per second: {listed}."
+            f"Requests per second that are kept with p99 below {KNEE_LIMIT_S * 1000:g} ms:"
+            f" {listed}."
         )
         if (ceiling := run.ceiling_per_s) is not None:
             parts.append(
@@ -344,10 +355,11 @@ def finding(run: Run) -> str:
             )
     if stalled := _stalled(run):
         closed, opened = stalled
+        theory_us = 1e6 * (STALL_S - (1 - 0.95) * STALL_EVERY_S)
         parts.append(
             f"Of a stall of {1000 * STALL_S:g} ms every {STALL_EVERY_S:g} s the open loop reports"
-            f" p95 {_milliseconds(opened, 'response', 95)} (theory: 50 ms), the closed loop"
-            f" {_milliseconds(closed, 'service', 95)}."
+            f" p95 {_told(opened, 'response', 95)} (theory: {microseconds(theory_us)}), the closed"
+            f" loop {_told(closed, 'service', 95)}."
         )
     return " ".join(parts) or "The data do not decide: no search for a knee was valid."
 
@@ -365,6 +377,6 @@ def thousands(value: float) -> str:
     return f"{value / 1000:.0f}k" if value >= 10_000 else f"{value / 1000:.1f}k"
 
 
-def _milliseconds(cell: CellData, kind: str, percentile: float) -> str:
-    value = cell.merged_us(kind, percentile)
-    return "unknown" if value is None else f"{value / 1000:.3g} ms"
+def _told(cell: CellData, kind: str, percentile: float) -> str:
+    value_us = cell.merged_us(kind, percentile)
+    return "unknown" if value_us is None else microseconds(value_us)

@@ -12,6 +12,7 @@ from loadgen.charts import Figure, Panel
 from loadgen.experiments import Cell, Profile
 from loadgen.experiments.tools import against, lines
 from loadgen.results import Record
+from loadgen.units import short, size
 from loadgen.workload import Workload
 from servers.catalog import Variant
 
@@ -75,10 +76,18 @@ def figures(run: Run) -> list[Figure]:
             name="payload",
             title="Long lines: from a price per request to a price per byte",
             panels=tuple(
-                Panel("bytes in a line", label, lines(rows, metric), x_log=True, y_log=True)
-                for label, metric in (
-                    ("answers per second", throughput),
-                    ("bytes answered per second", bytes_per_s),
+                Panel(
+                    "length of a line",
+                    label,
+                    lines(rows, metric),
+                    x_log=True,
+                    y_log=True,
+                    x_text=size,
+                    y_text=text,
+                )
+                for label, metric, text in (
+                    ("answers per second", throughput, short),
+                    ("answered per second", bytes_per_s, size),
                 )
             ),
             caption=HOW_TO_READ,
@@ -91,18 +100,17 @@ def finding(run: Run) -> str:
     """epoll at the longest against the shortest lines, and against threads at the longest."""
     rows = run.along(NAME, "message_bytes")
     row = rows.get("epoll", {})
-    ends = [(size, cell.over_blocks(bytes_per_s)) for size, cell in row.items()]
-    known = [(size, found.value) for size, found in ends if found is not None]
+    ends = [(length, cell.over_blocks(bytes_per_s)) for length, cell in row.items()]
+    known = [(length, found.value) for length, found in ends if found is not None]
     if len(known) < 2:
         return "The data do not decide: epoll was not measured validly with two lengths of lines."
-    (short, slow), (long, fast) = known[0], known[-1]
-    fewer = (slow / short) / (fast / long)
+    (least, slow), (most, fast) = known[0], known[-1]
+    fewer = (slow / least) / (fast / most)
     text = (
-        f"From {short:,.0f} to {long:,.0f} bytes epoll's requests per second fall {fewer:,.0f}-fold"
-        f" while a line grows {long / short:,.0f}-fold: {slow / 1e6:.2g} MB/s become"
-        f" {fast / 1e6:,.0f} MB/s"
+        f"From {size(least)} to {size(most)} epoll's requests per second fall {fewer:,.0f}-fold"
+        f" while a line grows {most / least:,.0f}-fold: {size(round(slow))} per second become"
+        f" {size(round(fast))}"
     )
-    if long in rows.get("threaded", {}):
-        ratio = against("epoll", rows, ["threaded"], long, throughput)
-        text += f"; epoll's answers at the longest: {ratio}"
+    if most in rows.get("threaded", {}):
+        text += f". With the longest {against('epoll', rows, ['threaded'], most, throughput)}"
     return f"{text}."

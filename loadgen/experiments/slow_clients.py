@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from loadgen.analysis import CellData, Run, latency_us, throughput
 from loadgen.charts import Figure, Panel
 from loadgen.experiments import Cell, Profile
-from loadgen.experiments.tools import bars, compared
+from loadgen.experiments.tools import ANSWERS, bars, compared, listed
 from loadgen.results import Record
+from loadgen.units import microseconds, short
 from loadgen.workload import SlowBehaviour, Workload
 from servers.catalog import Variant
 
@@ -41,6 +42,7 @@ SECONDS: dict[Profile, tuple[float, float]] = {
     "full": (0.3, 1.0),
 }
 SHOWN = 8
+UNDISTURBED = "itself without them"
 
 
 def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
@@ -78,26 +80,28 @@ def figures(run: Run) -> list[Figure]:
             name=name,
             title=title,
             panels=tuple(
-                Panel(label, "", drawn, title=TITLES[behaviour], kind="bars")
+                Panel(label, "", drawn, title=TITLES[behaviour], kind="bars", x_text=text)
                 for behaviour, row in table.items()
                 if (drawn := bars(row, metric))
             ),
             caption=caption,
             panel_height_in=2.4,
         )
-        for name, title, label, metric, caption in (
+        for name, title, label, metric, text, caption in (
             (
                 "slow_clients",
                 "Slow clients: what the others get",
                 "answers per second to eight normal clients",
                 answers,
+                short,
                 HOW_TO_READ,
             ),
             (
                 "slow_clients-latency",
                 "Slow clients: how long the others wait",
-                "service time of normal clients, p99 (us)",
+                "service time of normal clients, p99",
                 latency_us("service", "p99"),
+                microseconds,
                 "Shorter is better; whoever is not served waits for ever and has no bar.",
             ),
         )
@@ -124,10 +128,10 @@ def finding(run: Run) -> str:
         if behaviour is None or "epoll" not in row or "epoll" not in plain:
             continue
         dead = [name for name, data in row.items() if not data.first["connections"].get("active")]
-        both = {"epoll": row["epoll"], "epoll alone": plain["epoll"]}
-        left = compared(both, "epoll", ["epoll alone"], throughput, "times as many answers as")
-        stopped = f"0 of {NORMAL} normal clients served by {', '.join(dead)}; " if dead else ""
-        clauses.append(f"{TITLES[behaviour]}: {stopped}epoll answers the others, {left}")
+        both = {"epoll": row["epoll"], UNDISTURBED: plain["epoll"]}
+        left = compared(both, "epoll", UNDISTURBED, throughput, *ANSWERS)
+        stopped = f"{listed(dead)} serves 0 of {NORMAL} normal clients; " if dead else ""
+        clauses.append(f"{TITLES[behaviour]}: {stopped}{left}")
     if not clauses:
         return "The data do not decide: epoll was not measured with and without slow clients."
     text = ". ".join(clause[0].upper() + clause[1:] for clause in clauses)

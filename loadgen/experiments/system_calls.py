@@ -68,7 +68,7 @@ def figures(run: Run) -> list[Figure]:
         return []
     return [
         Figure(
-            name="system-calls",
+            name="system_calls",
             title="One request: the system calls of the server",
             panels=tuple(panels),
             caption=HOW_TO_READ,
@@ -135,8 +135,8 @@ def finding(run: Run) -> str:
         return "The data do not decide: no server was traced."
     idle = largest_common(rows, ["nonblocking", "epoll"])
     if idle:
-        against_epoll = against("nonblocking", rows, ["epoll"], idle, calls)
-        sentence += f". Beside {idle:,} silent clients the busy loop makes: {against_epoll}"
+        more = against("nonblocking", rows, ["epoll"], idle, calls, "makes", "times as many as")
+        sentence += f". Beside {idle:,} silent clients {more}"
     return f"System calls per request, alone: {sentence}."
 
 

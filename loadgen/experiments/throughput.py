@@ -11,6 +11,7 @@ from loadgen.analysis import Run, cpu_us, latency_us, throughput
 from loadgen.charts import Figure, Panel
 from loadgen.experiments import Cell, Profile
 from loadgen.experiments.tools import against, largest_common, lines
+from loadgen.units import microseconds
 from loadgen.workload import Workload
 from servers.catalog import Variant
 
@@ -79,19 +80,27 @@ def figures(run: Run) -> list[Figure]:
             panels=(
                 Panel(
                     clients,
-                    "service time, median (us)",
+                    "service time, median",
                     lines(rows, latency_us("service", "p50")),
                     x_log=True,
                     y_log=True,
+                    y_text=microseconds,
                 ),
                 Panel(
                     clients,
-                    "service time, p99 (us)",
+                    "service time, p99",
                     lines(rows, latency_us("service", "p99")),
                     x_log=True,
                     y_log=True,
+                    y_text=microseconds,
                 ),
-                Panel(clients, "server CPU per answer (us)", lines(rows, cpu_us), x_log=True),
+                Panel(
+                    clients,
+                    "server CPU per answer",
+                    lines(rows, cpu_us),
+                    x_log=True,
+                    y_text=microseconds,
+                ),
             ),
             caption="Service time is arrived - sent, stamped by the kernel; lower is better. At"
             " saturation it is clients divided by throughput and says nothing else. CPU is that of"
@@ -110,4 +119,4 @@ def finding(run: Run) -> str:
     if clients is None or not others:
         return "The data do not decide: no number of clients was measured validly for all models."
     sentence = against("epoll", rows, others, clients, throughput)
-    return f"With {clients:,} busy clients epoll answers, per second: {sentence}."
+    return f"With {clients:,} busy clients {sentence}."

@@ -5,6 +5,7 @@ other, the rows of threads side by side, and a loop that deals its time out in t
 four loops draw the same picture: they differ in what waiting costs, not in who waits.
 """
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from loadgen import timeline_clients
 from loadgen.analysis import CellData, Run
 from loadgen.charts import Bar, BarStyle, Figure, Panel, Wall, in_catalog_order
 from loadgen.experiments import Cell, Profile
-from loadgen.experiments.tools import against, largest_common
+from loadgen.experiments.tools import against, largest_common, listed
 from loadgen.results import Record
 from loadgen.workload import Workload
 from servers import catalog
@@ -60,11 +61,14 @@ def figures(run: Run) -> list[Figure]:
         return []
     longest_ms = max(filter(None, (done_ms(record) for record in shown.values())))
     panels = [panel(name, record, longest_ms) for name, record in shown.items()]
+    panels[-1] = dataclasses.replace(
+        panels[-1], x_label="milliseconds since the first client connected"
+    )
     return [
         Figure(
             name="timeline",
             title="Five clients, one of them slow: who waits for whom",
-            panels=(*panels, key(longest_ms)),
+            panels=(key(longest_ms), *panels),
             caption=HOW_TO_READ,
             columns=1,
             panel_height_in=1.75,
@@ -120,7 +124,7 @@ def bars(name: str, record: Record) -> Iterator[Bar]:
 
 
 def key(longest_ms: float) -> Panel:
-    """What the four kinds of bars mean, as one more panel."""
+    """What the four kinds of bars mean, as a panel of its own."""
     meanings: tuple[tuple[BarStyle, str], ...] = (
         ("faint", "connected, not greeted yet"),
         ("light", "has asked, waits for its turn"),
@@ -129,10 +133,10 @@ def key(longest_ms: float) -> Panel:
     )
     half = longest_ms * ROOM / 2
     return Panel(
-        "milliseconds since the first client connected",
+        "",
         "",
         title="what the bars mean",
-        kind="lanes",
+        kind="key",
         bars=tuple(
             Bar(1 + 2 * (place // 2), place % 2 * half, place % 2 * half + 8, "key", style, text)
             for place, (style, text) in enumerate(meanings)
@@ -170,13 +174,12 @@ def finding(run: Run) -> str:
     if clients is None or not others:
         return "The data do not decide: not every model has a valid trial."
     waits = [
-        f"{name} {found.value:.1f} ms"
+        f"{found.value:.1f} ms with {name}"
         for name in ("blocking", *others)
         if (found := rows[name][clients].over_blocks(behind_ms)) is not None
     ]
-    times = "times as long as"
+    told = against("blocking", rows, others, clients, done_ms, "takes", "times as long as")
     return (
-        f"Until the last of {clients:,} clients has left, one of them slow, blocking takes:"
-        f" {against('blocking', rows, others, clients, done_ms, times)}; whoever comes behind the"
-        f" slow one waits for its greeting: {', '.join(waits)}."
+        f"Until the last of {clients:,} clients has left, one of them slow, {told}. Whoever comes"
+        f" behind the slow one waits for the greeting {listed(waits)}."
     )

@@ -8,6 +8,9 @@ from loadgen.charts import Point, Series, in_catalog_order
 # An interval this wide around 1 is no evidence of equality.
 UNDECIDED = 0.25
 
+# How more requests per second are told.
+ANSWERS = ("answers", "times as many requests per second as")
+
 Rows = Mapping[str, Mapping[float, CellData]]
 
 
@@ -44,35 +47,44 @@ def served(cells: Sequence[CellData]) -> str:
 
 
 def against(
-    winner: str,
+    one: str,
     rows: Rows,
     others: Sequence[str],
     x: float,
     metric: Metric,
-    times: str = "times as many as",
+    verb: str = ANSWERS[0],
+    times: str = ANSWERS[1],
 ) -> str:
-    """How many times as much the winner's figure is as that of each of the others at x.
+    """How many times as much one model's figure is as that of each of the others at x.
 
-    "25 [22, 28] times as many as poll; a tie with select (1.01 [0.98, 1.03])"
+    "epoll answers 25 [22, 28] times as many requests per second as poll, and ties with select
+    (1.01 [0.98, 1.03])"
     """
-    clauses = []
+    told: dict[str, list[str]] = {}
     for other in others:
         found = (
-            ratio(rows[winner][x].records, rows[other][x].records, metric)
-            if x in rows.get(winner, {}) and x in rows.get(other, {})
+            ratio(rows[one][x].records, rows[other][x].records, metric)
+            if x in rows.get(one, {}) and x in rows.get(other, {})
             else None
         )
         if found is None:
-            clauses.append(f"no valid pair with {other}")
+            told.setdefault("has no valid pair with", []).append(other)
         elif found.estimate.n < MINIMUM_BLOCKS or (
             found.tie and found.estimate.half_width > UNDECIDED
         ):
-            clauses.append(f"undecided against {other} ({interval(found.estimate)})")
+            told.setdefault("is undecided against", []).append(
+                f"{other} ({interval(found.estimate)})"
+            )
         elif found.tie:
-            clauses.append(f"a tie with {other} ({interval(found.estimate)})")
+            told.setdefault("ties with", []).append(f"{other} ({interval(found.estimate)})")
         else:
-            clauses.append(f"{interval(found.estimate)} {times} {other}")
-    return "; ".join(clauses)
+            told.setdefault(verb, []).append(f"{interval(found.estimate)} {times} {other}")
+    return f"{one} " + ", and ".join(f"{said} {listed(what)}" for said, what in told.items())
+
+
+def listed(words: Sequence[str]) -> str:
+    """ "a", "a and b", "a, b and c" """
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else ""
 
 
 def interval(found: Estimate) -> str:
@@ -106,11 +118,11 @@ def bars(cells: Mapping[str, CellData], metric: Metric) -> tuple[Series, ...]:
 
 
 def compared(
-    cells: Mapping[str, CellData], one: str, others: Sequence[str], metric: Metric, times: str
+    cells: Mapping[str, CellData], one: str, other: str, metric: Metric, verb: str, times: str
 ) -> str:
     """`against`, for cells without an axis."""
     rows = {name: {0.0: cell} for name, cell in cells.items()}
-    return against(one, rows, others, 0.0, metric, times)
+    return against(one, rows, [other], 0.0, metric, verb, times)
 
 
 def option(data: CellData, name: str) -> str | None:
