@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from loadgen import engine, trial
+from loadgen import engine, trial, wire
 from loadgen.environment import Pinning
 from loadgen.syscalls import (
     EPOLL_DATA_WORD,
@@ -94,7 +94,7 @@ def _once(address: tuple[str, int], clients: int, cpus: Pinning) -> dict[str, An
 
 @compiled
 def _respond(
-    epoll: int, timeout_ms: int, events: Int32s, text: engine.Bytes, start: int, stop: Int64s
+    epoll: int, timeout_ms: int, events: Int32s, text: wire.Bytes, start: int, stop: Int64s
 ) -> None:
     """Answer until told to stop. `text` begins with `start` bytes that every answer begins with."""
     while stop[0] == 0:
@@ -111,7 +111,7 @@ def _respond(
 
 def main() -> None:
     """The peer, until it is terminated."""
-    prefix = np.frombuffer(engine.PREFIX, np.uint8)
+    prefix = np.frombuffer(wire.PREFIX, np.uint8)
     text = np.zeros(len(prefix) + _RECEIVE_BYTES + 1, np.uint8)
     text[: len(prefix)] = prefix
     events = np.zeros(_EVENTS * EPOLL_EVENT_WORDS, np.int32)
@@ -127,7 +127,7 @@ def main() -> None:
         print(f"listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
         while True:
             sock, _ = listener.accept()
-            sock.sendall(engine.GREETING)
+            sock.sendall(wire.GREETING)
             interest.register(sock.detach(), select.EPOLLIN)
 
 

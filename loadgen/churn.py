@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from loadgen import engine
-from loadgen.engine import Bytes, Drive, Edges, Int64s, Outcome
+from loadgen.engine import Drive, Outcome
 from loadgen.syscalls import (
     EPOLL_DATA_WORD,
     EPOLL_EVENT_WORDS,
@@ -41,6 +41,27 @@ from loadgen.syscalls import (
     setsockopt,
 )
 from loadgen.syscalls import socket as new_socket
+from loadgen.wire import (
+    CLOCK_REALTIME,
+    EAGAIN,
+    EINTR,
+    EPOLL_CTL_ADD,
+    EPOLLIN,
+    EVENTS,
+    GREETING,
+    Bytes,
+    Int64s,
+    clock,
+    edges_of,
+    kernel_stamp,
+    last_error,
+    nap,
+    new_wire,
+    receive,
+    stamp_tag,
+    take_edge,
+    watch,
+)
 from loadgen.workload import Workload
 
 # More conversations than one core has ever begun; decides how many there is room for.
@@ -54,9 +75,7 @@ _GREETING, _ANSWER, _END = 0, 1, 2  # what a slot waits for
 _KIND = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
 _AF_INET, _IPPROTO_IP = socket.AF_INET, socket.IPPROTO_IP
 _IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h
-_EAGAIN, _EINTR, _EINPROGRESS = errno.EAGAIN, errno.EINTR, errno.EINPROGRESS
-_EPOLLIN, _EPOLL_CTL_ADD = select.EPOLLIN, 1
-_CLOCK_REALTIME = 0
+_EINPROGRESS = errno.EINPROGRESS
 
 _CONVERSATION = np.dtype(
     [
@@ -129,7 +148,7 @@ def _begin(wire: Any, ends: _Ends, slot: Any, conversation: Any, serial: int, no
     slot.fd = new_socket(_AF_INET, _KIND, 0)
     if slot.fd < 0:
         conversation.outcome = _ERROR
-        conversation.error = engine._errno(wire)
+        conversation.error = last_error(wire)
         return 1
     on = ends.on.ctypes.data
     setsockopt(slot.fd, SOL_SOCKET, SO_TIMESTAMPNS, on, 4)
@@ -139,10 +158,10 @@ def _begin(wire: Any, ends: _Ends, slot: Any, conversation: Any, serial: int, no
     if failed == 0:
         failed = connect(slot.fd, ends.server.ctypes.data, len(ends.server))
     if failed != 0:
-        error = engine._errno(wire)
+        error = last_error(wire)
         if error != _EINPROGRESS:
             return _fail(slot, conversation, _ERROR, error)
-    engine._watch(wire, slot, _EPOLL_CTL_ADD, _EPOLLIN)
+    watch(wire, slot, EPOLL_CTL_ADD, EPOLLIN)
     return 0
 
 
@@ -157,10 +176,10 @@ def _go_on(wire: Any, ends: _Ends, slot: Any, conversation: Any, unstamped: Int6
         else:
             expected, expected_bytes = wire.answer.ctypes.data, 1  # to see that nothing follows
         want_bytes = expected_bytes - slot.received_bytes
-        count = engine._receive(wire, slot.fd, want_bytes)
+        count = receive(wire, slot.fd, want_bytes)
         if count < 0:
-            error = engine._errno(wire)
-            if error in (_EAGAIN, _EINTR):
+            error = last_error(wire)
+            if error in (EAGAIN, EINTR):
                 return 0
             return _fail(slot, conversation, _ERROR, error)
         if slot.awaits == _END:
@@ -172,14 +191,14 @@ def _go_on(wire: Any, ends: _Ends, slot: Any, conversation: Any, unstamped: Int6
         if count == 0:
             return _fail(slot, conversation, _ERROR, engine.CLOSED)
         if slot.awaits == _ANSWER:
-            engine._stamp_tag(wire, slot.conversation)
+            stamp_tag(wire, slot.conversation)
         if memcmp(wire.buffer.ctypes.data, expected + slot.received_bytes, count) != 0:
             slot.mismatch = True
         slot.received_bytes += count
         if count < want_bytes:
             continue
-        read_ns = engine._clock(wire, _CLOCK_REALTIME)
-        arrived_ns = engine._kernel_stamp(wire)
+        read_ns = clock(wire, CLOCK_REALTIME)
+        arrived_ns = kernel_stamp(wire)
         if arrived_ns == 0:
             arrived_ns = read_ns
             unstamped[0] += 1
@@ -193,11 +212,11 @@ def _go_on(wire: Any, ends: _Ends, slot: Any, conversation: Any, unstamped: Int6
             return _fail(slot, conversation, _WRONG, engine.NOT_GREETED)
         conversation.greeted_ns = arrived_ns
         slot.awaits = _ANSWER
-        engine._stamp_tag(wire, slot.conversation)
+        stamp_tag(wire, slot.conversation)
         flags = MSG_DONTWAIT | MSG_NOSIGNAL
         sent = send(slot.fd, wire.request.ctypes.data, len(wire.request), flags)
         if sent != len(wire.request):  # it fits into any send buffer: see workload.MAX_CHURN_BYTES
-            error = engine._errno(wire) if sent < 0 else _EAGAIN
+            error = last_error(wire) if sent < 0 else EAGAIN
             return _fail(slot, conversation, _ERROR, error)
         return 0
 
@@ -216,36 +235,36 @@ def _run(
     spin: bool,
 ) -> tuple[int, int, int, bool]:
     """Converse until the time is over; arguments and results as those of engine._run."""
-    now_ns = start_ns = engine._clock(wire, _CLOCK_REALTIME)
+    now_ns = start_ns = clock(wire, CLOCK_REALTIME)
     window_start_ns = start_ns + lengths_ns[0]
     window_end_ns = window_start_ns + lengths_ns[1]
     begun = ended = edges_taken = idle_ns = 0
     full = False
     for index in range(len(slots)):
-        now_ns = engine._clock(wire, _CLOCK_REALTIME)
+        now_ns = clock(wire, CLOCK_REALTIME)
         ended += _begin(wire, ends, slots[index], conversations[begun], begun, now_ns)
         begun += 1
     while True:
         if edges_taken == 0 and now_ns >= window_start_ns:
-            engine._take_edge(wire, edges[0], now_ns - start_ns - idle_ns, server_clocks)
+            take_edge(wire, edges[0], now_ns - start_ns - idle_ns, server_clocks)
             edges_taken = 1
         if edges_taken == 1 and now_ns >= window_end_ns:
-            engine._take_edge(wire, edges[1], now_ns - start_ns - idle_ns, server_clocks)
+            take_edge(wire, edges[1], now_ns - start_ns - idle_ns, server_clocks)
             edges_taken = 2
         if ended == begun or now_ns >= window_end_ns + lengths_ns[2] or stop[0] != 0:
             break
         asked_ns = now_ns
         if not spin:
-            engine._nap(wire, lengths_ns[1])
-        count = epoll_wait(wire.epoll, wire.events.ctypes.data, engine._EVENTS, 0)
-        now_ns = engine._clock(wire, _CLOCK_REALTIME)
+            nap(wire, lengths_ns[1])
+        count = epoll_wait(wire.epoll, wire.events.ctypes.data, EVENTS, 0)
+        now_ns = clock(wire, CLOCK_REALTIME)
         if count == 0:
             idle_ns += now_ns - asked_ns
         for event in range(count):
             slot = slots[wire.events[event * EPOLL_EVENT_WORDS + EPOLL_DATA_WORD]]
             over = _go_on(wire, ends, slot, conversations[slot.conversation], unstamped)
             ended += over
-            now_ns = engine._clock(wire, _CLOCK_REALTIME)
+            now_ns = clock(wire, CLOCK_REALTIME)
             if over and now_ns < window_end_ns:
                 if begun == len(conversations):
                     full = True
@@ -254,7 +273,7 @@ def _run(
                     ended += _begin(wire, ends, slot, conversations[begun], begun, now_ns)
                     begun += 1
     for edge in range(edges_taken, 2):
-        engine._take_edge(wire, edges[edge], now_ns - start_ns - idle_ns, server_clocks)
+        take_edge(wire, edges[edge], now_ns - start_ns - idle_ns, server_clocks)
     for index in range(len(slots)):
         if slots[index].fd >= 0:
             close(slots[index].fd)
@@ -294,13 +313,13 @@ def drive(
         source=_endpoint(_FIRST_SOURCE, 0),
         server=server,
         on=np.ones(1, np.int32),
-        greeting=np.frombuffer(bytearray(engine.GREETING), np.uint8),
+        greeting=np.frombuffer(bytearray(GREETING), np.uint8),
     )
     # The kernel stamps while any socket asks for it, and begins to do so only a little later
     # (net/core/dev.c, net_enable_timestamp): one that asks all the time.
     with socket.socket() as keeper, select.epoll() as epoll:
         keeper.setsockopt(SOL_SOCKET, SO_TIMESTAMPNS, 1)
-        wire = engine._wire(epoll.fileno(), workload.message_bytes)
+        wire = new_wire(epoll.fileno(), workload.message_bytes)
         request = bytearray(wire.request.tobytes() + b"exit\n")
         begun, window_start_ns, window_end_ns, full = _run(
             wire._replace(request=np.frombuffer(request, np.uint8)),
@@ -325,7 +344,7 @@ def drive(
             outcome=done.outcome,
             window_start_ns=window_start_ns,
             window_end_ns=window_end_ns,
-            edges=Edges(edges[:, 0], edges[:, 1], edges[:, 2], edges[:, 3], edges[:, 4:]),
+            edges=edges_of(edges),
             errors=done.error,
             unstamped=int(unstamped[0]),
             full=full,

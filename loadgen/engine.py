@@ -33,28 +33,44 @@ from loadgen.syscalls import (
     MSG_DONTWAIT,
     MSG_NOSIGNAL,
     NS_PER_S,
-    SO_TIMESTAMPNS,
-    SOL_SOCKET,
-    clock_gettime,
     compiled,
-    epoll_ctl,
     epoll_wait,
-    errno_location,
     memcmp,
-    memcpy,
-    ppoll,
-    recvmsg,
     send,
+)
+from loadgen.wire import (
+    CLOCK_MONOTONIC,
+    CLOCK_REALTIME,
+    EAGAIN,
+    EINTR,
+    EPOLL_CTL_ADD,
+    EPOLL_CTL_DEL,
+    EPOLL_CTL_MOD,
+    EPOLLIN,
+    EPOLLOUT,
+    EVENTS,
+    GREETING,
+    NAP_NS,
+    Bytes,
+    Edges,
+    Int32s,
+    Int64s,
+    Wire,
+    clock,
+    edges_of,
+    kernel_stamp,
+    last_error,
+    nap,
+    new_wire,
+    receive,
+    stamp_tag,
+    take_edge,
+    watch,
 )
 from loadgen.workload import MAX_REQUESTS, Workload
 
 Bools = npt.NDArray[np.bool_]
-Bytes = npt.NDArray[np.uint8]
-Int32s = npt.NDArray[np.int32]
-Int64s = npt.NDArray[np.int64]
 
-GREETING = b"Welcome!\n"
-PREFIX, SUFFIX = b"Hello, ", b"!\n"
 
 # Why a connection failed, where errno has no word for it.
 CLOSED = -1
@@ -63,13 +79,6 @@ NOT_GREETED = -3
 
 # More than any generator of one core has sent; decides how many stamps a closed loop has room for.
 _CLOSED_LOOP_MAX_PER_S = 400_000
-# A tag of 8 digits to the base 16, written as letters from a to p, is unique among MAX_REQUESTS.
-_TAG_DIGITS = 8
-# Long answers are received and verified in pieces: no connection has a buffer of its own.
-_RECEIVE_BYTES = 65_536
-_EVENTS = 64
-# How long a loop that does not spin sleeps at most, and so how late it sees the stop flag.
-_NAP_NS = 1_000_000
 
 
 class Outcome(IntEnum):
@@ -82,21 +91,6 @@ class Outcome(IntEnum):
 
 
 _OK, _WRONG, _ERROR, _UNFINISHED = map(int, Outcome)
-
-
-class Edges(NamedTuple):
-    """Clocks read inside the loop at the start [0] and at the end [1] of the window, in ns."""
-
-    realtime_ns: Int64s
-    """int64[2]"""
-    monotonic_ns: Int64s
-    """int64[2]"""
-    generator_cpu_ns: Int64s
-    """int64[2]: CPU time of the thread that drives"""
-    busy_ns: Int64s
-    """int64[2]: time since the start, without that spent asking in vain for something to do"""
-    server_cpu_ns: Int64s
-    """int64[2, k]: one column per server clock; -1 where it could not be read"""
 
 
 @dataclass(frozen=True)
@@ -182,106 +176,12 @@ _LINK = np.dtype(
 )
 
 
-class _Wire(NamedTuple):
-    """The memory that the kernel reads and writes, and the texts to send and to expect."""
-
-    epoll: int
-    header: Int64s  # struct msghdr (recvmsg(2)) in 64-bit words
-    vector: Int64s  # struct iovec
-    control: Int64s  # struct cmsghdr and its struct timespec
-    buffer: Bytes
-    events: Int32s  # struct epoll_event[_EVENTS]
-    interest: Int32s  # struct epoll_event
-    ready: Int32s  # struct pollfd
-    time: Int64s  # struct timespec
-    errno: Int32s
-    request: Bytes
-    answer: Bytes
-    tag_digits: int
-
-
-def _wire(epoll: int, message_bytes: int) -> _Wire:
-    # Letters without a period, so that bytes lost inside a long line are noticed.
-    line = np.random.default_rng(0).integers(97, 123, message_bytes - 1, np.uint8).tobytes()
-    answer = PREFIX + line + SUFFIX
-    buffer = np.zeros(min(len(answer), _RECEIVE_BYTES), np.uint8)
-    control = np.zeros(8, np.int64)
-    vector = np.array([buffer.ctypes.data, 0], np.int64)
-    header = np.array([0, 0, vector.ctypes.data, 1, control.ctypes.data, 0, 0], np.int64)
-    return _Wire(
-        epoll=epoll,
-        header=header,
-        vector=vector,
-        control=control,
-        buffer=buffer,
-        events=np.zeros(_EVENTS * EPOLL_EVENT_WORDS, np.int32),
-        interest=np.zeros(EPOLL_EVENT_WORDS, np.int32),
-        ready=np.array([epoll, _EPOLLIN], np.int32),
-        time=np.zeros(2, np.int64),
-        errno=np.zeros(1, np.int32),
-        request=np.frombuffer(bytearray(line + b"\n"), np.uint8),
-        answer=np.frombuffer(bytearray(answer), np.uint8),
-        tag_digits=min(_TAG_DIGITS, len(line)),
-    )
-
-
-_PREFIX_BYTES = len(PREFIX)
-_EPOLLIN, _EPOLLOUT = select.EPOLLIN, select.EPOLLOUT
-_EPOLL_CTL_ADD, _EPOLL_CTL_DEL, _EPOLL_CTL_MOD = 1, 2, 3
-_CLOCK_REALTIME, _CLOCK_MONOTONIC, _CLOCK_THREAD_CPUTIME_ID = 0, 1, 3
-_EAGAIN, _EINTR = errno.EAGAIN, errno.EINTR
-_A = ord("a")
-
-
 @compiled
-def _clock(wire: _Wire, clock: int) -> int:
-    if clock_gettime(clock, wire.time.ctypes.data) != 0:
-        return -1
-    return int(wire.time[0] * NS_PER_S + wire.time[1])
-
-
-@compiled
-def _errno(wire: _Wire) -> int:
-    memcpy(wire.errno.ctypes.data, errno_location(), 4)
-    return int(wire.errno[0])
-
-
-@compiled
-def _watch(wire: _Wire, link: Any, operation: int, events: int) -> None:
-    wire.interest[0] = events
-    wire.interest[EPOLL_DATA_WORD] = link.index
-    epoll_ctl(wire.epoll, operation, link.fd, wire.interest.ctypes.data)
-
-
-@compiled
-def _stamp_tag(wire: _Wire, request: int) -> None:
-    for digit in range(wire.tag_digits):
-        letter = _A + ((request >> (4 * digit)) & 15)
-        wire.request[digit] = letter
-        wire.answer[_PREFIX_BYTES + digit] = letter
-
-
-@compiled
-def _receive(wire: _Wire, fd: int, count: int) -> int:
-    """Receive at most `count` bytes into the buffer; return what recvmsg returns."""
-    wire.vector[1] = count
-    wire.header[5] = wire.control.nbytes  # recvmsg overwrites it with what it used
-    return recvmsg(fd, wire.header.ctypes.data, MSG_DONTWAIT)
-
-
-@compiled
-def _kernel_stamp(wire: _Wire) -> int:
-    """Return when what was last received had arrived, or 0 if that was before stamping was on."""
-    is_stamp = wire.header[5] >= 32 and wire.control[1] == (SO_TIMESTAMPNS << 32 | SOL_SOCKET)
-    return wire.control[2] * NS_PER_S + wire.control[3] if is_stamp else 0
-
-
-@compiled
-def _fail(wire: _Wire, link: Any, requests: Any, error: int) -> int:
+def _fail(wire: Wire, link: Any, requests: Any, error: int) -> int:
     """Give up a connection; return how many requests were outstanding on it."""
     link.error = error
     link.is_open = False
-    _watch(wire, link, _EPOLL_CTL_DEL, 0)
+    watch(wire, link, EPOLL_CTL_DEL, 0)
     if error == UNSOLICITED and link.answering < 0 and link.last >= 0:
         # The answer before was not complete but too long.
         requests[link.last].outcome = _WRONG
@@ -299,42 +199,42 @@ def _fail(wire: _Wire, link: Any, requests: Any, error: int) -> int:
 
 
 @compiled
-def _transmit(wire: _Wire, link: Any, requests: Any, now_ns: int) -> int:
+def _transmit(wire: Wire, link: Any, requests: Any, now_ns: int) -> int:
     """Send what the connection takes; return how many requests ended because it failed."""
     size_bytes = len(wire.request)
     while link.sending >= 0:
-        _stamp_tag(wire, link.sending)
+        stamp_tag(wire, link.sending)
         if link.sent_bytes == 0:
             requests[link.sending].sent_ns = now_ns
         rest_bytes = size_bytes - link.sent_bytes
         start = wire.request.ctypes.data + link.sent_bytes
         count = send(link.fd, start, rest_bytes, MSG_DONTWAIT | MSG_NOSIGNAL)
         if count < 0:
-            error = _errno(wire)
-            if error == _EINTR:
+            error = last_error(wire)
+            if error == EINTR:
                 continue
-            if error != _EAGAIN:
+            if error != EAGAIN:
                 return _fail(wire, link, requests, error)
             count = 0
         if count < rest_bytes:
             link.sent_bytes += count
             if not link.blocked:
                 link.blocked = True
-                _watch(wire, link, _EPOLL_CTL_MOD, _EPOLLIN | _EPOLLOUT)
+                watch(wire, link, EPOLL_CTL_MOD, EPOLLIN | EPOLLOUT)
             return 0
         link.sent_bytes = 0
         link.sending = requests[link.sending].following
         if link.sending >= 0:
-            now_ns = _clock(wire, _CLOCK_REALTIME)
+            now_ns = clock(wire, CLOCK_REALTIME)
     if link.blocked:
         link.blocked = False
-        _watch(wire, link, _EPOLL_CTL_MOD, _EPOLLIN)
+        watch(wire, link, EPOLL_CTL_MOD, EPOLLIN)
     return 0
 
 
 @compiled
 def _submit(
-    wire: _Wire, link: Any, requests: Any, request: int, intended_ns: int, now_ns: int
+    wire: Wire, link: Any, requests: Any, request: int, intended_ns: int, now_ns: int
 ) -> int:
     """Append a request to a connection; return how many requests ended because it failed."""
     record = requests[request]
@@ -355,7 +255,7 @@ def _submit(
 
 
 @compiled
-def _answer(wire: _Wire, link: Any, requests: Any, unstamped: Int64s) -> int:
+def _answer(wire: Wire, link: Any, requests: Any, unstamped: Int64s) -> int:
     """Receive from a connection that can be read; return how many requests ended by it.
 
     An answer that differs by its bytes is WRONG and the next one is awaited; bytes that no request
@@ -364,15 +264,15 @@ def _answer(wire: _Wire, link: Any, requests: Any, unstamped: Int64s) -> int:
     due = link.answering
     expected_bytes = len(wire.answer)
     want_bytes = min(expected_bytes - link.received_bytes, len(wire.buffer))
-    count = _receive(wire, link.fd, want_bytes)
+    count = receive(wire, link.fd, want_bytes)
     if count < 0:
-        error = _errno(wire)
-        return 0 if error in (_EAGAIN, _EINTR) else _fail(wire, link, requests, error)
+        error = last_error(wire)
+        return 0 if error in (EAGAIN, EINTR) else _fail(wire, link, requests, error)
     if count == 0:
         return _fail(wire, link, requests, CLOSED)
     if due < 0 or due == link.sending:
         return _fail(wire, link, requests, UNSOLICITED)
-    _stamp_tag(wire, due)
+    stamp_tag(wire, due)
     expected = wire.answer.ctypes.data + link.received_bytes
     if memcmp(wire.buffer.ctypes.data, expected, count) != 0:
         link.mismatch = True
@@ -380,8 +280,8 @@ def _answer(wire: _Wire, link: Any, requests: Any, unstamped: Int64s) -> int:
     if link.received_bytes < expected_bytes:
         return 0
     record = requests[due]
-    record.read_ns = _clock(wire, _CLOCK_REALTIME)
-    record.arrived_ns = _kernel_stamp(wire)
+    record.read_ns = clock(wire, CLOCK_REALTIME)
+    record.arrived_ns = kernel_stamp(wire)
     if record.arrived_ns == 0:
         record.arrived_ns = record.read_ns
         unstamped[0] += 1
@@ -393,46 +293,28 @@ def _answer(wire: _Wire, link: Any, requests: Any, unstamped: Int64s) -> int:
 
 
 @compiled
-def _take_edge(wire: _Wire, edge: Int64s, busy_ns: int, server_clocks: Int64s) -> None:
-    edge[0] = _clock(wire, _CLOCK_REALTIME)
-    edge[1] = _clock(wire, _CLOCK_MONOTONIC)
-    edge[2] = _clock(wire, _CLOCK_THREAD_CPUTIME_ID)
-    edge[3] = busy_ns
-    for k in range(len(server_clocks)):
-        edge[4 + k] = _clock(wire, server_clocks[k])
-
-
-@compiled
-def _nap(wire: _Wire, longest_ns: int) -> None:
-    """Sleep until something is ready: by ppoll(2), as epoll_wait(2) counts in milliseconds."""
-    wire.time[0] = 0
-    wire.time[1] = min(max(longest_ns, 0), _NAP_NS)
-    ppoll(wire.ready.ctypes.data, 1, wire.time.ctypes.data, 0)
-
-
-@compiled
 def _await_greetings(
-    wire: _Wire, links: Any, requests: Any, timeout_ns: int, unstamped: Int64s, stop: Int64s
+    wire: Wire, links: Any, requests: Any, timeout_ns: int, unstamped: Int64s, stop: Int64s
 ) -> None:
     """A greeting is the answer to a request that is never sent."""
-    deadline_ns = _clock(wire, _CLOCK_MONOTONIC) + timeout_ns
+    deadline_ns = clock(wire, CLOCK_MONOTONIC) + timeout_ns
     for index in range(len(links)):
         links[index].answering = index
-        _watch(wire, links[index], _EPOLL_CTL_ADD, _EPOLLIN)
+        watch(wire, links[index], EPOLL_CTL_ADD, EPOLLIN)
     waiting = len(links)
-    while waiting > 0 and stop[0] == 0 and _clock(wire, _CLOCK_MONOTONIC) < deadline_ns:
-        _nap(wire, _NAP_NS)
-        for event in range(epoll_wait(wire.epoll, wire.events.ctypes.data, _EVENTS, 0)):
+    while waiting > 0 and stop[0] == 0 and clock(wire, CLOCK_MONOTONIC) < deadline_ns:
+        nap(wire, NAP_NS)
+        for event in range(epoll_wait(wire.epoll, wire.events.ctypes.data, EVENTS, 0)):
             link = links[wire.events[event * EPOLL_EVENT_WORDS + EPOLL_DATA_WORD]]
             ended = _answer(wire, link, requests, unstamped)
             waiting -= ended
             if ended and link.is_open:
-                _watch(wire, link, _EPOLL_CTL_DEL, 0)
+                watch(wire, link, EPOLL_CTL_DEL, 0)
 
 
 @compiled
 def _run(
-    wire: _Wire,
+    wire: Wire,
     links: Any,
     requests: Any,
     offsets_ns: Int64s,
@@ -452,9 +334,9 @@ def _run(
     out of room.
     """
     for index in range(len(links)):
-        _watch(wire, links[index], _EPOLL_CTL_ADD, _EPOLLIN)
+        watch(wire, links[index], EPOLL_CTL_ADD, EPOLLIN)
 
-    now_ns = start_ns = _clock(wire, _CLOCK_REALTIME)
+    now_ns = start_ns = clock(wire, CLOCK_REALTIME)
     window_start_ns = start_ns + lengths_ns[0]
     window_end_ns = window_start_ns + lengths_ns[1]
     capacity = len(requests)
@@ -464,16 +346,16 @@ def _run(
     if not is_open_loop:
         for index in range(len(links)):
             for _ in range(greedy_pipeline if index == 0 and greedy_pipeline > 0 else 1):
-                now_ns = _clock(wire, _CLOCK_REALTIME)
+                now_ns = clock(wire, CLOCK_REALTIME)
                 ended += _submit(wire, links[index], requests, submitted, now_ns, now_ns)
                 submitted += 1
 
     while True:
         if edges_taken == 0 and now_ns >= window_start_ns:
-            _take_edge(wire, edges[0], now_ns - start_ns - idle_ns, server_clocks)
+            take_edge(wire, edges[0], now_ns - start_ns - idle_ns, server_clocks)
             edges_taken = 1
         if edges_taken == 1 and now_ns >= window_end_ns:
-            _take_edge(wire, edges[1], now_ns - start_ns - idle_ns, server_clocks)
+            take_edge(wire, edges[1], now_ns - start_ns - idle_ns, server_clocks)
             edges_taken = 2
         if ended == submitted and (edges_taken == 2 if submitted == capacity else not is_open_loop):
             break  # in a closed loop: the window is over, or no connection is left
@@ -483,9 +365,9 @@ def _run(
         asked_ns = now_ns
         if not spin:
             is_next_known = is_open_loop and submitted < capacity
-            _nap(wire, start_ns + offsets_ns[submitted] - now_ns if is_next_known else _NAP_NS)
-        count = epoll_wait(wire.epoll, wire.events.ctypes.data, _EVENTS, 0)
-        now_ns = _clock(wire, _CLOCK_REALTIME)
+            nap(wire, start_ns + offsets_ns[submitted] - now_ns if is_next_known else NAP_NS)
+        count = epoll_wait(wire.epoll, wire.events.ctypes.data, EVENTS, 0)
+        now_ns = clock(wire, CLOCK_REALTIME)
         if count == 0:
             idle_ns += now_ns - asked_ns
         acted = count > 0
@@ -496,10 +378,10 @@ def _run(
             if turn < count:
                 events = wire.events[turn * EPOLL_EVENT_WORDS]
                 link = links[wire.events[turn * EPOLL_EVENT_WORDS + EPOLL_DATA_WORD]]
-                if events & _EPOLLOUT:
-                    now_ns = _clock(wire, _CLOCK_REALTIME)
+                if events & EPOLLOUT:
+                    now_ns = clock(wire, CLOCK_REALTIME)
                     ended += _transmit(wire, link, requests, now_ns)
-                if events & ~_EPOLLOUT and link.is_open:
+                if events & ~EPOLLOUT and link.is_open:
                     due = link.answering
                     ended += _answer(wire, link, requests, unstamped)
                     if due >= 0 and requests[due].read_ns != 0:
@@ -519,10 +401,10 @@ def _run(
                 submitted += 1
                 acted = True
         if acted:
-            now_ns = _clock(wire, _CLOCK_REALTIME)
+            now_ns = clock(wire, CLOCK_REALTIME)
 
     for edge in range(edges_taken, 2):
-        _take_edge(wire, edges[edge], now_ns - start_ns - idle_ns, server_clocks)
+        take_edge(wire, edges[edge], now_ns - start_ns - idle_ns, server_clocks)
     for index in range(len(links)):
         link = links[index]
         if link.is_open and link.answering < 0:
@@ -542,7 +424,7 @@ def greet(fds: Sequence[int], deadline_s: float, stop: Int64s | None = None) -> 
     unstamped = np.zeros(1, np.int64)
     with select.epoll() as epoll:
         greeting = np.frombuffer(bytearray(GREETING), np.uint8)
-        wire = _wire(epoll.fileno(), 2)._replace(answer=greeting, tag_digits=0)
+        wire = new_wire(epoll.fileno(), 2)._replace(answer=greeting, tag_digits=0)
         stop = np.zeros(1, np.int64) if stop is None else stop
         _await_greetings(wire, links, requests, round(deadline_s * NS_PER_S), unstamped, stop)
     errors = np.where(requests.outcome == _WRONG, NOT_GREETED, links.error).astype(np.int32)
@@ -594,7 +476,7 @@ def drive(
     unstamped = np.zeros(1, np.int64)
     with select.epoll() as epoll:
         submitted, window_start_ns, window_end_ns, full = _run(
-            _wire(epoll.fileno(), workload.message_bytes),
+            new_wire(epoll.fileno(), workload.message_bytes),
             links,
             requests,
             offsets_ns,
@@ -622,7 +504,7 @@ def drive(
         outcome=requests.outcome,
         window_start_ns=window_start_ns,
         window_end_ns=window_end_ns,
-        edges=Edges(edges[:, 0], edges[:, 1], edges[:, 2], edges[:, 3], edges[:, 4:]),
+        edges=edges_of(edges),
         errors=links.error,
         unstamped=int(unstamped[0]),
         full=full,

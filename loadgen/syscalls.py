@@ -4,17 +4,20 @@ They are named as external symbols, because only then can Numba cache what it co
 that holds a ctypes pointer is compiled anew in every process. Pointers travel as plain integers
 (`array.ctypes.data`).
 
-Numba notices a change of the file that a compiled function is in, not of what that function calls:
-after editing this file, remove the caches (`make clean`).
+Numba notices a change of the file that a compiled function is in, not of what that function
+inlines from another: such code would be measured in its old version. So the folder of the cache is
+named after the contents of the files that others inline from.
 """
 
+import hashlib
 import platform
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, types
+from numba import config, njit, types
 
 Function = TypeVar("Function", bound=Callable[..., object])
 Int32s = npt.NDArray[np.int32]
@@ -31,6 +34,19 @@ SO_TIMESTAMPNS = 35
 MSG_DONTWAIT, MSG_NOSIGNAL = 0x40, 0x4000
 
 NS_PER_S = 1_000_000_000
+
+
+INLINED_FROM = ("syscalls.py", "wire.py")
+
+
+def cache_folder(package: Path, base: str = "") -> str:
+    """Where compiled code is kept: below `base`, or else below the package's own __pycache__."""
+    digest = hashlib.sha256(b"".join((package / name).read_bytes() for name in INLINED_FROM))
+    return str(Path(base or package / "__pycache__") / f"numba-{digest.hexdigest()[:12]}")
+
+
+# Where that folder cannot be written to, Numba takes one below the user's own cache folder.
+config.CACHE_DIR = cache_folder(Path(__file__).parent, config.CACHE_DIR)  # type: ignore[attr-defined]
 
 
 def compiled(function: Function) -> Function:

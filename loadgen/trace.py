@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loadgen import engine
+from loadgen import wire
 from loadgen.target import started
 from servers.catalog import Variant
 
@@ -36,7 +36,7 @@ _TRY_S = 5.0
 # "1234  recvfrom(5, "abc\n", 65536, 0, NULL, NULL) = 4", with the caller before it (strace -f).
 _CALL = re.compile(r"^(?:\d+ +)?(\w+)\((.*?)(?:\)\s+= (.*)| <unfinished \.\.\.>)$")
 _RESUMED = re.compile(r"^(?:\d+ +)?<\.\.\. (\w+) resumed>(.*?)\)\s+= (.*)$")
-_ANSWER = re.compile(rf'"{engine.PREFIX.decode()}trace (\d+)')
+_ANSWER = re.compile(rf'"{wire.PREFIX.decode()}trace (\d+)')
 
 
 class TraceError(Exception):
@@ -183,13 +183,13 @@ def run(
             ExitStack() as clients,
         ):
             active = clients.enter_context(socket.create_connection(target.address, PATIENCE_S))
-            _expect(active, engine.GREETING)
+            _expect(active, wire.GREETING)
             for _ in range(idle):
                 silent = clients.enter_context(socket.create_connection(target.address, PATIENCE_S))
-                _expect(silent, engine.GREETING)
+                _expect(silent, wire.GREETING)
             for number in range(requests + 1):
                 active.sendall(b"trace %d\n" % number)
-                _expect(active, engine.PREFIX + b"trace %d" % number + engine.SUFFIX)
+                _expect(active, wire.PREFIX + b"trace %d" % number + wire.SUFFIX)
         return summarise(per_request(parse(trace)))
 
 

@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import numba
 import numpy as np
 import pytest
 import stubs
 from stubs import Stub
 
-from loadgen import engine
+from loadgen import engine, syscalls
 from loadgen.engine import Drive, Outcome
 from loadgen.syscalls import SO_TIMESTAMPNS, SOL_SOCKET, process_cpu_clock
 from loadgen.workload import Workload
@@ -488,6 +489,18 @@ def test_no_descriptor_is_left_open() -> None:
         for _ in range(3):
             drive(stub, workload(duration_s=0.01))
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_old_code_is_not_loaded_where_what_it_inlines_has_changed(tmp_path: Path) -> None:
+    folders = []
+    for text in ("old", "new"):
+        for name in syscalls.INLINED_FROM:
+            (tmp_path / name).write_text("same")
+        (tmp_path / "wire.py").write_text(text)
+        folders.append(syscalls.cache_folder(tmp_path))
+    assert folders[0] != folders[1]
+    ours = syscalls.cache_folder(Path(syscalls.__file__).parent)
+    assert Path(numba.config.CACHE_DIR).name == Path(ours).name
 
 
 def test_compiled_loop_is_cached() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import records
 
-from loadgen import analysis, charts, crowd, engine, environment, experiments, trial
+from loadgen import analysis, charts, crowd, engine, environment, experiments, trial, wire
 from loadgen.experiments import Cell, fairness, footprint, idle_cost
 from loadgen.results import Record
 from loadgen.workload import Workload
@@ -101,7 +101,7 @@ def listening(converse: Callable[[socket.socket], None]) -> Iterator[tuple[str, 
             sock, _ = listener.accept()
             with sock:
                 sock.settimeout(DEADLINE_S)
-                sock.sendall(engine.GREETING)
+                sock.sendall(wire.GREETING)
                 converse(sock)
 
         thread = threading.Thread(target=serve)
@@ -202,7 +202,7 @@ def share_out(answers: Sequence[int], greedy_pipeline: int = 0) -> dict[str, flo
         outcome=np.zeros(total, np.uint8),
         window_start_ns=0,
         window_end_ns=10,
-        edges=engine.Edges(*[np.zeros(2, np.int64)] * 5),
+        edges=wire.Edges(*[np.zeros(2, np.int64)] * 5),
         errors=np.zeros(len(answers), np.int32),
         unstamped=0,
         full=False,

@@ -18,7 +18,7 @@ import stubs
 from stubs import Stub
 from test_engine import count, drive, tag
 
-from loadgen import engine
+from loadgen import engine, wire
 from loadgen.syscalls import NS_PER_S, SO_TIMESTAMPNS
 from loadgen.workload import Workload
 
@@ -69,8 +69,8 @@ def wire_service_ns(packets: list[tuple[int, bytes, bool]]) -> dict[int, int]:
         for line in payload.split(b"\n")[:-1]:
             if to_server:
                 asked[tag(line)] = stamp_ns
-            elif line.startswith(engine.PREFIX):
-                request = tag(line.removeprefix(engine.PREFIX))
+            elif line.startswith(wire.PREFIX):
+                request = tag(line.removeprefix(wire.PREFIX))
                 service[request] = stamp_ns - asked[request]
     return service
 
