@@ -259,7 +259,7 @@ def _bench(options: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             print(f"\nto continue: python -m loadgen bench --resume {folder}", file=sys.stderr)
             raise
-        report.draw(folder)
+        report.write(folder)
         run = analysis.load(folder)
         console.summarise(run, report.findings(run))
     except results.ResultsError as error:
@@ -354,7 +354,7 @@ def _report(options: argparse.Namespace) -> int:
     from loadgen import report, results
 
     try:
-        for path in report.draw(options.folder):
+        for path in report.write(options.folder):
             print(path)
     except results.ResultsError as error:
         raise UserError(str(error)) from error

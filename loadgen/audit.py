@@ -271,17 +271,20 @@ CHECKS: tuple[Callable[[Record], Iterator[str]], ...] = (
 
 
 def redrawn(stored: RunFolder) -> Iterator[str]:
-    """The stored trials give the stored charts: SVG byte by byte, PNG pixel by pixel."""
+    """The stored trials give the stored page and charts: SVG byte by byte, PNG pixel by pixel."""
     folder = stored.path / report.CHARTS_NAME
     drew = stored.header["versions"].get("matplotlib")
     draws = matplotlib.__version__
     other = "" if drew == draws else f" (drawn by Matplotlib {drew}, here by {draws})"
     with tempfile.TemporaryDirectory(prefix="loadgen-") as scratch:
         try:
-            drawn = {path.name: path for path in report.draw(stored.path, Path(scratch))}
+            page, *files = report.write(stored.path, Path(scratch))
         except (results.ResultsError, KeyError, TypeError, ValueError) as error:
             yield f"the charts cannot be drawn: {error}"
             return
+        if not _same_text(stored.path / report.PAGE_NAME, page):
+            yield f"{report.PAGE_NAME} is not what this lab writes of the trials"
+        drawn = {path.name: path for path in files}
         kept = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
         for name in sorted(drawn.keys() - kept):
             yield f"{report.CHARTS_NAME}/{name} is missing: draw it with report {stored.path}"
@@ -290,6 +293,10 @@ def redrawn(stored: RunFolder) -> Iterator[str]:
         for name in sorted(kept & drawn.keys()):
             if not _same_picture(folder / name, drawn[name]):
                 yield f"{report.CHARTS_NAME}/{name} is not what this lab draws of the trials{other}"
+
+
+def _same_text(one: Path, other: Path) -> bool:
+    return one.is_file() and one.read_bytes() == other.read_bytes()
 
 
 def _same_picture(one: Path, other: Path) -> bool:

@@ -199,7 +199,7 @@ def summarise(run: Any, findings: Sequence[tuple[str, str]]) -> None:
             f"warning: {len(wide)} of {len(run.cells)} cells missed the target of"
             f" +-{TARGET_HALF_WIDTH:.0%} within the time: read their intervals, or use --full"
         )
-    CONSOLE.print(f"charts: {run.path / 'charts'}")
+    CONSOLE.print(f"charts and findings: {run.path / 'report.md'}", soft_wrap=True)
 
 
 def show_reach(reached: Sequence[Any]) -> None:

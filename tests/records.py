@@ -19,6 +19,18 @@ READ_DELAY_NS = 2_000
 STARTED_AT = "2100-01-01T00:00:00.000+00:00"
 
 
+MACHINE: dict[str, Any] = {
+    "cpu": "one of a kind",
+    "cpus": 2,
+    "hypervisor": False,
+    "system": "Linux",
+    "kernel": "6.1.0-test",
+    "python": "3.11.7",
+    "server_cpus": [0],
+    "generator_cpus": [1],
+}
+
+
 def record(
     server: str = "epoll",
     *,
@@ -124,7 +136,7 @@ def write_run(
             "blocks": blocks or len({each["block"] for each in records}),
         },
         seed=SEED,
-        environment=environment or {"cpu": "one of a kind"},
+        environment={**MACHINE, **(environment or {})},
         folder=folder,
     )
     with results.append_to(folder) as trials:
@@ -160,11 +172,11 @@ def sound_run(folder: Path, *, blocks: int = 2, speed: float = 1.0) -> Path:
         "test",
         plan={"experiments": ["throughput"], "cells": list(ids), "blocks": blocks},
         seed=SEED,
-        environment={"cpu": "one of a kind"},
+        environment=MACHINE,
         folder=folder,
     )
     with results.append_to(folder) as trials:
         for row in rows:
             trials.append(row)
-    report.draw(folder)
+    report.write(folder)
     return folder

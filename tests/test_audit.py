@@ -277,7 +277,15 @@ def test_what_holds_in_the_figures_but_not_in_the_charts_is_found(run: Path) -> 
 
     spoil(run, slower, hashed=True)
 
-    assert {problem.split()[0].split("/")[0] for problem in audit.examine(run)} == {"charts"}
+    told = {problem.split()[0].split("/")[0] for problem in audit.examine(run)}
+    assert told == {"charts", "report.md"}
+
+
+def test_a_changed_page_is_found(run: Path) -> None:
+    page = run / "report.md"
+    page.write_text(page.read_text().replace("throughput", "triumph"))
+
+    assert audit.examine(run) == ["report.md is not what this lab writes of the trials"]
 
 
 def test_an_unreadable_run_is_an_error_and_no_traceback(

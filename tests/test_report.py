@@ -1,0 +1,33 @@
+"""The page of a run."""
+
+from pathlib import Path
+
+import records
+
+from loadgen import analysis, experiments, report
+
+
+def test_the_page_has_question_finding_and_charts_that_are_there(tmp_path: Path) -> None:
+    folder = records.sound_run(tmp_path / "run")
+    page, *files = report.write(folder)
+    text = page.read_text()
+    throughput = experiments.find("throughput")
+    assert throughput.QUESTION in text
+    assert throughput.finding(analysis.load(folder)) in text
+    assert {f"charts/{path.name}" for path in files if path.suffix == ".svg"} == {
+        line.partition("](")[2].rstrip(")") for line in text.splitlines() if line.startswith("![")
+    }
+    assert "not valid" not in text.partition("## throughput")[2]
+
+
+def test_the_page_lists_what_was_not_valid(tmp_path: Path) -> None:
+    rows = [
+        records.record("epoll", block=block, steal=steal)
+        for block, steal in enumerate((0.5, 0.5, 0.0))
+    ]
+    reason = rows[0]["verdict"]["reasons"][0]
+    folder = records.write_run(tmp_path / "run", rows)
+    page = report.write(folder)[0].read_text()
+    assert "3 trials" in page
+    assert "2 of them not valid" in page
+    assert f"- `{rows[0]['cell']}`, 2 times: {reason}" in page
