@@ -99,7 +99,7 @@ def record(
         },
         "machine": {
             "steal_fraction": steal,
-            "server_cpu_busy": 0.95,
+            "server_cpu_busy": cpu_us * ok / 1e6 + 0.05,
             "generator_cpu_busy": 1.0,
             "listen_overflows": 0,
             "retransmits": 0,

@@ -62,7 +62,22 @@ def missed_rate(row: Row) -> None:
 
 def busy_generator(row: Row) -> None:
     row["generator"]["busy_fraction"] = 0.91
-    row["machine"]["server_cpu_busy"] = 0.89
+    row["machine"]["server_cpu_busy"] = 0.15
+
+
+def churning(row: Row) -> None:
+    """The server's CPU is busy too, because it polls."""
+    row["workload"]["driver"] = "churn"
+    row["generator"]["busy_fraction"] = 0.91
+    row["server_cost"]["cpu_fraction"] = row["machine"]["server_cpu_busy"] = 0.99
+
+
+def beside_others(row: Row) -> None:
+    row["machine"]["server_cpu_busy"] = row["server_cost"]["cpu_fraction"] + 0.21
+
+
+def held_up(row: Row) -> None:
+    row["generator"]["cpu_fraction"] = 0.89
 
 
 def late(row: Row) -> None:
@@ -108,6 +123,9 @@ VOIDS = [
         "99.0% of the offered 2,000/s were answered: offer less",
     ),
     (closed_loop, busy_generator, "generator_bound", "this measures the generator"),
+    (closed_loop, churning, "generator_bound", "this measures the generator"),
+    (closed_loop, beside_others, "server_starved", "others used 21% of the server's CPU"),
+    (closed_loop, held_up, "generator_starved", "the generator got 89% of its CPU"),
     (open_loop, late, "late_sends", "p99 101 us"),
     (closed_loop, stolen, "steal", "the hypervisor took 3.1%"),
     (closed_loop, overflowed, "overflows", "raise net.core.somaxconn"),
@@ -142,7 +160,7 @@ def test_every_check_is_made_to_fire() -> None:
         (closed_loop, ("machine", "steal_fraction"), verdict.STEAL_LIMIT),
         (closed_loop, ("machine", "clock_drift_ns"), verdict.CLOCK_DRIFT_NS),
         (closed_loop, ("machine", "retransmits"), 20),
-        (closed_loop, ("generator", "busy_fraction"), 0.99),  # the server's CPU is as busy
+        (closed_loop, ("generator", "cpu_fraction"), verdict.GENERATOR_CPU_SHARE),
         (open_loop, ("counts", "ok"), 1980),
         # What a machine does not tell is held against nobody.
         (closed_loop, ("machine", "steal_fraction"), None),
@@ -159,12 +177,63 @@ def test_at_its_limit_a_trial_is_still_believed(
     assert verdict.judge(row)["valid"]
 
 
-def test_a_model_that_cannot_serve_all_is_not_blamed_for_it() -> None:
-    row = dict(records.record(connections=64, greeted=1))
+def test_a_generator_that_is_never_idle_beside_a_server_that_is_not_either_is_believed() -> None:
+    row = closed_loop()
+    row["generator"]["busy_fraction"] = 0.99
+    row["server_cost"]["cpu_fraction"] = row["machine"]["server_cpu_busy"] = 0.95
 
     assert verdict.judge(row)["valid"]
-    silent(row)
+
+
+def test_a_model_that_cannot_serve_all_is_not_blamed_for_it() -> None:
+    row = dict(records.record(connections=64, greeted=1))
     assert verdict.judge(row)["valid"]
+    # It serves one of those that are busy, or else one of those that came before them.
+    silent(row)
+    assert not verdict.judge(row)["valid"]
+    row["workload"]["idle_connections"] = 5000
+    assert verdict.judge(row)["valid"]
+
+
+@pytest.mark.parametrize("check", [verdict.server_starved, verdict.generator_starved])
+def test_nobody_is_starved_where_both_share_a_cpu_or_many_rates_were_tried(
+    check: Callable[[Row], str | None],
+) -> None:
+    for spoil in (beside_others, held_up):
+        for name, value in (("machine", {"shared": True}), ("workload", {"knee_limit_s": 0.005})):
+            row = closed_loop()
+            spoil(row)
+            row[name] |= value
+            assert check(row) is None
+
+
+def test_a_found_rate_is_judged_and_not_the_first_that_was_tried() -> None:
+    row = open_loop()
+    row["workload"] |= {"knee_limit_s": 0.005, "offered_per_s": 4000.0}
+    row["knee"] = {"rate_per_s": 2_000.0}
+    row["counts"] |= {"ok": 1900, "unfinished": 100}
+
+    assert "of the offered 2,000/s" in str(verdict.rate_missed(row))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("machine", "hiccup_ns"), 51_000_000, "the machine paused for 51 ms"),
+        (("generator", "full"), True, "ended early"),
+    ],
+)
+def test_what_is_said_voids_nothing(path: tuple[str, str], value: Any, words: str) -> None:
+    row = closed_loop()
+    if path[1] == "hiccup_ns":
+        quiet = {"max": 20_000}
+        value = {"realtime": True, "server_cpu": {"max": value}, "generator_cpu": quiet}
+    row[path[0]][path[1]] = value
+    judged = verdict.judge(row)
+
+    assert judged["valid"]
+    (reason,) = judged["reasons"]
+    assert words in reason
 
 
 def test_what_was_left_over_at_a_rate_is_a_missed_rate_and_no_hang() -> None:
