@@ -1,6 +1,7 @@
 """The search for the knee, on servers that are a formula."""
 
 import math
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -21,7 +22,7 @@ def served_up_to(capacity_per_s: float) -> Callable[[float], Probe[None]]:
     return measure
 
 
-@pytest.mark.parametrize("capacity_per_s", [2_000, 7_000, 33_333, 100_000, 255_000])
+@pytest.mark.parametrize("capacity_per_s", [4_000, 7_000, 33_333, 100_000, 255_000])
 def test_the_knee_is_found_from_below_within_the_last_step(capacity_per_s: float) -> None:
     best, _ = search(served_up_to(capacity_per_s), LIMIT_NS)
     assert best is not None
@@ -50,14 +51,28 @@ def test_a_rate_that_is_answered_too_slowly_is_not_kept() -> None:
     assert best.offered_per_s == 8_000
 
 
-def test_one_spoilt_probe_is_forgiven() -> None:
-    seen: set[float] = set()
+@pytest.mark.parametrize(("spoilt", "best_is_above_per_s"), [(1, 16_000), (2, 0)])
+def test_two_of_three_probes_decide(spoilt: int, best_is_above_per_s: float) -> None:
+    """The first probes of every rate fail; what is kept after that is kept."""
+    tried: Counter[float] = Counter()
 
     def measure(rate_per_s: float) -> Probe[None]:
-        first_time = rate_per_s not in seen
-        seen.add(rate_per_s)
-        return Probe(rate_per_s, 0.5 if first_time or rate_per_s > 20_000 else 1.0, 0, None)
+        tried[rate_per_s] += 1
+        spoil = tried[rate_per_s] <= spoilt or rate_per_s > 20_000
+        return Probe(rate_per_s, 0.5 if spoil else 1.0, 0, None)
+
+    best, _ = search(measure, LIMIT_NS)
+    assert (best.offered_per_s if best else 0) >= best_is_above_per_s
+    assert (best is None) == (spoilt == 2)
+
+
+def test_one_lucky_probe_is_no_proof() -> None:
+    lucky = iter([1.0])
+
+    def measure(rate_per_s: float) -> Probe[None]:
+        achieved = next(lucky, 0.5) if rate_per_s == 2 * FIRST_PER_S else 1.0
+        return Probe(rate_per_s, achieved if rate_per_s <= 2 * FIRST_PER_S else 0.5, 0, None)
 
     best, _ = search(measure, LIMIT_NS)
     assert best is not None
-    assert best.offered_per_s > 16_000
+    assert best.offered_per_s < 2 * FIRST_PER_S
