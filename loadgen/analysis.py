@@ -1,7 +1,9 @@
 """Trials => medians, ratios, confidence intervals, ties.
 
 The unit of replication is the trial, one per block. Invalid trials are kept for drawing and count
-in no summary. Percentiles of latency come from merged histograms; none is ever averaged.
+in no summary. A percentile is a trial's own, and median and interval of it are over trials; what
+is said of all requests together, such as a curve of all percentiles, comes from merged histograms.
+Percentiles are never averaged.
 
 How intervals are made was chosen by simulation, on data as a shared machine gives them: now and
 then a trial is several times slower (tests/test_analysis.py repeats it). What covers 95 % of the
@@ -15,7 +17,6 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from hdrh.histogram import HdrHistogram
@@ -29,6 +30,8 @@ CONFIDENCE = 0.95
 ORDER_STATISTICS_FROM = 6
 # Half the width of an interval, relative to the median, at which more blocks are not worth it.
 TARGET_HALF_WIDTH = 0.05
+# A wider interval around 1 is no evidence of equality.
+TIE_HALF_WIDTH = 0.10
 # With fewer, an interval is narrow by luck.
 MINIMUM_BLOCKS = 3
 
@@ -111,25 +114,36 @@ class Ratio:
     estimate: Estimate
 
     @property
+    def differs(self) -> bool:
+        """The interval does not contain 1, and is more than luck: the two are told apart."""
+        found = self.estimate
+        return found.n >= MINIMUM_BLOCKS and not found.low <= 1 <= found.high
+
+    @property
     def tie(self) -> bool:
-        """The interval contains 1: the data do not tell the two apart."""
-        return self.estimate.low <= 1 <= self.estimate.high
+        """They are not told apart, though a difference that matters would have been seen."""
+        found = self.estimate
+        narrow = found.n >= MINIMUM_BLOCKS and found.half_width <= TIE_HALF_WIDTH
+        return narrow and not self.differs
 
     def __str__(self) -> str:
-        return f"{self.estimate}{' (a tie)' if self.tie else ''}"
+        return (
+            f"{self.estimate}{'' if self.differs else ' (a tie)' if self.tie else ' (undecided)'}"
+        )
 
 
 def ratio(
     numerators: Iterable[Record], denominators: Iterable[Record], metric: Metric
 ) -> Ratio | None:
     """Block by block, on valid trials; None when no block has both."""
-    above, below = _by_block(numerators, metric), _by_block(denominators, metric)
+    above, below = by_block(numerators, metric), by_block(denominators, metric)
     both = sorted(above.keys() & below.keys())
     found = estimate([above[block] / below[block] for block in both if below[block]])
     return Ratio(found) if found else None
 
 
-def _by_block(records: Iterable[Record], metric: Metric) -> dict[int, float]:
+def by_block(records: Iterable[Record], metric: Metric) -> dict[int, float]:
+    """Block => figure, of the valid trials that have one."""
     values = {}
     for record in records:
         value = metric(record) if record["verdict"]["valid"] else None
@@ -181,11 +195,6 @@ class CellData:
         values = [metric(record) for record in self.valid]
         return estimate([value for value in values if value is not None])
 
-    def merged(self, kind: str) -> dict[str, Any]:
-        """The summary, in nanoseconds, of all requests of all valid trials."""
-        histograms, censored = self._histograms(kind)
-        return histogram.summary(histogram.merge(histograms), censored)
-
     def merged_us(self, kind: str, percentile: float) -> float | None:
         """A percentile (0 to 100) of all requests of all valid trials, in microseconds.
 
@@ -199,22 +208,6 @@ class CellData:
         if total - rank < histogram.SAMPLES_BEYOND or rank > counted:
             return None
         return float(merged.get_value_at_percentile(100 * rank / counted)) / 1000
-
-    def percentile_us(self, kind: str, name: str) -> Estimate | None:
-        """A percentile ("p50", "p99", ...) of all requests, with an interval over blocks.
-
-        The value comes from the merged histogram, the interval from how much the blocks' own
-        percentiles differ; where single blocks have too few samples for one, it is (0, inf).
-        """
-        merged_ns = self.merged(kind)[name]
-        if merged_ns is None:
-            return None
-        value = merged_ns / 1000
-        over_blocks = self.over_blocks(latency_us(kind, name))
-        if over_blocks is None:
-            return Estimate(value, 0.0, math.inf, len(self.valid))
-        low, high = min(value, over_blocks.low), max(value, over_blocks.high)
-        return Estimate(value, low, high, over_blocks.n)
 
     def _histograms(self, kind: str) -> tuple[list[HdrHistogram], int]:
         """Of the valid trials, and the number of requests that are in none, being unanswered."""

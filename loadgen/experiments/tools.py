@@ -5,9 +5,6 @@ from collections.abc import Mapping, Sequence
 from loadgen.analysis import MINIMUM_BLOCKS, CellData, Estimate, Metric, estimate, ratio
 from loadgen.charts import Point, Series, in_catalog_order
 
-# An interval this wide around 1 is no evidence of equality.
-UNDECIDED = 0.25
-
 # How more requests per second are told.
 ANSWERS = ("answers", "times as many requests per second as")
 
@@ -69,16 +66,11 @@ def against(
         )
         if found is None:
             told.setdefault("has no valid pair with", []).append(other)
-        elif found.estimate.n < MINIMUM_BLOCKS or (
-            found.tie and found.estimate.half_width > UNDECIDED
-        ):
-            told.setdefault("is undecided against", []).append(
-                f"{other} ({interval(found.estimate)})"
-            )
-        elif found.tie:
-            told.setdefault("ties with", []).append(f"{other} ({interval(found.estimate)})")
-        else:
+        elif found.differs:
             told.setdefault(verb, []).append(f"{interval(found.estimate)} {times} {other}")
+        else:
+            said = "ties with" if found.tie else "is undecided against"
+            told.setdefault(said, []).append(f"{other} ({interval(found.estimate)})")
     return f"{one} " + ", and ".join(f"{said} {listed(what)}" for said, what in told.items())
 
 
@@ -89,9 +81,13 @@ def listed(words: Sequence[str]) -> str:
 
 def interval(found: Estimate) -> str:
     """ "1.32 [1.27, 1.36]" """
+    return ratio_text(found, 0 if found.value >= 20 else 1 if found.value >= 5 else 2)
+
+
+def ratio_text(found: Estimate, digits: int) -> str:
+    """A value and its interval, as far as there is one."""
     if found.n < MINIMUM_BLOCKS:
-        return f"{found.value:.2f} (too few blocks)"
-    digits = 0 if found.value >= 20 else 1 if found.value >= 5 else 2
+        return f"{found.value:.{digits}f}, too few blocks"
     return f"{found.value:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
 
 
