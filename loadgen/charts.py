@@ -22,7 +22,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.font_manager import FontProperties
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
-from matplotlib.transforms import Bbox, ScaledTranslation
+from matplotlib.transforms import Bbox, ScaledTranslation, Transform
 from PIL import Image
 
 from loadgen.units import short
@@ -152,6 +152,7 @@ class Figure:
     name     of the file, without suffix
     caption  how to read it
     columns  panels beside each other
+    same_x   all panels have the x axis of the one that reaches farthest
     """
 
     name: str
@@ -159,6 +160,7 @@ class Figure:
     panels: tuple[Panel, ...]
     caption: str
     columns: int = 1
+    same_x: bool = False
     panel_height_in: float = 3.6
 
 
@@ -242,6 +244,10 @@ class _Sheet:
             )
             _dress(panel, ax)
             _PAINTERS[panel.kind](panel, ax, self)
+        if figure.same_x:
+            reach = max(ax.get_xlim()[1] for ax in self.canvas.axes)
+            for ax in self.canvas.axes:
+                ax.set_xlim(right=reach)
 
     def width_in(self, text: str, points: float = LABEL_POINTS) -> float:
         """How wide a line of text is drawn."""
@@ -374,6 +380,7 @@ def _one_line(
         ]
         if reaches:
             ax.vlines(*zip(*reaches, strict=True), color=tone, linewidth=1.3, transform=moved)
+            _mark_clipped(reaches, ax, tone, moved)
         for hollow in (False, True):
             shown = [(x, p.y) for x, p in zip(xs, series.points, strict=True) if p.hollow == hollow]
             ax.plot(
@@ -391,6 +398,17 @@ def _one_line(
     corners = moved.transform(np.column_stack([xs, ys]))
     steps = [np.linspace(a, b, 40) for a, b in itertools.pairwise(corners)]
     return np.concatenate([*steps, corners[-1:]])
+
+
+def _mark_clipped(
+    reaches: Iterable[tuple[float, float, float]], ax: Axes, tone: str, moved: Transform
+) -> None:
+    """A little arrow where an interval goes on beyond the axes."""
+    bottom, top = ax.get_ylim()
+    arrows = [(x, top, "^") for x, _, high in reaches if high > top]
+    arrows += [(x, bottom, "v") for x, low, _ in reaches if low < bottom]
+    for x, y, arrow in arrows:
+        ax.plot([x], [y], marker=arrow, markersize=5, color=tone, transform=moved, clip_on=False)
 
 
 def _places(xs: Iterable[float], panel: Panel) -> Any:
@@ -423,7 +441,7 @@ def _limit_y(panel: Panel, ax: Axes, points: Sequence[Point]) -> None:
         low, high = min(positive), max(positive)
         low = max(low / 2, min([low, *(end for end in reaches if end > 0)])) / 1.25
         high = min(high * 2, max([high, *reaches])) * 1.25
-        subs = (1, 2, 5) if high / low < 500 else (1,)
+        subs = (1,) if high / low >= 500 else (1, 2, 5) if high / low >= 8 else (1, 1.5, 2, 3, 5, 7)
         ax.yaxis.set_major_locator(LogLocator(subs=subs, numticks=20))
     else:
         low, high = 0.0, max(values) or 1.0
@@ -593,9 +611,9 @@ def apart(
     ]
 
 
-def _bars(panel: Panel, ax: Axes, _: _Sheet) -> None:
+def _bars(panel: Panel, ax: Axes, sheet: _Sheet) -> None:
     """Bars from zero; on a log axis, where no bar has a beginning, marks."""
-    reached = [0.0]
+    right = [1.05 * panel.ceiling] if panel.ceiling else []
     for row, series in enumerate(panel.series):
         point = series.points[0]
         tone, fill = series.tint, "white" if point.hollow else series.tint
@@ -607,9 +625,12 @@ def _bars(panel: Panel, ax: Axes, _: _Sheet) -> None:
         if interval := _interval(point):
             ax.plot(interval, [row, row], color=INK, linewidth=1.4, path_effects=[HALO])
             reach = max(reach, interval[1])
-        reached.append(reach)
+        text = series.note or panel.x_text(float(f"{point.y:.3g}"))
+        # So far right that the text ends inside.
+        room = 1 - (sheet.width_in(text) + 0.15) / _width_in(ax)
+        right.append(reach / max(room, 0.2))
         ax.annotate(
-            series.note or panel.x_text(float(f"{point.y:.3g}")),
+            text,
             xy=(reach, row),
             xytext=(5, 0),
             textcoords="offset points",
@@ -623,8 +644,10 @@ def _bars(panel: Panel, ax: Axes, _: _Sheet) -> None:
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
         ax.margins(x=0.15)
     else:
-        ax.xaxis.set_major_locator(MaxNLocator(max(2, int(_width_in(ax) / TICK_IN))))
-        ax.set_xlim(0, 1.2 * max(reached) or 1)
+        ax.xaxis.set_major_locator(
+            MaxNLocator(max(2, int(_width_in(ax) / TICK_IN)), steps=[1, 2, 5, 10])
+        )
+        ax.set_xlim(0, max(right) or 1)
     if panel.x_range:
         ax.set_xlim(*panel.x_range)
     if panel.ceiling is not None and panel.ceiling < ax.get_xlim()[1]:

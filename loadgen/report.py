@@ -5,6 +5,7 @@ No server is started here: whoever has the folder can draw all of it again.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from loadgen import analysis, charts, experiments
@@ -13,6 +14,7 @@ from loadgen.results import ResultsError
 
 CHARTS_NAME = "charts"
 PAGE_NAME = "report.md"
+QUICK = "A quick run: one block, no intervals, no claims of significance."
 
 
 def write(folder: Path, into: Path | None = None) -> list[Path]:
@@ -35,7 +37,7 @@ def write(folder: Path, into: Path | None = None) -> list[Path]:
             path
             for shown in figures.values()
             for figure in shown
-            for path in charts.save(figure, into / CHARTS_NAME)
+            for path in charts.save(_marked(figure, run), into / CHARTS_NAME)
         ]
         page.write_text("\n".join(_page(run, figures)))
     except KeyError as error:
@@ -43,6 +45,12 @@ def write(folder: Path, into: Path | None = None) -> list[Path]:
     except OSError as error:
         raise ResultsError(f"cannot write to {into}: {error.strerror}") from error
     return [page, *drawn]
+
+
+def _marked(figure: Figure, run: analysis.Run) -> Figure:
+    if run.header["profile"] != "quick":
+        return figure
+    return replace(figure, caption=f"{figure.caption} {QUICK}")
 
 
 def findings(run: analysis.Run) -> list[tuple[str, str]]:
@@ -69,7 +77,7 @@ def _listed(cpus: Sequence[int]) -> str:
 def _page(run: analysis.Run, figures: Mapping[str, Sequence[Figure]]) -> Iterator[str]:
     """The lines of the page."""
     invalid = [record for record in run.records if not record["verdict"]["valid"]]
-    quick = " Quick run: no significance claims." if run.header["profile"] == "quick" else ""
+    quick = f" {QUICK}" if run.header["profile"] == "quick" else ""
     yield "# What a run found"
     yield ""
     yield (

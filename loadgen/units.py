@@ -38,10 +38,9 @@ def size(value_bytes: float | None) -> str:
     """Bytes: 65536 => 64 KiB, 20000 => 20 kB. Binary units only where they come out even."""
     if value_bytes is None:
         return "-"
-    if value_bytes >= 1024 and value_bytes % 1024 == 0:
-        for binary, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
-            if value_bytes >= binary:
-                return f"{value_bytes / binary:.3g} {unit}"
+    for binary, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if binary <= value_bytes < 1024 * binary and value_bytes % binary == 0:
+            return f"{value_bytes / binary:.0f} {unit}"
     for decimal, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if value_bytes >= decimal:
             return f"{value_bytes / decimal:.3g} {unit}"

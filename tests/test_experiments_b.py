@@ -292,7 +292,7 @@ def test_the_finding_of_churn_names_a_clear_win_a_tie_and_what_is_undecided(
             },
         ),
     )
-    assert "with 2 conversations at a time" in said
+    assert "2 at a time" in said
     assert "times as many conversations per second as threaded" in said
     assert "2.00 [" in said
     assert "ties with epoll" in said

@@ -40,6 +40,8 @@ from loadgen import units
         (units.size, 65_536, "64 KiB"),
         (units.size, 20_000, "20 kB"),
         (units.size, 1 << 20, "1 MiB"),
+        (units.size, 1000 * 1024, "1000 KiB"),
+        (units.size, 3.2e8, "320 MB"),
         (units.size, 2.5e9, "2.5 GB"),
         (units.percent, 93.64, "93.6 %"),
     ],

@@ -99,7 +99,7 @@ def figures(run: Run) -> list[Figure]:
             ("Jain's index", jain, short),
         )
         panels += [
-            Panel(label, "", bars(row, metric), title=title, kind="bars", x_text=text)
+            Panel(label, "", bars(row, metric, text), title=title, kind="bars", x_text=text)
             for label, metric, text in shown
         ]
     return [

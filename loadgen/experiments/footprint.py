@@ -1,8 +1,8 @@
 """What it takes to hold a connection: memory, threads, descriptors, context switches.
 
-A reader learns what the C10k problem was about: a thread per connection costs kilobytes and a
-place in the scheduler where a loop spends one small object. And that the kernel's own share, the
-sockets, is as large and the same for all.
+A reader learns what the C10k problem was about: a thread per connection costs 20 kB of the server
+and twice the loops' share of the kernel's memory, besides a place in the scheduler, where a loop
+spends a few hundred bytes. And that what the kernel holds for a socket is far more than that.
 """
 
 from collections.abc import Sequence
@@ -20,13 +20,14 @@ NAME = "footprint"
 QUESTION = "What does a connection take that is merely held?"
 HYPOTHESIS = (
     "A loop keeps a socket object and a session per client, about a kilobyte; a thread adds its"
-    " stack's first pages and the interpreter's thread state. The kernel's objects cost the same"
-    " for everybody. A thread has to be woken for each request: one context switch each."
+    " stack's first pages and the interpreter's thread state, and in the kernel a task and its"
+    " stack. A thread has to be woken for each request: one context switch each."
 )
 HOW_TO_READ = (
     "To the right there are more clients, almost all of them silent. Memory is what the server has"
     " more than before anybody came, divided by the clients, and shown where they are many enough"
-    " to fill pages of their own. Lower is better."
+    " to fill pages of their own. Lower is better. Each server has one thread more than it serves"
+    " with, which waits for SIGTERM."
 )
 
 ACTIVE = 4

@@ -65,7 +65,7 @@ def figures(run: Run) -> list[Figure]:
             panels=tuple(
                 Panel(label, "", drawn, title=work or "no work", kind="bars", x_text=text)
                 for work, row in table.items()
-                if (drawn := bars(row, metric))
+                if (drawn := bars(row, metric, text))
             ),
             caption=caption,
             columns=2,

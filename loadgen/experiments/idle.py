@@ -103,7 +103,8 @@ def figures(run: Run) -> list[Figure]:
                 )
             ),
             caption="Lower is better. A line that rises tenfold over tenfold more silent clients"
-            " does its work for all of them at every wake-up.",
+            " does its work for all of them at every wake-up. A line of p99 ends where a trial has"
+            " fewer than ten requests beyond it.",
             panel_height_in=3.2,
         ),
     ]
@@ -116,7 +117,8 @@ def walls(rows: Rows) -> tuple[Wall, ...]:
         for idle, cell in row.items():
             connections = cell.first["connections"]
             if connections.get("limit") and idle and not cell.first["counts"]["ok"]:
-                text = f"{name}: serves {connections['greeted']:,} of {connections['attempted']:,}"
+                served, attempted = connections["greeted"], connections["attempted"]
+                text = f"{name}: {connections['limit']}, serves {served:,} of {attempted:,}"
                 found.append(Wall(connections["greeted"], text, name))
                 break
     return tuple(found)

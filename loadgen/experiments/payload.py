@@ -96,6 +96,10 @@ def figures(run: Run) -> list[Figure]:
     ]
 
 
+def _rounded(count_bytes: float) -> str:
+    return size(float(f"{count_bytes:.3g}"))
+
+
 def finding(run: Run) -> str:
     """epoll at the longest against the shortest lines, and against threads at the longest."""
     rows = run.along(NAME, "message_bytes")
@@ -108,8 +112,8 @@ def finding(run: Run) -> str:
     fewer = (slow / least) / (fast / most)
     text = (
         f"From {size(least)} to {size(most)} epoll's requests per second fall {fewer:,.0f}-fold"
-        f" while a line grows {most / least:,.0f}-fold: {size(round(slow))} per second become"
-        f" {size(round(fast))}"
+        f" while a line grows {most / least:,.0f}-fold: {_rounded(slow)} per second become"
+        f" {_rounded(fast)}"
     )
     if most in rows.get("threaded", {}):
         text += f". With the longest {against('epoll', rows, ['threaded'], most, throughput)}"

@@ -1,7 +1,7 @@
 """Clients that harm: they begin a line and never end it, or ask and never read.
 
-A reader learns that one such client stops a blocking server dead, that a thread or a loop leaves
-it alone and serves the others, and that this is what non-blocking sends and back-pressure are for.
+A reader learns that one such client stops a blocking server dead, and that with threads or a loop
+the others do not notice. This is what non-blocking sends and back-pressure are for.
 """
 
 from collections.abc import Sequence
@@ -82,10 +82,11 @@ def figures(run: Run) -> list[Figure]:
             panels=tuple(
                 Panel(label, "", drawn, title=TITLES[behaviour], kind="bars", x_text=text)
                 for behaviour, row in table.items()
-                if (drawn := bars(row, metric))
+                if (drawn := bars(row, metric, text))
             ),
             caption=caption,
             panel_height_in=2.4,
+            same_x=True,
         )
         for name, title, label, metric, text, caption in (
             (

@@ -1,8 +1,8 @@
 """What a server asks of the kernel for one request, call by call.
 
-A reader learns how little the models differ: they all receive and send, and the loops ask once
-before it who is ready; only the busy loop pays for everybody who has nothing to say. And that
-counting is not weighing: one poll() over a hundred clients is one call, like one epoll_wait().
+A reader learns how little the models differ: all receive and send, and select, poll and epoll ask
+once before that who is ready; only the busy loop calls for everybody who has nothing to say. A
+count is not a cost: one poll() over a hundred clients is one call, like one epoll_wait().
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,8 +24,10 @@ HYPOTHESIS = (
 HOW_TO_READ = (
     "The calls from one answer to the next, in their order, of a request of median length. Solid:"
     " something was done. Light: asks and waits. Hatched: there was nothing to do. From strace, in"
-    " runs of their own that are never timed. A call's price is another matter: poll() and select()"
-    " look at every client in one call, epoll_wait() at the ready ones."
+    " runs of their own that are never timed. strace makes the busy loop slower than its client, so"
+    " that its sweeps between two requests are not seen: of it this is the least. A call's price is"
+    " another matter: poll() and select() look at every client in one call, epoll_wait() at the"
+    " ready ones."
 )
 
 IDLE = (0, 100)
@@ -136,7 +138,7 @@ def finding(run: Run) -> str:
     idle = largest_common(rows, ["nonblocking", "epoll"])
     if idle:
         more = against("nonblocking", rows, ["epoll"], idle, calls, "makes", "times as many as")
-        sentence += f". Beside {idle:,} silent clients {more}"
+        sentence += f". Beside {idle:,} silent clients {more}, at least"
     return f"System calls per request, alone: {sentence}."
 
 

@@ -1,8 +1,9 @@
 """All clients busy: how many requests per second, how fast, at what price?
 
 A reader learns that without idle connections select, poll and epoll are equals, that a thread per
-client costs a quarter of the throughput, and that a blocking server serves one client however many
-have come. And that latency at saturation says nothing new: it is clients divided by throughput.
+client costs more the more clients there are, and that a blocking server serves one client however
+many have come. The mean latency at saturation says nothing new: it is clients divided by
+throughput (Little's law). How it is spread does: threads leave some clients waiting long.
 """
 
 from collections.abc import Sequence
@@ -23,9 +24,9 @@ HYPOTHESIS = (
     " serves one client."
 )
 HOW_TO_READ = (
-    "Closed loop: each client sends again when it was answered. To the right there are more"
-    " clients; up is more answers. Bars are 95 % intervals over blocks. Where lines lie on each"
-    " other the models are equals. Hollow marks were not valid."
+    "Closed loop: each client sends again as soon as it has been answered. To the right there are"
+    " more clients; up is more answers. Bars are 95 % intervals over blocks. Where lines lie on"
+    " each other the models are equals. Hollow marks were not valid."
 )
 
 CLIENTS: dict[Profile, tuple[int, ...]] = {
@@ -103,8 +104,9 @@ def figures(run: Run) -> list[Figure]:
                 ),
             ),
             caption="Service time is arrived - sent, stamped by the kernel; lower is better. At"
-            " saturation it is clients divided by throughput and says nothing else. CPU is that of"
-            " the server's process, its system calls included. Bars are intervals over blocks.",
+            " saturation its mean is clients divided by throughput; how far p99 is above says how"
+            " unevenly clients wait. CPU is that of the server's process, with its system calls and"
+            " what the kernel does for them. Bars are intervals over blocks.",
             columns=1,
             panel_height_in=3.2,
         ),

@@ -1,6 +1,6 @@
 """What several experiments do with their cells: lines over an axis, and sentences about ratios."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from loadgen.analysis import MINIMUM_BLOCKS, CellData, Estimate, Metric, estimate, ratio
 from loadgen.charts import Point, Series, in_catalog_order
@@ -71,7 +71,8 @@ def against(
         else:
             said = "ties with" if found.tie else "is undecided against"
             told.setdefault(said, []).append(f"{other} ({interval(found.estimate)})")
-    return f"{one} " + ", and ".join(f"{said} {listed(what)}" for said, what in told.items())
+    *parts, last = (f"{said} {listed(what)}" for said, what in told.items())
+    return f"{one} {', and '.join(filter(None, (', '.join(parts), last)))}"
 
 
 def listed(words: Sequence[str]) -> str:
@@ -101,12 +102,18 @@ def largest_common(rows: Rows, names: Sequence[str]) -> float | None:
     return max(shared, default=None)
 
 
-def bars(cells: Mapping[str, CellData], metric: Metric) -> tuple[Series, ...]:
-    """One horizontal bar per server; "0 of 8 served" is a result, and drawn as a bar of none."""
+def bars(
+    cells: Mapping[str, CellData], metric: Metric, text: Callable[[float], str]
+) -> tuple[Series, ...]:
+    """One horizontal bar per server; "0 of 8 served" is a result, and drawn as a bar of none.
+
+    text   how the figure is written beside its bar
+    """
     found = []
     for name in in_catalog_order(cells):
         if (point := point_at(0, cells[name], metric)) is not None:
-            found.append(Series(name, (point,)))
+            note = f"{text(float(f'{point.y:.3g}'))} {served([cells[name]])}".strip()
+            found.append(Series(name, (point,), note))
         elif cells[name].first["connections"].get("active") == 0:
             clients = cells[name].first["workload"]["connections"]
             found.append(Series(name, (Point(0, 0),), f"0 of {clients:,} served"))
