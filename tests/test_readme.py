@@ -1,0 +1,90 @@
+"""README quotes the committed run as it is, and its links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from loadgen import analysis, experiments, report
+from loadgen.analysis import Run
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "servers" / "README.md", ROOT / "results" / "README.md"]
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    return analysis.load(ROOT / "results" / "reference")
+
+
+@pytest.fixture(scope="module")
+def readme() -> str:
+    """In one line, so that a sentence may be broken anywhere."""
+    return " ".join((ROOT / "README.md").read_text().split())
+
+
+def test_findings_are_those_of_the_reference_run(run: Run, readme: str) -> None:
+    found = dict(report.findings(run))
+    quoted = re.findall(r"- \*\*(\w+)\*\*: (.*?)(?= - \*\*|  | These sentences)", readme)
+    assert len(quoted) >= 5
+    for name, sentence in quoted:
+        assert sentence.strip() == found[name]
+
+
+def test_the_machine_and_the_number_of_trials_are_said(run: Run, readme: str) -> None:
+    invalid = sum(not record["verdict"]["valid"] for record in run.records)
+    assert (
+        f"{len(run.records):,} trials of the committed run ({invalid} of them not valid" in readme
+    )
+    assert report.machine(run) in readme
+
+
+def test_the_ceiling_and_the_fastest_server_are_those_of_the_reference_run(
+    run: Run, readme: str
+) -> None:
+    ceiling = next(
+        point["throughput_per_s"]
+        for point in run.header["environment"]["calibration"]
+        if point["connections"] == 64
+    )
+    medians = {
+        name: found.value
+        for name, row in run.along("throughput", "connections").items()
+        if 64 in row and (found := row[64].over_blocks(analysis.throughput))
+    }
+    fastest = max(medians, key=lambda name: medians[name])
+    assert (
+        f"here {ceiling:,.0f} answers per second with 64 clients, where the fastest server,"
+        f" {fastest}, made {medians[fastest]:,.0f} (median)."
+    ) in readme
+
+
+def test_the_stalled_server_is_told_as_measured(run: Run, readme: str) -> None:
+    loops = {
+        data.first["workload"]["mode"]: data
+        for data in run.of("load").values()
+        if data.first["workload"]["stall_s"]
+    }
+    for mode, kind in (("open", "response"), ("closed", "service")):
+        p95_us, p99_us = (loops[mode].merged_us(kind, percent) for percent in (95, 99))
+        assert p95_us is not None
+        assert p99_us is not None
+        assert f"the {mode} loop reports {p95_us / 1000:.3g} and {p99_us / 1000:.3g} ms" in readme
+
+
+def test_the_trust_experiment_is_told_as_measured(readme: str) -> None:
+    asked = analysis.load(ROOT / "results" / "reference-trust")
+    assert experiments.find("trust").finding(asked) in readme
+
+
+def test_every_experiment_is_named_with_its_question(readme: str) -> None:
+    for name in experiments.ALL:
+        question = experiments.find(name).QUESTION
+        assert f"| [{name}](loadgen/experiments/{name}.py) | {question} |" in readme
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+    assert links or page.parent.name == "results"
+    assert [link for link in links if not (page.parent / link).exists()] == []
