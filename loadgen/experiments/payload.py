@@ -1,8 +1,12 @@
 """Lines of 16 bytes to 1 MiB: where the price per request becomes a price per byte.
 
-A reader learns that below some kilobytes a request costs the same whatever its size, so requests
-per second are flat; beyond, copying decides and bytes per second are flat. And that the model
-matters on the left only.
+A reader learns that up to a kilobyte a request costs nearly the same whatever its size; beyond some
+kilobytes bytes decide, and the model matters less and less.
+
+What long lines measure is easily the heap: with glibc's settings the memory of an answer goes back
+to the kernel and is fetched again for the next. An answer of 64 KiB then cost epoll 105 us of CPU
+and 34 page faults (/proc/PID/stat), and 36 us and 0.5 with the heap kept, which is how the lab
+starts its servers (target.py).
 """
 
 from collections.abc import Sequence
