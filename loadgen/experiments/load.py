@@ -43,15 +43,15 @@ CLIENTS = 16
 WORK_US = 20
 WORK = ("--work", f"cpu:{WORK_US}us")
 KNEE_LIMIT_S = 0.005
-SEARCH_S = 0.25
+SEARCH_S = 0.2
 RATES_PER_S: dict[Profile, tuple[int, ...]] = {
     "quick": (5_000, 25_000, 45_000),
-    "standard": (5_000, 15_000, 25_000, 32_000, 45_000),
+    "standard": (5_000, 20_000, 32_000, 45_000),
     "full": (1_000, 5_000, 10_000, 15_000, 20_000, 25_000, 28_000, 32_000, 36_000, 40_000, 50_000),
 }
 SECONDS: dict[Profile, tuple[float, float]] = {
     "quick": (0.1, 0.25),
-    "standard": (0.1, 0.8),
+    "standard": (0.1, 0.6),
     "full": (0.3, 1.0),
 }
 STALLED_SERVER = "epoll"
