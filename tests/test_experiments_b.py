@@ -302,7 +302,7 @@ def test_the_finding_of_churn_decides_nothing_on_wild_or_missing_data(tmp_path: 
     wild = {"blocking": times(1000, WILD), "epoll": times(1000, STEADY)}
     assert "undecided against epoll" in found_in(tmp_path / "wild", blocks(churn_record, wild))
     alone = {"epoll": times(1000, STEADY)}
-    assert "do not decide" in found_in(tmp_path / "alone", blocks(churn_record, alone))
+    assert "took no part" in found_in(tmp_path / "alone", blocks(churn_record, alone))
 
 
 # ---- timeline ------------------------------------------------------------------------------------
@@ -443,7 +443,7 @@ def test_the_finding_of_the_timeline_names_a_clear_win_a_tie_and_what_is_undecid
     said = found_in(tmp_path / "wild", blocks(timeline_record, wild))
     assert "undecided against epoll" in said
     alone = {"epoll": times(100, STEADY)}
-    assert "do not decide" in found_in(tmp_path / "alone", blocks(timeline_record, alone))
+    assert "took no part" in found_in(tmp_path / "alone", blocks(timeline_record, alone))
 
 
 # ---- system calls --------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from loadgen.analysis import Run, cpu_us, latency_us, throughput
 from loadgen.charts import Figure, Panel
 from loadgen.experiments import Cell, Profile
-from loadgen.experiments.tools import against, largest_common, lines
+from loadgen.experiments.tools import against, largest_common, lines, nothing_to_say
 from loadgen.units import microseconds
 from loadgen.workload import Workload
 from servers.catalog import Variant
@@ -104,6 +104,6 @@ def finding(run: Run) -> str:
     others = [name for name in ("threaded", "epoll") if name in rows]
     slots = largest_common(rows, ["blocking", *others])
     if slots is None or not others:
-        return "The data do not decide: no number of slots was measured validly for two models."
+        return nothing_to_say(rows, ["blocking", *(others or ["threaded"])])
     told = against("blocking", rows, others, slots, throughput, "holds", TIMES)
     return f"With a connection for every request, {slots:,} at a time, {told}."

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from loadgen.analysis import Metric, Run
 from loadgen.charts import Figure, Panel
 from loadgen.experiments import Cell, Profile
-from loadgen.experiments.tools import against, largest_common, lines, listed
+from loadgen.experiments.tools import against, largest_common, lines, listed, nothing_to_say
 from loadgen.results import Record
 from loadgen.units import size
 from loadgen.workload import Workload
@@ -151,7 +151,7 @@ def finding(run: Run) -> str:
     rows = run.along(NAME, "idle_connections")
     idle = largest_common(rows, ["threaded", "epoll"])
     if not idle:
-        return "The data do not decide: threads and epoll were not measured with the same clients."
+        return nothing_to_say(rows, ["threaded", "epoll"])
     clients = idle + ACTIVE
     metric = per_connection("rss_bytes")
     ratio = against("threaded", rows, ["epoll"], idle, metric, "takes", "times as much as")

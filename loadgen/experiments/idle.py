@@ -11,7 +11,7 @@ from dataclasses import replace
 from loadgen.analysis import Run, cpu_us, latency_us, throughput
 from loadgen.charts import Figure, Panel, Wall
 from loadgen.experiments import Cell, Profile
-from loadgen.experiments.tools import Rows, against, largest_common, lines
+from loadgen.experiments.tools import Rows, against, largest_common, lines, nothing_to_say
 from loadgen.units import microseconds
 from loadgen.workload import Workload
 from servers.catalog import Variant
@@ -130,6 +130,6 @@ def finding(run: Run) -> str:
     others = [name for name in ("poll", "threaded") if name in rows]
     idle = largest_common(rows, ["epoll", *others])
     if idle is None or not others:
-        return "The data do not decide: no number of silent clients was measured for all models."
+        return nothing_to_say(rows, ["epoll", *(others or ["poll"])])
     sentence = against("epoll", rows, others, idle, throughput)
     return f"With {idle:,} silent clients {sentence}."

@@ -312,6 +312,8 @@ def finding(run: Run) -> str:
             f" p95 {_told(opened, 'response', 95)} (theory: {microseconds(theory_us)}), the closed"
             f" loop {_told(closed, 'service', 95)}."
         )
+    if not any(data.first["workload"]["knee_limit_s"] for data in run.of(NAME).values()):
+        parts.append("This run did not search for knees; one that is not quick does.")
     return " ".join(parts) or "The data do not decide: no search for a knee was valid."
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from loadgen.analysis import Run, cpu_us, latency_us, throughput
 from loadgen.charts import Figure, Panel
 from loadgen.experiments import Cell, Profile
-from loadgen.experiments.tools import against, largest_common, lines
+from loadgen.experiments.tools import against, largest_common, lines, nothing_to_say
 from loadgen.units import microseconds
 from loadgen.workload import Workload
 from servers.catalog import Variant
@@ -119,6 +119,6 @@ def finding(run: Run) -> str:
     others = [name for name in ("poll", "select", "threaded") if name in rows]
     clients = largest_common(rows, ["epoll", *others])
     if clients is None or not others:
-        return "The data do not decide: no number of clients was measured validly for all models."
+        return nothing_to_say(rows, ["epoll", *(others or ["poll"])])
     sentence = against("epoll", rows, others, clients, throughput)
     return f"With {clients:,} busy clients {sentence}."

@@ -13,7 +13,7 @@ from loadgen import timeline_clients
 from loadgen.analysis import CellData, Run
 from loadgen.charts import Bar, BarStyle, Figure, Panel, Wall, in_catalog_order
 from loadgen.experiments import Cell, Profile
-from loadgen.experiments.tools import against, largest_common, listed
+from loadgen.experiments.tools import against, largest_common, listed, nothing_to_say
 from loadgen.results import Record
 from loadgen.workload import Workload
 from servers import catalog
@@ -172,7 +172,7 @@ def finding(run: Run) -> str:
     others = [name for name in ("threaded", "epoll") if name in rows]
     clients = largest_common(rows, ["blocking", *others])
     if clients is None or not others:
-        return "The data do not decide: not every model has a valid trial."
+        return nothing_to_say(rows, ["blocking", *(others or ["threaded"])])
     waits = [
         f"{found.value:.1f} ms with {name}"
         for name in ("blocking", *others)

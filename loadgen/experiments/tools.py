@@ -75,6 +75,14 @@ def against(
     return f"{one} {', and '.join(filter(None, (', '.join(parts), last)))}"
 
 
+def nothing_to_say(rows: Rows, names: Sequence[str]) -> str:
+    """Why there is no finding about these models."""
+    absent = [name for name in names if name not in rows]
+    if absent:
+        return f"Nothing to compare with: {listed(absent)} took no part in this run."
+    return f"The data do not decide: nothing was measured validly for all of {listed(names)}."
+
+
 def listed(words: Sequence[str]) -> str:
     """ "a", "a and b", "a, b and c" """
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else ""
