@@ -130,8 +130,9 @@ def announce(plan: "Plan", folder: Path, cpus: "Pinning", left_s: float) -> None
         return
     trials = len(plan.cells) * plan.blocks
     CONSOLE.print(
-        f"{', '.join(plan.experiments)}: {len(plan.cells)} cells x {plan.blocks} blocks ="
-        f" {trials} trials, about {minutes(left_s)}; seed {plan.seed}"
+        f"{', '.join(plan.experiments)}: {plural(len(plan.cells), 'cell')} x"
+        f" {plural(plan.blocks, 'block')} = {plural(trials, 'trial')}, about {minutes(left_s)};"
+        f" seed {plan.seed}"
     )
     CONSOLE.print(
         f"server on CPU {listing(cpus.server)}, generator on CPU {listing(cpus.generator)};"
