@@ -26,16 +26,16 @@ $(READY): pyproject.toml constraints.txt
 	fi
 	@touch $(READY)
 
-bench: $(READY) ## the main job: measure every server, leave charts in results/latest
+bench: $(READY) ## the main job: measure every server, charts in results/latest (about 15 min)
 	@$(BIN)/python -m loadgen bench
 
-bench-quick: $(READY) ## the same in a minute; rough, no claims of significance
+bench-quick: $(READY) ## four questions of it; rough, no claims of significance (about 1 min)
 	@$(BIN)/python -m loadgen bench --quick
 
-bench-full: $(READY) ## the same with a fine grid, up to an hour
+bench-full: $(READY) ## all of it with a fine grid (about 1 h)
 	@$(BIN)/python -m loadgen bench --full
 
-test: $(READY) ## all tests
+test: $(READY) ## all tests (about 5 min)
 	@$(BIN)/python -m pytest
 
 microbench: $(READY) ## pytest-benchmark: the protocol alone, and one round trip per server

@@ -5,16 +5,20 @@ Heavy imports happen where they are used, so that --help answers at once.
 """
 
 import argparse
+import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from servers import catalog
+from servers import catalog, common
+from servers.protocol import MAX_LINE_BYTES
 
 if TYPE_CHECKING:
     from loadgen.environment import Pinning
+    from loadgen.results import Header
     from loadgen.runner import Plan
     from loadgen.trial import Subject
     from loadgen.workload import Workload
@@ -38,16 +42,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         # As Ctrl-C: what was started is ended, and a run says how to go on with it.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        return int(options.command(options) or 0)
+        status = int(options.command(options) or 0)
+        sys.stdout.flush()  # what cannot be written is to be noticed here
+        return status
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.status
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has left; nothing can be said
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("loadgen", "servers"):
+            raise
+        print(
+            f"error: {error.name} is not installed here:"
+            " run `make setup`, then .venv/bin/python -m loadgen",
+            file=sys.stderr,
+        )
         return 1
+    except BrokenPipeError:
+        _drop_output()  # whoever read it has left
+        return 1
+    except OSError as error:
+        _drop_output()
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _drop_output() -> None:
+    """What is left of it would fail once more at the end (library: signal, Note on SIGPIPE)."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,7 +87,9 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=call)
         return sub
 
-    run = command("run", _run, "Measure once, and print a summary or the record.")
+    run = command(
+        "run", _run, "Measure once, and print a summary or the record; status 1: not valid."
+    )
     which = run.add_mutually_exclusive_group(required=True)
     which.add_argument("--server", metavar="NAME", help="a server of ours: see `list`")
     which.add_argument(
@@ -81,6 +107,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument(
         "--arrivals", choices=("poisson", "constant"), help="of an open loop (default: poisson)"
+    )
+    run.add_argument(
+        "--work", type=_work, metavar="KIND:TIME", help="per answer of ours: cpu:100us, sleep:10ms"
     )
     run.add_argument("--seed", type=int, default=0, help="of the schedule (default: 0)")
     run.add_argument("--json", action="store_true", help="print the record, one line of JSON")
@@ -137,6 +166,11 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def _work(text: str) -> str:
+    common.work(text)  # refuses what the server would
+    return text
+
+
 def _names(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
@@ -148,7 +182,7 @@ def _run(options: argparse.Namespace) -> int:
     import json
     import tempfile
 
-    from loadgen import console, engine, environment, hiccup, trial
+    from loadgen import console, crowd, engine, environment, hiccup, trial
     from loadgen.workload import Workload
 
     workload = Workload(
@@ -164,13 +198,12 @@ def _run(options: argparse.Namespace) -> int:
     )
     _check(workload)
     subject = _subject(options)
-    descriptors = environment.raise_descriptor_limit()
-    needed = workload.connections + 64
-    if needed > descriptors:
-        raise UserError(
-            f"{workload.connections:,} connections need {needed:,} descriptors and the limit is"
-            f" {descriptors:,}: raise `ulimit -Hn` or use fewer"
-        )
+    # In one process: a server of ours holds everybody, silent clients have processes of their own.
+    together = max(options.connections, min(options.idle, crowd.PER_PROCESS))
+    if subject.variant:
+        together = options.connections + options.idle
+    if lack := environment.lack_of_descriptors(together, environment.raise_descriptor_limit()):
+        raise UserError(f"a process with {together:,} clients {lack}")
     cpus = environment.pinning()
     if cpus.shared:
         print("warning: one CPU for server and generator: figures say little", file=sys.stderr)
@@ -182,28 +215,68 @@ def _run(options: argparse.Namespace) -> int:
         print(json.dumps(record, allow_nan=False))
     else:
         console.show_trial(record)
-    return 0 if record["outcome"] == "measured" else 1
+    return 0 if record["verdict"]["valid"] else 1
+
+
+# As people type what the workload calls otherwise.
+OPTIONS = {
+    "connections": "--connections",
+    "idle_connections": "--idle",
+    "message_bytes": "--message-bytes",
+    "warmup_s": "--warmup",
+    "duration_s": "--duration",
+    "offered_per_s": "--rate",
+    "arrivals": "--arrivals",
+    "seed": "--seed",
+}
 
 
 def _check(workload: "Workload") -> None:
     try:
         workload.validate()
     except ValueError as error:
-        raise UsageError(str(error)) from error
+        name, _, rest = str(error).partition(" ")
+        raise UsageError(f"{OPTIONS[name]} {rest}") from error
 
 
 def _subject(options: argparse.Namespace) -> "Subject":
     from loadgen.trial import Subject
 
     if options.connect:
-        return Subject(address=options.connect)
+        if options.work:
+            raise UsageError("--work does not go with --connect: it is an option of our servers")
+        return Subject(address=_reached(options.connect))
     try:
         variant = catalog.find(options.server)
     except KeyError as error:
         raise UsageError(error.args[0]) from error
     if missing := variant.missing():
         raise UserError(f"{variant.name} cannot run here: {missing}")
-    return Subject(variant=variant)
+    words: list[str] = []
+    if options.work:
+        words += ["--work", options.work]
+    if options.message_bytes > MAX_LINE_BYTES:
+        words += ["--max-line", str(options.message_bytes)]
+    return Subject(variant=variant, options=tuple(words))
+
+
+CONNECT_S = 5.0
+
+
+def _reached(address: tuple[str, int]) -> tuple[str, int]:
+    """The numeric address at which somebody listens, of all that a name stands for."""
+    from loadgen.units import endpoint
+
+    try:
+        with socket.create_connection(address, CONNECT_S) as sock:
+            host, port, *_ = sock.getpeername()
+            return host, port
+    except (socket.gaierror, UnicodeError) as error:  # UnicodeError: no name at all (idna)
+        raise UserError(f"nobody is called {address[0]!r} here") from error
+    except ConnectionRefusedError as error:
+        raise UserError(f"nobody listens at {endpoint(address)}") from error
+    except OSError as error:
+        raise UserError(f"cannot connect to {endpoint(address)}: {error}") from error
 
 
 # How often every cell is measured, and how much longer a run may take to measure again what has a
@@ -227,6 +300,7 @@ def _bench(options: argparse.Namespace) -> int:
         report,
         results,
         runner,
+        target,
     )
 
     descriptors = environment.raise_descriptor_limit()
@@ -235,9 +309,15 @@ def _bench(options: argparse.Namespace) -> int:
         if options.resume:
             folder = options.resume
             plan = _stored_plan(options, descriptors)
+            left_s = runner.remaining_s(plan, results.load(folder).records)
         else:
             plan = _new_plan(options, descriptors)
+            left_s = runner.remaining_s(plan, [])
+        if left_s:
+            _warn_of_load()
             engine.compile()
+            hiccup.compile()
+        if not options.resume:
             folder = results.create(
                 plan.profile,
                 plan=plan.as_record(),
@@ -245,17 +325,15 @@ def _bench(options: argparse.Namespace) -> int:
                 environment={
                     **environment.describe(),
                     **cpus.as_record(),
+                    "server_environment": target.SERVER_ENVIRONMENT,
                     "calibration": _ceiling(cpus),
                 },
                 folder=options.out,
             )
-        done = results.load(folder).done()
-        left_s = runner.remaining_s(plan, done) + plan.spare * plan.total_s()
         console.announce(plan, folder, cpus, left_s)
-        engine.compile()
-        hiccup.compile()
         try:
-            console.follow(left_s, runner.execute(plan, folder, cpus))
+            if left_s:
+                console.follow(left_s, runner.execute(plan, folder, cpus))
         except KeyboardInterrupt:
             print(f"\nto continue: python -m loadgen bench --resume {folder}", file=sys.stderr)
             raise
@@ -265,6 +343,14 @@ def _bench(options: argparse.Namespace) -> int:
     except results.ResultsError as error:
         raise UserError(str(error)) from error
     return 0 if any(record["outcome"] == "measured" for record in run.records) else 1
+
+
+def _warn_of_load() -> None:
+    from loadgen import doctor
+
+    load = doctor.watch_load()
+    if not load.fine:
+        print(f"warning: {load.state}: figures will be disturbed", file=sys.stderr)
 
 
 def _ceiling(cpus: "Pinning") -> list[dict[str, Any]]:
@@ -302,7 +388,7 @@ def _new_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
         raise UsageError(f"--blocks is {options.blocks}: it must be from 1 to {MOST_BLOCKS}")
     if not 0 <= seed < 2**31:
         raise UsageError(f"--seed is {seed}: it must be from 0 to {2**31 - 1}")
-    return runner.plan(
+    plan = runner.plan(
         profile,
         chosen,
         servers,
@@ -311,12 +397,17 @@ def _new_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
         seed=seed,
         descriptors=descriptors,
     )
+    if not plan.cells:
+        reasons = dict.fromkeys(skip.reason for skip in plan.skipped)
+        why = "; ".join(reasons) or "these experiments do not use these servers"
+        raise UserError(f"nothing to measure: every cell is skipped, see `list` ({why})")
+    return plan
 
 
 def _stored_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
     """The plan of a stopped run. Raises UserError when this lab would not plan the same cells, or
-    this is another machine."""
-    from loadgen import environment, experiments, results, runner
+    this is another machine or another state of the lab."""
+    from loadgen import experiments, results, runner
 
     for name in ("quick", "full", "experiments", "servers", "blocks", "seed", "out"):
         if getattr(options, name) not in (None, False):
@@ -335,13 +426,7 @@ def _stored_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
         )
     except KeyError as error:
         raise UserError(f"{options.resume} was planned by another lab: {error.args[0]}") from error
-    now = {**environment.describe(), **environment.pinning().as_record()}
-    changed = [name for name in SAME_MACHINE if now[name] != header["environment"].get(name)]
-    if changed:
-        raise UserError(
-            f"{options.resume} was begun on another machine ({', '.join(changed)} differ):"
-            " start a new run"
-        )
+    _expect_the_same(options.resume, header)
     if [cell.id for cell in plan.cells] != stored["cells"]:
         raise UserError(
             f"{options.resume} has other cells than this lab would run (another version, or another"
@@ -350,10 +435,34 @@ def _stored_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
     return plan
 
 
+def _expect_the_same(folder: Path, header: "Header") -> None:
+    """Raises UserError when the machine, the libraries or the lab are not those of the run."""
+    from loadgen import environment, results
+
+    machine = {**environment.describe(), **environment.pinning().as_record()}
+    if other := [n for n in SAME_MACHINE if machine[n] != header["environment"].get(n)]:
+        raise UserError(
+            f"{folder} was begun on another machine ({', '.join(other)} differ): start a new run"
+        )
+    versions = results.versions()
+    if other := [n for n in versions if versions[n] != header["versions"].get(n)]:
+        raise UserError(
+            f"{folder} was begun with other versions of {', '.join(other)}: start a new run"
+        )
+    commit, begun = results.git_commit(), header["git_commit"]
+    if commit and begun and commit != begun:
+        raise UserError(
+            f"{folder} was begun with the lab at {begun} and this is {commit}: check that out, or"
+            " start a new run"
+        )
+
+
 def _report(options: argparse.Namespace) -> int:
     from loadgen import report, results
 
     try:
+        if not results.load(options.folder).records:
+            raise UserError(f"{options.folder} holds no whole trial: there is nothing to draw")
         for path in report.write(options.folder):
             print(path)
     except results.ResultsError as error:

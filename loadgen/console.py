@@ -1,76 +1,117 @@
 """What the terminal shows: one trial, the progress of a run, and its summary."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
-from loadgen.analysis import TARGET_HALF_WIDTH
 from loadgen.units import count, duration, size
+from loadgen.workload import Workload
 
-CONSOLE = Console(highlight=False)
+if TYPE_CHECKING:
+    from loadgen.analysis import CellData, Metric, Run
+    from loadgen.compare import Comparison
+    from loadgen.doctor import Finding
+    from loadgen.environment import Pinning
+    from loadgen.experiments import Cell, Experiment
+    from loadgen.results import Record
+    from loadgen.runner import Plan, Skip
+    from servers.catalog import Variant
+
+# What is shown comes from servers and files: brackets and colons in it mean nothing.
+CONSOLE = Console(highlight=False, markup=False, emoji=False)
+# Cells of one reason that are named one by one; beyond it a screen is no help.
+LISTED = 4
+LEGEND = (
+    'Figures without a unit are answers per second, +- half of their 95 % interval; "1 of 8": so'
+    " many clients are served, by the server's design."
+)
 
 
-def show_trial(record: Any) -> None:
+def show_trial(record: "Record") -> None:
     """One trial, as a short table and its verdict."""
-    connections, counts, load = record["connections"], record["counts"], record["workload"]
     table = Table.grid(padding=(0, 2))
-    rows: list[tuple[str, str]] = [
-        ("server", record["server"]["name"]),
-        (
-            "clients",
-            f"{load['connections']:,} active, {load['idle_connections']:,} idle;"
-            f" {connections['greeted']:,} of {connections['attempted']:,} served"
-            + (f" ({connections['limit']})" if connections["limit"] else ""),
-        ),
-    ]
-    if record["outcome"] == "measured" and record["generator"]:
-        rows.append(
-            (
-                "requests",
-                f"{counts['ok']:,} ok, {counts['wrong']:,} wrong, {counts['error']:,} errors,"
-                f" {counts['unfinished']:,} unfinished in {load['duration_s']:g} s",
-            )
+    for name, text in _trial_rows(record):
+        table.add_row(name, text)
+    CONSOLE.print(table)
+
+
+def _trial_rows(record: "Record") -> Iterable[tuple[str, str]]:
+    connections, counts, load = record["connections"], record["counts"], record["workload"]
+    limit = connections.get("limit")
+    yield "server", record["server"]["name"]
+    yield (
+        "clients",
+        f"{load['connections']:,} active, {load['idle_connections']:,} idle;"
+        f" {connections['greeted']:,} of {connections['attempted']:,} served"
+        + (f" ({limit})" if limit else ""),
+    )
+    generator, cost, machine = record["generator"], record["server_cost"], record["machine"]
+    if record["outcome"] == "measured" and generator:
+        yield (
+            "requests",
+            f"{counts['ok']:,} ok, {counts['wrong']:,} wrong, {counts['error']:,} errors,"
+            f" {counts['unfinished']:,} unfinished in {load['duration_s']:g} s",
         )
-        rows.append(("throughput", f"{count(record['throughput_per_s'])} requests/s"))
+        yield "throughput", f"{count(record['throughput_per_s'])} requests/s"
         for name, meaning in (
             ("response", "arrived - intended"),
             ("service", "arrived - sent"),
             ("greeting", "connect to greeting"),
         ):
             if summary := record["latency_ns"].get(name):
-                rows.append((name, f"{percentiles(summary)}  ({meaning})"))
-        generator = record["generator"]
-        rows.append(
-            (
-                "generator",
-                f"busy {generator['busy_fraction']:.0%}; send lag p99"
-                f" {duration(generator['send_lag_ns']['p99'])}, read delay p99"
-                f" {duration(generator['read_delay_ns']['p99'])}",
-            )
+                yield name, f"{percentiles(summary)}  ({meaning})"
+        # In a closed loop nothing was due before it was sent.
+        lag = (
+            f"send lag p99 {duration(generator['send_lag_ns']['p99'])}, "
+            if load["mode"] == "open"
+            else ""
         )
-    if cost := record["server_cost"]:
+        yield (
+            "generator",
+            f"busy {generator['busy_fraction']:.0%}; {lag}read delay p99"
+            f" {duration(generator['read_delay_ns']['p99'])}",
+        )
+    if cost:
         per_request = cost["cpu_us_per_request"]
-        rows.append(
-            (
-                "server cost",
-                (f"{per_request:.1f} us CPU per request, " if per_request is not None else "")
-                + f"{cost['threads']:,} threads, {size(cost['rss_bytes'])} RSS,"
-                f" {cost['fds']:,} descriptors",
-            )
+        yield (
+            "server cost",
+            (f"{per_request:.1f} us CPU per request, " if per_request is not None else "")
+            + f"{cost['threads']:,} threads, {size(cost['rss_bytes'])} RSS,"
+            f" {cost['fds']:,} descriptors",
         )
+    if machine:
+        yield "machine", _quiet(machine)
     verdict = record["verdict"]
-    rows.append(("limited by", verdict["limiter"]))
-    rows.append(("verdict", "valid" if verdict["valid"] else "NOT VALID"))
-    rows += [("", reason) for reason in verdict["reasons"]]
-    for name, text in rows:
-        table.add_row(name, text)
-    CONSOLE.print(table)
+    yield "limited by", verdict["limiter"]
+    yield "verdict", "valid" if verdict["valid"] else "NOT VALID"
+    for reason in verdict["reasons"]:
+        yield "", reason
 
 
-def percentiles(summary: Any) -> str:
+def _quiet(machine: Mapping[str, Any]) -> str:
+    """What the machine itself took: a tail that is no longer than its pauses says nothing."""
+    parts = []
+    hiccups = machine.get("hiccup_ns")
+    if hiccups:
+        # Without a real-time priority the meter also waits for its turn (hiccup.py).
+        word = "longest pause" if hiccups["realtime"] else "no pause longer than"
+        parts.append(
+            f"{word} {duration(hiccups['server_cpu']['max'])} of the server's CPU,"
+            f" {duration(hiccups['generator_cpu']['max'])} of the generator's"
+        )
+    steal = machine["steal_fraction"]
+    if steal is not None:
+        parts.append(f"steal {steal:.1%}")
+    return "; ".join(parts)
+
+
+def percentiles(summary: Mapping[str, Any]) -> str:
     """p50, p90, p99, p99.9 and max, where there are enough samples for them."""
     parts = []
     for key in ("p50", "p90", "p99", "p99_9", "max"):
@@ -82,16 +123,21 @@ def percentiles(summary: Any) -> str:
     return ", ".join(parts) or "too few samples"
 
 
-def announce(plan: Any, folder: Any, cpus: Any, left_s: float) -> None:
-    """What a run is going to do, before it does it."""
+def announce(plan: "Plan", folder: Path, cpus: "Pinning", left_s: float) -> None:
+    """What a run is going to do, before it does it; `left_s` is 0 when it has nothing to do."""
+    if not left_s:
+        CONSOLE.print(f"nothing left to measure: redrawing {folder}", soft_wrap=True)
+        return
     trials = len(plan.cells) * plan.blocks
     CONSOLE.print(
-        f"{', '.join(plan.experiments)}: {len(plan.cells)} cells x {plan.blocks} blocks ="
-        f" {trials} trials, about {minutes(left_s)}; seed {plan.seed}"
+        f"{', '.join(plan.experiments)}: {plural(len(plan.cells), 'cell')} x"
+        f" {plural(plan.blocks, 'block')} = {plural(trials, 'trial')}, about {minutes(left_s)};"
+        f" seed {plan.seed}"
     )
     CONSOLE.print(
         f"server on CPU {listing(cpus.server)}, generator on CPU {listing(cpus.generator)};"
-        f" results in {folder}"
+        f" results in {folder}",
+        soft_wrap=True,
     )
     if cpus.shared:
         CONSOLE.print("warning: one CPU for server and generator: figures say little")
@@ -100,37 +146,48 @@ def announce(plan: Any, folder: Any, cpus: Any, left_s: float) -> None:
     show_skipped(plan.skipped)
 
 
-def show_skipped(skipped: Sequence[Any]) -> None:
-    """Cells that are not run, grouped by reason."""
-    reasons: dict[str, list[str]] = {}
+def show_skipped(skipped: Sequence["Skip"]) -> None:
+    """How many cells of which experiments are not run, a line for each reason."""
+    reasons: dict[str, dict[str, int]] = {}
     for skip in skipped:
-        reasons.setdefault(skip.reason, []).append(skip.cell)
-    for reason, cells in reasons.items():
-        CONSOLE.print(f"skipped: {', '.join(cells)}: {reason}")
+        experiments = reasons.setdefault(skip.reason, {})
+        name = skip.cell.split("/")[0]
+        experiments[name] = experiments.get(name, 0) + 1
+    for reason, experiments in reasons.items():
+        cells = ", ".join(f"{name} ({plural(n, 'cell')})" for name, n in experiments.items())
+        CONSOLE.print(f"skipped: {cells}: {reason}")
 
 
-def follow(total_s: float, trials: Iterable[tuple[Any, Any, float]]) -> None:
+def follow(total_s: float, trials: Iterable[tuple["Cell", "Record", float]]) -> None:
     """Show the progress of trials that come as (cell, record, seconds of work it stood for)."""
     with progress() as bar:
         task = bar.add_task("", total=total_s)
         for cell, record, weight_s in trials:
-            bar.update(task, advance=weight_s, description=cell.id)
+            bar.update(task, advance=weight_s, description=named(cell.id))
             if not record["verdict"]["valid"]:
-                bar.console.print(
-                    f"not valid: block {record['block']} {cell.id}:"
-                    f" {'; '.join(record['verdict']['reasons'])}"
-                )
+                bar.console.print(f"not valid: {named(cell.id)}", soft_wrap=True)
 
 
 def progress() -> Progress:
-    """A bar with the time left, and what was measured last."""
+    """A bar with the time left, and what was measured last, as far as there is room for it."""
     return Progress(
-        BarColumn(30),
+        BarColumn(20),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeRemainingColumn(compact=True),
-        TextColumn("left  {task.description}"),
+        TextColumn("left"),
+        TextColumn(
+            "{task.description}",
+            markup=False,
+            table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+        ),
         console=CONSOLE,
+        expand=True,
     )
+
+
+def plural(number: int, noun: str) -> str:
+    """1 client, 8 clients, 5,000 clients"""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def minutes(seconds: float) -> str:
@@ -144,7 +201,9 @@ def listing(numbers: Iterable[int]) -> str:
     return ",".join(map(str, sorted(numbers)))
 
 
-def show_list(servers: Sequence[Any], chosen: Sequence[Any], skipped: Sequence[Any]) -> None:
+def show_list(
+    servers: Sequence["Variant"], chosen: Sequence["Experiment"], skipped: Sequence["Skip"]
+) -> None:
     """Servers and experiments, and what would be skipped and why."""
     table = Table("server", "idea", "cost per wake-up", "breaks", box=None, pad_edge=False)
     for variant in servers:
@@ -162,35 +221,24 @@ def show_list(servers: Sequence[Any], chosen: Sequence[Any], skipped: Sequence[A
         show_skipped(skipped)
 
 
-def summarise(run: Any, findings: Sequence[tuple[str, str]]) -> None:
+def summarise(run: "Run", findings: Sequence[tuple[str, str]]) -> None:
     """What every cell came to, experiment by experiment, and what was found."""
-    for name in run.header["plan"]["experiments"]:
-        cells = run.of(name)
-        columns = list(dict.fromkeys(cell.split("/", 2)[2] for cell in cells))
-        table = Table(name, box=None, pad_edge=False)
-        for title in titles(columns):
-            table.add_column(title, justify="right")
-        servers = dict.fromkeys(cell.split("/", 2)[1] for cell in cells)
-        for server in servers:
-            row = [cells.get(f"{name}/{server}/{column}") for column in columns]
-            table.add_row(server, *(outcome(cell) for cell in row))
-        CONSOLE.print(table)
-        CONSOLE.print()
+    from loadgen.analysis import TARGET_HALF_WIDTH, throughput  # scipy: not for one trial
+
+    tables = [_cells_table(name, run.of(name)) for name in run.header["plan"]["experiments"]]
+    for table in tables:
+        if table.columns[1:]:
+            CONSOLE.print(table)
+            CONSOLE.print()
+    CONSOLE.print(LEGEND)
+    CONSOLE.print()
     for name, text in findings:
         CONSOLE.print(f"{name}: {text}")
-    invalid = [record for record in run.records if not record["verdict"]["valid"]]
-    if invalid:
-        CONSOLE.print(f"{len(invalid)} of {len(run.records)} trials were not valid and count not:")
-    for record in invalid[:LISTED]:
-        reasons = "; ".join(record["verdict"]["reasons"])
-        CONSOLE.print(f"  block {record['block']} {record['cell']}: {reasons}")
-    if len(invalid) > LISTED:
-        CONSOLE.print(f"  and {len(invalid) - LISTED} more: see {run.path / 'trials.jsonl'}")
+    _show_invalid(run)
     wide = [
         cell
         for cell, data in run.cells.items()
-        if (found := data.over_blocks(lambda record: record["throughput_per_s"]))
-        and found.half_width > TARGET_HALF_WIDTH
+        if (found := data.over_blocks(throughput)) and found.half_width > TARGET_HALF_WIDTH
     ]
     if run.header["profile"] == "quick":
         CONSOLE.print("quick run: no significance claims")
@@ -202,7 +250,47 @@ def summarise(run: Any, findings: Sequence[tuple[str, str]]) -> None:
     CONSOLE.print(f"charts and findings: {run.path / 'report.md'}", soft_wrap=True)
 
 
-def show_reach(reached: Sequence[Any]) -> None:
+def _cells_table(experiment: str, cells: Mapping[str, "CellData"]) -> Table:
+    """A row per server, a column per workload; what has no figure in any row is left out."""
+    workloads = list(dict.fromkeys(cell.split("/", 2)[2] for cell in cells))
+    servers = list(dict.fromkeys(cell.split("/", 2)[1] for cell in cells))
+    table = Table(Column(experiment, no_wrap=True), box=None, pad_edge=False)
+    rows: dict[str, list[str]] = {server: [] for server in servers}
+    for workload, title in zip(workloads, titles(workloads), strict=True):
+        found = [outcome(cells.get(f"{experiment}/{server}/{workload}")) for server in servers]
+        if any(found):
+            table.add_column(title, justify="right")
+            for server, text in zip(servers, found, strict=True):
+                rows[server].append(text)
+    for server, texts in rows.items():
+        table.add_row(server, *texts)
+    return table
+
+
+def _show_invalid(run: "Run") -> None:
+    """The trials that count not, by reason. Reasons that differ in figures only are one."""
+    invalid = [record for record in run.records if not record["verdict"]["valid"]]
+    if not invalid:
+        return
+    CONSOLE.print(f"{len(invalid)} of {len(run.records)} trials were not valid and count not:")
+    table = Table.grid(padding=(0, 1))
+    groups: dict[str, list[Record]] = {}
+    for record in invalid:
+        for reason in record["verdict"]["reasons"]:
+            groups.setdefault(re.sub(r"\d[\d,.]*", "#", reason), []).append(record)
+    for key, records in groups.items():
+        example = next(
+            reason
+            for reason in records[0]["verdict"]["reasons"]
+            if re.sub(r"\d[\d,.]*", "#", reason) == key
+        )
+        cells = list(dict.fromkeys(named(record["cell"]) for record in records))
+        more = f" and {len(cells) - LISTED} more" if len(cells) > LISTED else ""
+        table.add_row(f"{len(records)} x", f"{example}\n{'; '.join(cells[:LISTED])}{more}")
+    CONSOLE.print(table)
+
+
+def show_reach(reached: Sequence[Mapping[str, Any]]) -> None:
     """What the generator reached, and whether it or its peer was the limit."""
     table = Table("clients", "requests/s", "generator busy", "limit", box=None, pad_edge=False)
     for point in reached:
@@ -217,7 +305,7 @@ def show_reach(reached: Sequence[Any]) -> None:
     CONSOLE.print(table)
 
 
-def show_examination(findings: Sequence[Any]) -> None:
+def show_examination(findings: Sequence["Finding"]) -> None:
     """What was found about this machine, and what to do where it is not fine."""
     table = Table(box=None, pad_edge=False, show_header=False)
     for each in findings:
@@ -228,10 +316,11 @@ def show_examination(findings: Sequence[Any]) -> None:
     CONSOLE.print(f"not fit to measure: {', '.join(unfit)}" if unfit else "fit to measure")
 
 
-def show_comparison(found: Any) -> None:
-    """What differs between two runs besides the figures, and every figure of every shared cell."""
+def show_comparison(found: "Comparison") -> None:
+    """What differs between two runs besides the figures, every figure of every shared cell, and
+    how many of them differ."""
     for difference in found.differences:
-        CONSOLE.print(f"not the same: {difference}")
+        CONSOLE.print(f"not the same: {difference}", soft_wrap=True)
     cells: dict[str, Table] = {}
     for change in found.changes:
         if change.cell not in cells:
@@ -239,42 +328,93 @@ def show_comparison(found: Any) -> None:
         cells[change.cell].add_row(
             f"  {change.figure}",
             f"{count(change.first.value)} => {count(change.second.value)}",
-            f"x {change.ratio}",
+            f"x {change.ratio.estimate} ({change.result})",
         )
     for cell, table in cells.items():
-        CONSOLE.print(cell)
+        CONSOLE.print(cell, soft_wrap=True)
         CONSOLE.print(table)
-    if found.alone:
-        CONSOLE.print(f"in one of the runs only: {', '.join(found.alone)}")
+    for cell in found.alone:
+        CONSOLE.print(f"in one of the runs only: {cell}", soft_wrap=True)
+    results = [change.result for change in found.changes]
+    CONSOLE.print(
+        f"{results.count('differs')} differ, {results.count('tie')} tie,"
+        f" {results.count('undecided')} undecided (too few blocks or too wide an interval),"
+        f" {len(found.alone)} only in one"
+    )
 
 
-# Trials that are named one by one; beyond it a screen is no help.
-LISTED = 10
+def named(cell: str) -> str:
+    """throughput/epoll/connections=64 => throughput epoll, 64 clients"""
+    experiment, server, workload = cell.split("/", 2)
+    parts = _parts(workload)
+    return ", ".join([f"{experiment} {server}", *filter(None, map(title, parts.items()))])
 
-UNITS = {
-    "connections": "clients",
-    "idle_connections": "idle",
-    "offered_per_s": "per s",
-    "message_bytes": "bytes",
+
+def titles(workloads: Sequence[str]) -> list[str]:
+    """Column heads for the workloads of one experiment: in what each differs from most of them."""
+    columns = [_parts(workload) for workload in workloads]
+    names = list(dict.fromkeys(name for parts in columns for name in parts))
+    full = [{name: parts.get(name, _plainly(name)) for name in names} for parts in columns]
+    heads = []
+    for parts in full:
+        unusual = [
+            (name, value)
+            for name, value in parts.items()
+            if 2 * sum(other[name] == value for other in full) <= len(full)
+        ]
+        words = {name: title((name, value)) for name, value in unusual}
+        if words.get("offered_per_s"):
+            words["offered_per_s"] = f"p99 at\n{words['offered_per_s']}"
+        heads.append("\n".join(filter(None, words.values())))
+    return heads
+
+
+def _parts(workload: str) -> dict[str, str]:
+    """The last part of a cell's id, taken apart."""
+    if workload == "plain":
+        return {"connections": _plainly("connections")}
+    parts = dict(part.split("=", 1) for part in workload.split(","))
+    if "knee_limit_s" in parts:
+        parts.pop("offered_per_s", None)  # the first of many
+    return parts
+
+
+def _plainly(name: str) -> str:
+    """What an id does not say, because it is so in the plainest load."""
+    return _PLAIN.get(name, "none")
+
+
+_PLAIN = {field.name: str(field.default) for field in dataclasses.fields(Workload)}
+
+# In words, from a part of a cell's id; "" where another part or the experiment says it.
+_WORDS: dict[str, Callable[[str], str]] = {
+    "connections": lambda value: plural(int(value), "client"),
+    "idle_connections": lambda value: f"{int(value):,} idle",
+    "message_bytes": lambda value: size(float(value)),
+    "offered_per_s": lambda value: f"{count(float(value))}/s" if value != "None" else "",
+    "slow_connections": lambda value: f"{int(value):,} slow",
+    "slow_behaviour": lambda value: value.replace("_", " ") if value != "None" else "",
+    "greedy_pipeline": lambda value: f"one asks {value} at once" if value != "0" else "all alike",
+    "knee_limit_s": lambda value: f"p99 < {duration(1e9 * float(value))}" if value != "0.0" else "",
+    "stall_s": lambda value: "stalled" if value != "0.0" else "",
+    "stall_every_s": lambda _: "",
+    "mode": lambda value: "closed loop" if value == "closed" else "",
+    "arrivals": lambda _: "",
+    "driver": lambda _: "",
+    "max-line": lambda _: "",
+    "work": lambda value: value if value != "none" else "no work",
 }
 
 
-def titles(columns: Sequence[str]) -> list[str]:
-    """Cell ids as column heads, without what all of them have in common."""
-    split = [column.split(",") for column in columns]
-    common = set.intersection(*map(set, split)) if len(split) > 1 else set()
-    return ["\n".join(map(title, [p for p in parts if p not in common])) for parts in split]
+def title(part: tuple[str, str]) -> str:
+    """("offered_per_s", "5000.0") => 5,000/s"""
+    name, value = part
+    if name in _WORDS:
+        return _WORDS[name](value)
+    return f"{name} {value}" if value != "none" else ""
 
 
-def title(part: str) -> str:
-    """offered_per_s=5000.0 => 5,000 per s"""
-    name, _, value = part.partition("=")
-    if part == "plain":
-        return "1 clients"
-    return f"{float(value):,.0f} {UNITS[name]}" if name in UNITS else part
-
-
-def show_traces(traces: Sequence[tuple[str, Any]]) -> None:
+def show_traces(traces: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
     """System calls per request of some servers, side by side."""
     table = Table("server", "calls per request", "one request", box=None, pad_edge=False)
     table.columns[1].justify = "right"
@@ -287,20 +427,47 @@ def show_traces(traces: Sequence[tuple[str, Any]]) -> None:
     CONSOLE.print(table)
 
 
-def outcome(cell: Any) -> str:
-    """What a cell came to, in a few characters: answers per second, or p99 at a given rate."""
+def outcome(cell: "CellData | None") -> str:
+    """What a cell came to, in a few characters: answers per second; p99 at a given rate; CPU where
+    nobody asks; nothing where it is about something else."""
     if cell is None:
         return ""
-    connections = cell.first["connections"]
-    limited = f"{connections['greeted']:,} of {connections['attempted']:,} served"
     if not cell.valid:
         return "not valid"
-    if cell.first["workload"]["mode"] == "open":
-        found = cell.over_blocks(lambda record: (record["latency_ns"]["response"] or {}).get("p99"))
-        text = f"p99 {duration(found.value)}" if found else "few samples"
+    load, connections = cell.first["workload"], cell.first["connections"]
+    if load["knee_limit_s"]:
+        text = _rate(cell, _knee_per_s)
+    elif load["mode"] == "open":
+        found = cell.over_blocks(_response_p99_ns)
+        text = duration(found.value) if found else "few samples"
+    elif not load["connections"]:
+        found = cell.over_blocks(_cpu_fraction)
+        text = f"{100 * found.value:.1f} % CPU" if found else ""
     else:
-        found = cell.over_blocks(lambda record: record["throughput_per_s"])
-        text = f"{count(found.value)}/s" if found else "measured"
-        if found and found.half_width < 1:
-            text += f" +-{found.half_width:.0%}"
-    return "\n".join(filter(None, (text, limited if connections["limit"] else "")))
+        text = _rate(cell, lambda record: record["throughput_per_s"])
+    limit = connections.get("limit")
+    served = f"{connections['greeted']:,} of {connections['attempted']:,}" if limit else ""
+    return "\n".join(filter(None, (text, served)))
+
+
+def _rate(cell: "CellData", metric: "Metric") -> str:
+    found = cell.over_blocks(metric)
+    if not found:
+        return ""
+    width = f" +-{found.half_width:.0%}" if found.half_width < 1 else ""
+    return f"{count(found.value)}{width}"
+
+
+def _response_p99_ns(record: "Record") -> float | None:
+    summary = record["latency_ns"].get("response")
+    return summary["p99"] if summary else None
+
+
+def _knee_per_s(record: "Record") -> float | None:
+    found = record.get("knee")
+    return found["rate_per_s"] if found else None
+
+
+def _cpu_fraction(record: "Record") -> float | None:
+    cost = record["server_cost"]
+    return cost["cpu_fraction"] if cost else None

@@ -7,9 +7,9 @@ one address pair (ip(7), ip_local_port_range).
     python -m loadgen.crowd HOST PORT COUNT FIRST PATIENCE_S BEHAVIOUR
 
 says `ready`, waits for a line, connects COUNT clients, prints one line of JSON when all of them
-know where they stand, and keeps them until its standard input is closed. So what a server and the
-kernel hold for the clients can be told from what they hold for the processes. BEHAVIOUR says what
-the clients do once they were greeted:
+know where they stand, and keeps them until it is killed or its standard input closed. So what a
+server and the kernel hold for the clients can be told from what they hold for the processes.
+BEHAVIOUR says what the clients do once they were greeted:
 
     silent       nothing
     half_line    begin a line and never end it
@@ -86,6 +86,8 @@ class Crowd:
             stdout=subprocess.PIPE,
             text=True,
             cwd=Path(__file__).parents[1],
+            # Ctrl-C in a terminal goes to our own group (setpgid(2)). We end them.
+            process_group=0,
         )
         self._shares.append((process, share))
         os.sched_setaffinity(process.pid, cpus)
@@ -96,6 +98,8 @@ class Crowd:
             process.stdout.readline()
 
     def _disperse(self) -> None:
+        for process, _ in self._shares:
+            process.kill()  # it may be connecting still, and its sockets are the kernel's business
         for process, _ in self._shares:
             process.communicate()
 
@@ -249,18 +253,24 @@ def _name(error: OSError) -> str:
     return errno.errorcode.get(error.errno or 0, "unknown error")
 
 
+def _say(line: str) -> None:
+    try:
+        os.write(sys.stdout.fileno(), f"{line}\n".encode())
+    except BrokenPipeError:
+        sys.exit()  # who started us was killed
+
+
 def main() -> None:
     """The body of one process."""
     host, port, count, first, patience_s, behaviour = sys.argv[1:]
-    print("ready", flush=True)
+    _say("ready")
     if not sys.stdin.readline():
         return  # not needed after all
     outcome = connect_all(
         host, int(port), int(count), int(first), float(patience_s), cast(Behaviour, behaviour)
     )
-    print(json.dumps(outcome._asdict()), flush=True)
+    _say(json.dumps(outcome._asdict()))
     sys.stdin.read()
-    os._exit(0)  # closing ten thousand sockets one by one is the kernel's business
 
 
 if __name__ == "__main__":

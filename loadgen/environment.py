@@ -10,6 +10,9 @@ from typing import Any, NamedTuple
 
 import psutil
 
+# What a process needs for itself, besides one per client: standard streams, files, pollers, pipes.
+OWN_DESCRIPTORS = 64
+
 
 @dataclass(frozen=True)
 class Pinning:
@@ -74,6 +77,14 @@ def raise_descriptor_limit() -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
+
+
+def lack_of_descriptors(clients: int, limit: int) -> str | None:
+    """Why one process, of `limit` descriptors, cannot hold so many clients; None if it can."""
+    needed = clients + OWN_DESCRIPTORS
+    if needed <= limit:
+        return None
+    return f"needs {needed:,} descriptors and the limit is {limit:,}: raise `ulimit -Hn`"
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,9 @@ class _Watch:
         self.excess_ns: Int64s = np.zeros(_CAPACITY, np.int64)
         self.realtime = False
         self._cpu, self._stop = cpu, stop
-        self._thread = threading.Thread(target=self._run, name=f"hiccups of CPU {cpu}")
+        self._thread = threading.Thread(target=self._run, name=f"hiccups of CPU {cpu}", daemon=True)
+
+    def start(self) -> None:
         self._thread.start()
 
     def _run(self) -> None:
@@ -61,7 +63,8 @@ class _Watch:
         self.excess_ns = self.excess_ns[:count]
 
     def join(self) -> None:
-        self._thread.join()
+        if self._thread.ident is not None:  # it was started
+            self._thread.join()
 
 
 @contextmanager
@@ -74,16 +77,19 @@ def noted(groups: Mapping[str, frozenset[int]]) -> Iterator[dict[str, Any]]:
     found: dict[str, Any] = {}
     stop = np.zeros(1, np.int64)
     watches = {name: [_Watch(cpu, stop) for cpu in sorted(cpus)] for name, cpus in groups.items()}
+    everyone = [watch for group in watches.values() for watch in group]
     try:
+        for watch in everyone:
+            watch.start()
         yield found
     finally:
         stop[0] = 1
-        for watch in (watch for group in watches.values() for watch in group):
+        for watch in everyone:
             watch.join()
-        found["realtime"] = all(w.realtime for group in watches.values() for w in group)
-        for name, group in watches.items():
-            summary = histogram.summary(np.concatenate([watch.excess_ns for watch in group]))
-            found[name] = {key: summary[key] for key in ("n", "p50", "p90", "p99", "max")}
+    found["realtime"] = all(watch.realtime for watch in everyone)
+    for name, group in watches.items():
+        summary = histogram.summary(np.concatenate([watch.excess_ns for watch in group]))
+        found[name] = {key: summary[key] for key in ("n", "p50", "p90", "p99", "max")}
 
 
 def compile() -> None:

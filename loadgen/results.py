@@ -15,17 +15,16 @@ import random
 import subprocess
 import types
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
+from io import FileIO
 from pathlib import Path
-from types import TracebackType
 from typing import (
     Any,
-    BinaryIO,
     NotRequired,
-    Self,
     TypedDict,
     TypeVar,
     cast,
@@ -162,9 +161,9 @@ class RunFolder:
 class Trials:
     """`trials.jsonl` opened for appending, by one process at a time. Made by `append_to`."""
 
-    def __init__(self, folder: RunFolder, stream: BinaryIO) -> None:
+    def __init__(self, folder: RunFolder, file: FileIO) -> None:
         self.folder = folder
-        self._stream = stream
+        self._file = file
         self._hash = chain_start(folder.header)
         if folder.records:
             self._hash = folder.records[-1].get("sha256", self._hash)
@@ -176,27 +175,14 @@ class Trials:
         """
         self._hash = chained_hash(record, self._hash)
         stored: Record = {**record, "sha256": self._hash}
+        rest = json.dumps(stored, allow_nan=False).encode() + b"\n"
         try:
-            self._stream.write(json.dumps(stored, allow_nan=False).encode() + b"\n")
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
+            while rest:  # a disk that is nearly full takes a part (write(2))
+                rest = rest[self._file.write(rest) :]
+            os.fsync(self._file.fileno())
         except OSError as error:
             raise _refusal("write", self.folder.path / TRIALS_NAME, error) from error
         return stored
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def create(
@@ -222,8 +208,8 @@ def create(
         "seed": seed,
         "plan": dict(plan),
         "environment": dict(environment),
-        "versions": _versions(),
-        "git_commit": _git_commit(),
+        "versions": versions(),
+        "git_commit": git_commit(),
     }
     path = _unused(parent, profile) if folder is None else folder
     try:
@@ -274,42 +260,57 @@ def load(path: Path) -> RunFolder:
     return RunFolder(path, header, records, whole_bytes, len(content) - whole_bytes)
 
 
-def append_to(path: Path) -> Trials:
+@contextmanager
+def append_to(path: Path) -> Iterator[Trials]:
     """Open a run, new or stopped, to add trials: removes a cut-off last line, keeps others out.
 
-    Raises ResultsError as `load` does, and when another process is writing to the run.
+    Raises ResultsError as `load` does, when the run is packed, and when another process is writing
+    to it.
     """
     _load_header(path)  # a folder that is no run is named as such before its trials are missed
     trials_path = path / TRIALS_NAME
+    packed = _packed(path)
+    if packed.exists() and not trials_path.exists():
+        raise ResultsError(f"{path} is packed: `gunzip {packed}` to continue it")
     try:
-        stream = open(trials_path, "r+b")  # noqa: SIM115 (Trials closes it)
+        # Nothing is kept back in a buffer that a full disk would refuse once more on closing.
+        file = FileIO(trials_path, "r+")
     except OSError as error:
         raise _refusal("write", trials_path, error) from error
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        folder = load(path)
-        stream.truncate(folder.whole_bytes)
-        if folder.whole_bytes:
-            stream.seek(-1, os.SEEK_END)
-            if stream.read(1) != b"\n":
-                stream.write(b"\n")
-    except BlockingIOError as error:
-        stream.close()
-        raise ResultsError(f"{path} is being written by another process: wait for it") from error
-    except OSError as error:
-        stream.close()
-        raise _refusal("write", trials_path, error) from error
-    except ResultsError:
-        stream.close()
-        raise
-    return Trials(folder, stream)
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            folder = load(path)
+            file.truncate(folder.whole_bytes)
+            if folder.whole_bytes:
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+        except BlockingIOError as error:
+            raise ResultsError(
+                f"{path} is being written by another process: wait for it"
+            ) from error
+        except OSError as error:
+            raise _refusal("write", trials_path, error) from error
+        yield Trials(folder, file)
 
 
 def planned_order(cells: Sequence[T], seed: int, block: int) -> list[T]:
-    """The cells of one block in the order they are run in: shuffled by seed and block number."""
-    shuffled = list(cells)
-    random.Random(f"{seed}/{block}").shuffle(shuffled)
-    return shuffled
+    """The cells (or their ids) of one block in the order they are run in.
+
+    The workloads are shuffled, and within each its servers: by seed and block number. A shared
+    host has slow spells of 5 to 10 s, measured: what is compared with each other, the servers
+    under one workload, has to run within seconds. A block shuffled as a whole would put minutes
+    between them.
+    """
+    workloads: dict[tuple[str, ...], list[T]] = {}
+    for cell in cells:
+        experiment, *server_and_rest = str(getattr(cell, "id", cell)).split("/", 2)
+        workloads.setdefault((experiment, *server_and_rest[1:]), []).append(cell)
+    chance = random.Random(f"{seed}/{block}")
+    groups = list(workloads.values())
+    chance.shuffle(groups)
+    return [cell for group in groups for cell in chance.sample(group, len(group))]
 
 
 def chain_start(header: Header) -> str:
@@ -350,11 +351,12 @@ def _point_at(path: Path) -> None:
     fresh.replace(path.with_name(LATEST_NAME))
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of the libraries that figures depend on."""
     return {name: metadata.version(name) for name in LIBRARIES}
 
 
-def _git_commit() -> str | None:
+def git_commit() -> str | None:
     """The commit of the lab that measures, with `-dirty` when files differ; None outside of git."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
@@ -382,13 +384,17 @@ def _read(path: Path) -> bytes:
 
 def _read_trials(path: Path) -> bytes:
     """The trials of a run; a finished one may be kept compressed (`gzip trials.jsonl`)."""
-    packed = path / f"{TRIALS_NAME}.gz"
+    packed = _packed(path)
     if (path / TRIALS_NAME).exists() or not packed.exists():
         return _read(path / TRIALS_NAME)
     try:
         return gzip.decompress(_read(packed))
     except (EOFError, OSError, zlib.error) as error:
         raise ResultsError(f"{packed} is not a whole gzip file: restore the file") from error
+
+
+def _packed(path: Path) -> Path:
+    return path / f"{TRIALS_NAME}.gz"
 
 
 def _parse(text: bytes) -> Any:

@@ -1,25 +1,22 @@
 """Experiments x servers x repeats, in shuffled blocks: a run that can be stopped and resumed.
 
-The unit of replication is the trial. Every block runs every cell once, in an order of its own, so
-that whatever disturbs the machine for a while disturbs all cells alike (randomised complete
-blocks).
+The unit of replication is the trial. Every block runs every cell once, in an order of its own
+(results.planned_order), so that whatever disturbs the machine for a while disturbs all that is
+compared alike (randomised complete blocks).
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from loadgen import analysis, results, trace, trial
+from loadgen import analysis, environment, results, trace, trial
 from loadgen.environment import Pinning
 from loadgen.experiments import Cell, Experiment, Profile
 from loadgen.trial import Subject
 from servers import catalog
 from servers.catalog import Variant
 
-# Descriptors that a process needs besides one per client.
-SPARE_DESCRIPTORS = 64
 # Nothing is measured more often than this, however wide its interval stays.
 MAX_BLOCKS = 30
 # Starting, verifying, connecting and stopping, besides what is measured. For the time left only.
@@ -41,7 +38,8 @@ class Plan:
     """What a run is going to do; stored with it, so that it can be resumed.
 
     blocks     every cell is measured at least this often
-    spare      share of that time that goes into more blocks where an interval is wide
+    spare      as a share of the time that this takes: what may go into more blocks of those cells
+               whose interval is wide
     """
 
     profile: Profile
@@ -58,7 +56,7 @@ class Plan:
         return self.blocks * sum(map(seconds, self.cells))
 
     def order(self, block: int) -> list[Cell]:
-        """The cells of one block, shuffled by seed and block number."""
+        """The cells of one block in the order they are run in."""
         return results.planned_order(self.cells, self.seed, block)
 
     def trials(self) -> Iterator[tuple[int, int, Cell]]:
@@ -122,47 +120,65 @@ def seconds(cell: Cell) -> float:
 def execute(
     plan: Plan, folder: Path, cpus: Pinning
 ) -> Iterator[tuple[Cell, results.Record, float]]:
-    """Run the trials that the folder does not hold yet, storing each before it is yielded.
-
-    First the planned blocks. Then, while there is time to spare, blocks of those cells alone whose
-    interval is wider than the target.
+    """Run the trials that are due, storing each before it is yielded.
 
     Yields the cell, the record, and for how many seconds of work it stood.
 
     Raises results.ResultsError.
     """
-    logs = folder / "server-logs"
-    logs.mkdir(exist_ok=True)
     with results.append_to(folder) as trials:
+        logs = folder / "server-logs"
+        logs.mkdir(exist_ok=True)
         records = list(trials.folder.records)
-        done = trials.folder.done()
-        budget_s = (1 + plan.spare) * plan.total_s()
-        began_s = time.monotonic() - plan.total_s() + remaining_s(plan, done)
-        for block in range(MAX_BLOCKS if plan.spare else plan.blocks):
-            for place, cell in enumerate(plan.order(block)):
-                if (block, cell.id) in done:
-                    continue
-                if block >= plan.blocks:
-                    spent_s = time.monotonic() - began_s
-                    if spent_s + seconds(cell) > budget_s:
-                        return
-                    if not _is_wide(cell, records):
-                        continue
-                log = logs / f"{block:03}-{place:03}-{cell.server}.log"
-                record = trial.run(
-                    Subject(variant=catalog.find(cell.server), options=cell.options),
-                    replace(cell.workload, seed=plan.seed + block),
-                    cpus=cpus,
-                    log=log,
-                    experiment=cell.experiment,
-                    cell=cell.id,
-                    block=block,
-                    order=place,
-                )
-                if log.exists() and not log.stat().st_size:
-                    log.unlink()
-                records.append(trials.append(record))
-                yield cell, records[-1], seconds(cell)
+        for block, place, cell in due(plan, records):
+            log = logs / f"{block:03}-{place:03}-{cell.server}.log"
+            record = trial.run(
+                Subject(variant=catalog.find(cell.server), options=cell.options),
+                replace(cell.workload, seed=plan.seed + block),
+                cpus=cpus,
+                log=log,
+                experiment=cell.experiment,
+                cell=cell.id,
+                block=block,
+                order=place,
+            )
+            if log.exists() and not log.stat().st_size:
+                log.unlink()
+            records.append(trials.append(record))
+            yield cell, records[-1], seconds(cell)
+
+
+def due(plan: Plan, records: Sequence[results.Record]) -> Iterator[tuple[int, int, Cell]]:
+    """The (block, place within the block, cell) that `records` lack; what is yielded is to be
+    added to them.
+
+    First the planned blocks. Then, while there is time to spare, blocks of those cells alone whose
+    interval is wider than the target. Time is counted as estimated: so a run that is resumed does
+    what it would have done at once, and one that is finished has nothing left to do.
+    """
+    done = {(record["block"], record["cell"]) for record in records}
+    for block, place, cell in plan.trials():
+        if (block, cell.id) not in done:
+            yield block, place, cell
+    for block in range(plan.blocks, MAX_BLOCKS):
+        spare_s = _spare_s(plan, records)
+        wide = [
+            (place, cell)
+            for place, cell in enumerate(plan.order(block))
+            if seconds(cell) <= spare_s and _is_wide(cell, records)
+        ]
+        if not wide:
+            return
+        for place, cell in wide:
+            if (block, cell.id) not in done and seconds(cell) <= _spare_s(plan, records):
+                yield block, place, cell
+
+
+def _spare_s(plan: Plan, records: Sequence[results.Record]) -> float:
+    """What is left of the time to spare, after the further blocks that `records` hold."""
+    cells = {cell.id: cell for cell in plan.cells}
+    spent = (cells[record["cell"]] for record in records if record["block"] >= plan.blocks)
+    return plan.spare * plan.total_s() - sum(map(seconds, spent))
 
 
 def _is_wide(cell: Cell, records: Sequence[results.Record]) -> bool:
@@ -175,9 +191,13 @@ def _is_wide(cell: Cell, records: Sequence[results.Record]) -> bool:
     return analysis.needs_more([r for r in records if r["cell"] == cell.id], metric)
 
 
-def remaining_s(plan: Plan, done: set[tuple[int, str]]) -> float:
-    """About how long the trials that are not done will take."""
-    return sum(seconds(cell) for block, _, cell in plan.trials() if (block, cell.id) not in done)
+def remaining_s(plan: Plan, records: Sequence[results.Record]) -> float:
+    """About how long what is due will take, at most; 0 when nothing is."""
+    if next(due(plan, records), None) is None:
+        return 0.0
+    done = {(record["block"], record["cell"]) for record in records}
+    planned = (seconds(cell) for block, _, cell in plan.trials() if (block, cell.id) not in done)
+    return sum(planned) + _spare_s(plan, records)
 
 
 def _why_not(cell: Cell, descriptors: int) -> str | None:
@@ -186,7 +206,6 @@ def _why_not(cell: Cell, descriptors: int) -> str | None:
         return missing
     if cell.workload.driver == "trace" and (missing := trace.missing()):
         return missing
-    needed = cell.workload.connections + cell.workload.idle_connections + SPARE_DESCRIPTORS
-    if needed > descriptors:
-        return f"needs {needed:,} descriptors and the limit is {descriptors:,}: raise `ulimit -Hn`"
-    return None
+    load = cell.workload
+    clients = load.connections + load.idle_connections + load.slow_connections
+    return environment.lack_of_descriptors(clients, descriptors)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from loadgen import wire
+from loadgen.environment import lack_of_descriptors
 from loadgen.target import started
 from servers.catalog import Variant
 
@@ -29,8 +30,6 @@ REQUESTS = 20
 MOST = 10_000
 # Per answer: a traced server is slow, one that asks a hundred sockets per sweep slower.
 PATIENCE_S = 10.0
-# Descriptors that a server needs besides those of silent clients.
-SPARE = 16
 _TRY_S = 5.0
 
 # "1234  recvfrom(5, "abc\n", 65536, 0, NULL, NULL) = 4", with the caller before it (strace -f).
@@ -85,7 +84,8 @@ def why_not(variant: Variant, idle: int) -> str | None:
         return missing
     if idle and variant.clients_at_once is not None:
         return f"serves {variant.clients_at_once} at a time, and {idle} would wait for ever"
-    if variant.descriptor_limit is not None and idle + SPARE > variant.descriptor_limit:
+    clients = 1 + idle
+    if variant.descriptor_limit and lack_of_descriptors(clients, variant.descriptor_limit):
         return f"has no descriptor beyond {variant.descriptor_limit - 1}"
     return None
 

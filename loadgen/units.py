@@ -1,4 +1,4 @@
-"""Numbers as people read them: rates, times and sizes, in tables, sentences and on axes."""
+"""Figures as people read them: rates, times, sizes and addresses, in tables, sentences, on axes."""
 
 
 def short(value: float) -> str:
@@ -55,3 +55,9 @@ def microseconds(value_us: float) -> str:
 def percent(value: float) -> str:
     """93.6 => 93.6 %"""
     return f"{value:.3g} %"
+
+
+def endpoint(address: tuple[str, int]) -> str:
+    """Where somebody listens: ("::1", 80) => [::1]:80 (RFC 3986, 3.2.2)."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

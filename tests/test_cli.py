@@ -1,12 +1,16 @@
 """What people type, rightly and wrongly; and what is left of a run that was stopped or killed."""
 
 import functools
+import gzip
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -14,7 +18,21 @@ import pytest
 import records
 from harness import ROOT, settings, wait_until
 
-from loadgen import __main__, analysis, results
+from loadgen import (
+    __main__,
+    analysis,
+    calibrate,
+    doctor,
+    environment,
+    experiments,
+    results,
+    runner,
+    target,
+    trace,
+    trial,
+)
+from loadgen.trial import Subject
+from servers import catalog
 
 LOADGEN = [sys.executable, "-m", "loadgen"]
 
@@ -57,24 +75,29 @@ def expect_error(capsys: pytest.CaptureFixture[str], status: int, *arguments: ob
         ("run --server nosuch", "unknown server 'nosuch'; there are: blocking"),
         ("run --server epoll --connect 127.0.0.1:1", "not allowed"),
         ("run --server epoll --connections many", "--connections"),
-        ("run --server epoll --connections -1", "connections is -1"),
-        ("run --server epoll --connections 1000000000", "connections is 1000000000"),
-        ("run --server epoll --idle -1", "idle_connections is -1"),
-        ("run --server epoll --message-bytes 1", "message_bytes is 1"),
-        ("run --server epoll --duration 0", "duration_s is 0.0"),
-        ("run --server epoll --duration -1", "duration_s is -1.0"),
-        ("run --server epoll --duration nan", "duration_s is nan"),
-        ("run --server epoll --duration 1e99", "duration_s is 1e+99"),
+        ("run --server epoll --connections -1", "--connections is -1"),
+        ("run --server epoll --connections 1000000000", "--connections is 1000000000"),
+        ("run --server epoll --idle -1", "--idle is -1"),
+        ("run --server epoll --message-bytes 1", "--message-bytes is 1"),
+        ("run --server epoll --duration 0", "--duration is 0.0"),
+        ("run --server epoll --duration -1", "--duration is -1.0"),
+        ("run --server epoll --duration nan", "--duration is nan"),
+        ("run --server epoll --duration 1e99", "--duration is 1e+99"),
         ("run --server epoll --duration soon", "--duration"),
-        ("run --server epoll --warmup -1", "warmup_s is -1.0"),
-        ("run --server epoll --rate 0", "offered_per_s is 0.0"),
-        ("run --server epoll --rate -5", "offered_per_s is -5.0"),
-        ("run --server epoll --rate inf", "offered_per_s is inf"),
+        ("run --server epoll --warmup -1", "--warmup is -1.0"),
+        ("run --server epoll --rate 0", "--rate is 0.0"),
+        ("run --server epoll --rate -5", "--rate is -5.0"),
+        ("run --server epoll --rate inf", "--rate is inf"),
         ("run --server epoll --rate fast", "--rate"),
-        ("run --server epoll --rate 1e9", "offered_per_s is 1000000000.0"),
-        ("run --server epoll --arrivals poisson", "a closed loop has none"),
+        ("run --server epoll --rate 1e9", "--rate is 1000000000.0"),
+        (
+            "run --server epoll --arrivals poisson",
+            "--arrivals is 'poisson': a closed loop has none",
+        ),
         ("run --server epoll --rate 5 --arrivals often", "--arrivals"),
-        ("run --server epoll --seed -1", "seed is -1"),
+        ("run --server epoll --seed -1", "--seed is -1"),
+        ("run --server epoll --work hard", "'hard' is not like cpu:100us"),
+        ("run --connect 127.0.0.1:1 --work cpu:1us", "--work does not go with --connect"),
         ("run --connect nowhere", "'nowhere' is not HOST:PORT"),
         ("run --connect host:0", "is not HOST:PORT"),
         ("run --connect host:65536", "is not HOST:PORT"),
@@ -204,12 +227,278 @@ def test_help_names_every_command() -> None:
         assert f"  {command}" in result.stdout
 
 
-def test_nobody_listening_is_a_trial_that_failed() -> None:
-    result = loadgen("run", "--connect", "127.0.0.1:1", "--duration", "0.1")
+def test_outside_of_its_environment_the_lab_says_how_to_get_in() -> None:
+    result = subprocess.run(
+        [sys.executable, "-S", "-m", "loadgen", "list"],  # -S: without installed libraries
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
     assert result.returncode == 1
-    assert "refused" in result.stdout
-    assert "Traceback" not in result.stdout + result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "run `make setup`, then .venv/bin/python -m loadgen" in result.stderr
+
+
+def test_one_trial_imports_nothing_that_only_many_need() -> None:
+    code = "import sys; from loadgen import console, trial; print(*sys.modules, sep='\\n')"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    # Numba imports scipy itself, but not the slow part.
+    assert not {"scipy.stats", "matplotlib"} & set(result.stdout.split())
+
+
+# One trial.
+
+
+class MeasuredError(Exception):
+    """A trial would have begun."""
+
+
+@pytest.fixture
+def subjects(monkeypatch: pytest.MonkeyPatch) -> list[Subject]:
+    """Whom trials would have measured; each of them ends in that error."""
+    found: list[Subject] = []
+
+    def run(subject: Subject, *_: object, **__: object) -> None:
+        found.append(subject)
+        raise MeasuredError
+
+    monkeypatch.setattr(trial, "run", run)
+    return found
+
+
+def begin(*arguments: object) -> None:
+    with pytest.raises(MeasuredError):
+        __main__.main(["run", *map(str, arguments)])
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_nobody_listening_is_said_in_a_line(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = expect_error(capsys, 1, "run", "--connect", f"{host}:1")
+
+    assert said == f"error: nobody listens at {host}:1"
+
+
+@pytest.mark.parametrize("name", ["nosuch.invalid", "a..b"])
+def test_a_name_that_nobody_has_is_said_in_a_line(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = expect_error(capsys, 1, "run", "--connect", f"{name}:80")
+
+    assert said == f"error: nobody is called {name!r} here"
+
+
+def test_a_name_is_resolved_once_to_where_somebody_listens(subjects: list[Subject]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        begin("--connect", f"localhost:{port}")
+
+    assert subjects == [Subject(address=("127.0.0.1", port))]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        ("", ()),
+        ("--message-bytes 65536", ()),
+        ("--message-bytes 100000", ("--max-line", "100000")),
+        ("--work cpu:100us", ("--work", "cpu:100us")),
+    ],
+)
+def test_our_server_is_told_what_the_load_needs_and_no_more(
+    arguments: str, options: tuple[str, ...], subjects: list[Subject]
+) -> None:
+    begin("--server", "epoll", *arguments.split())
+
+    assert [subject.options for subject in subjects] == [options]
+
+
+def test_more_clients_than_descriptors_are_refused_before_anything_is_started(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    subjects: list[Subject],
+) -> None:
+    own = environment.OWN_DESCRIPTORS
+    monkeypatch.setattr(environment, "raise_descriptor_limit", lambda: 1000 + own)
+    ours = "run --server epoll --connections 1"
+
+    said = expect_error(capsys, 1, *ours.split(), "--idle", 1000)
+    assert f"1,001 clients needs {1001 + own:,} descriptors and the limit is {1000 + own:,}" in said
+    assert not subjects
+    begin(*ours.split()[1:], "--idle", 999)
+    # Silent clients of somebody else's server have processes of their own.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        theirs = "--connect", f"127.0.0.1:{listener.getsockname()[1]}"
+        begin(*theirs, "--connections", 1000, "--idle", 1000)
+        assert "1,001 clients" in expect_error(capsys, 1, "run", *theirs, "--connections", 1001)
+
+
+@pytest.mark.parametrize("steal", [0.0, 0.5])
+@pytest.mark.parametrize("how", [[], ["--json"]])
+def test_the_exit_status_says_whether_the_trial_is_valid(
+    how: list[str],
+    steal: float,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    record = records.record(steal=steal)
+    record["server_cost"] = None
+    monkeypatch.setattr(trial, "run", lambda *_, **__: record)
+
+    assert __main__.main(["run", "--server", "epoll", *how]) == (1 if steal else 0)
+    assert how or ("NOT VALID" in capsys.readouterr().out) == bool(steal)
+
+
+# Output.
+
+
+def test_a_run_without_a_whole_trial_has_nothing_to_draw(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = records.write_run(tmp_path / "run", [])
+
+    assert "holds no whole trial" in expect_error(capsys, 1, "report", run)
+    assert not (run / "report.md").exists()
+
+
+@pytest.mark.parametrize("command", ["list", "report"])
+def test_output_that_cannot_be_written_is_said_in_a_line(command: str, tmp_path: Path) -> None:
+    folders = [records.sound_run(tmp_path / "run")] if command == "report" else []
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [*LOADGEN, command, *folders],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=2 * settings.deadline_s,
+            check=False,
+        )
+
+    assert (result.returncode, result.stderr) == (1, "error: [Errno 28] No space left on device\n")
+
+
+# Runs that are begun and resumed.
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    """A run of this lab on this machine that is finished."""
+    plan = runner.plan(
+        "quick",
+        [experiments.find("throughput")],
+        [catalog.find("poll"), catalog.find("epoll")],
+        blocks=1,
+        spare=0.0,
+        seed=records.SEED,
+        descriptors=environment.raise_descriptor_limit(),
+    )
+    folder = results.create(
+        plan.profile,
+        plan=plan.as_record(),
+        seed=plan.seed,
+        environment={**environment.describe(), **environment.pinning().as_record()},
+        folder=tmp_path / "run",
+    )
+    with results.append_to(folder) as trials:
+        for block, place, cell in plan.trials():
+            count = cell.workload.connections
+            trials.append(records.record(cell.server, connections=count, block=block, order=place))
+    return folder
+
+
+def test_a_finished_run_is_only_drawn_again(
+    stored: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (stored / "trials.jsonl").read_bytes()
+    monkeypatch.setattr(doctor, "watch_load", lambda: pytest.fail("nothing would be disturbed"))
+
+    assert __main__.main(["bench", "--resume", str(stored)]) == 0
+
+    assert "nothing left to measure: redrawing" in capsys.readouterr().out
+    assert (stored / "trials.jsonl").read_bytes() == before
+    assert (stored / "report.md").exists()
+
+
+def test_a_packed_run_that_was_stopped_has_to_be_unpacked(
+    stored: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "watch_load", lambda: doctor.other_load({}))
+    trials = stored / "trials.jsonl"
+    first = trials.read_bytes().splitlines(keepends=True)[0]
+    trials.with_name("trials.jsonl.gz").write_bytes(gzip.compress(first))
+    trials.unlink()
+
+    assert __main__.main(["bench", "--resume", str(stored)]) == 1
+    said = capsys.readouterr().err
+    assert said == f"error: {stored} is packed: `gunzip {trials}.gz` to continue it\n"
+
+
+def test_a_run_goes_on_with_the_libraries_it_was_begun_with(
+    stored: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = {**results.versions(), "numba": "0", "numpy": "0"}
+    monkeypatch.setattr(results, "versions", lambda: others)
+
+    said = expect_error(capsys, 1, "bench", "--resume", stored)
+    assert "other versions of numba, numpy: start a new run" in said
+
+
+@pytest.mark.parametrize(
+    ("begun", "now", "refused"),
+    [("a", "b", True), ("a", "a", False), ("a", None, False), (None, "b", False)],
+)
+def test_a_run_goes_on_with_the_lab_it_was_begun_with_where_that_is_known(
+    begun: str | None,
+    now: str | None,
+    refused: bool,
+    stored: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    header = json.loads((stored / "run.json").read_text())
+    (stored / "run.json").write_text(json.dumps({**header, "git_commit": begun}))
+    monkeypatch.setattr(results, "git_commit", lambda: now)
+
+    if refused:
+        said = expect_error(capsys, 1, "bench", "--resume", stored)
+        assert "begun with the lab at a and this is b: check that out, or start a new run" in said
+    else:
+        assert __main__.main(["bench", "--resume", str(stored)]) == 0
+
+
+def test_a_plan_without_a_cell_is_not_begun(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = "bench --quick --experiments trust --servers poll --out"
+
+    said = expect_error(capsys, 1, *command.split(), tmp_path / "run")
+    assert "nothing to measure: every cell is skipped, see `list`" in said
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("busy", [0.02, 0.71])
+def test_a_run_on_a_busy_machine_begins_with_a_warning(
+    busy: float,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(doctor, "watch_load", lambda: doctor.other_load({0: busy}))
+    monkeypatch.setattr(calibrate, "reach", lambda _: [])
+    monkeypatch.setattr(runner, "execute", lambda *_: iter(()))
+    command = "bench --quick --experiments throughput --servers epoll --out"
+
+    assert __main__.main([*command.split(), str(tmp_path / "run")]) == 1  # nothing was measured
+
+    warning = "warning: other programs use 71 % of CPU 0: figures will be disturbed\n"
+    assert capsys.readouterr().err == (warning if busy > 0.5 else "")
+    header = results.load(tmp_path / "run").header
+    assert header["environment"]["server_environment"] == target.SERVER_ENVIRONMENT
 
 
 # Stopping and killing.
@@ -239,12 +528,82 @@ def bench(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     process.communicate()
 
 
+def children(pid: int, *words: str) -> list[psutil.Process]:
+    """What a lab has started, once there is a process of each of these modules or programs."""
+    found: list[psutil.Process] = []
+
+    def all_there() -> bool:
+        found[:] = psutil.Process(pid).children(recursive=True)
+        return set(words) <= {word for each in found for word in command_line(each)}
+
+    wait_until(all_there, f"processes of {', '.join(words)}")
+    return found
+
+
+def command_line(process: psutil.Process) -> list[str]:
+    with suppress(psutil.NoSuchProcess):
+        return process.cmdline()
+    return []
+
+
+def expect_gone(started: list[psutil.Process]) -> None:
+    """Ended; whether whoever inherited them has noticed is not our concern."""
+
+    def gone(process: psutil.Process) -> bool:
+        with suppress(psutil.NoSuchProcess):
+            return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+        return True
+
+    assert started
+    for process in started:
+        wait_until(functools.partial(gone, process), f"{process} does not outlive the lab")
+
+
+def end(how: str, command: str, *words: str) -> None:
+    lab = subprocess.Popen(
+        [*LOADGEN, *command.split()],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        started = children(lab.pid, *words)
+        if how == "Ctrl-C":
+            os.killpg(lab.pid, signal.SIGINT)  # as a terminal does
+        else:
+            for process in started:
+                if "server" in how and "servers" in command_line(process):
+                    process.send_signal(signal.SIGSTOP)
+            lab.kill()
+        _, said = lab.communicate(timeout=settings.deadline_s)
+        assert said == ("stopped\n" if how == "Ctrl-C" else "")
+        assert lab.returncode == (130 if how == "Ctrl-C" else -signal.SIGKILL)
+        expect_gone(started)
+    finally:
+        lab.kill()
+        lab.communicate()
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "killed", "killed while its server is stopped"])
+def test_neither_server_nor_crowd_outlives_the_lab(how: str) -> None:
+    end(how, "run --server epoll --idle 50 --warmup 600", "servers", "loadgen.crowd")
+
+
+@pytest.mark.skipif(trace.missing() is not None, reason="strace cannot be used here")
+@pytest.mark.parametrize("how", ["Ctrl-C", "killed"])
+def test_neither_tracer_nor_server_outlives_the_lab(how: str) -> None:
+    end(how, "trace epoll --requests 10000", "strace", "servers")
+
+
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_run_that_was_stopped_goes_on_where_it_was(
     bench: subprocess.Popen[str], by: signal.Signals, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    started = psutil.Process(bench.pid).children(recursive=True)
+    started = children(bench.pid, "servers")
     bench.send_signal(by)
     _, said = bench.communicate(timeout=settings.deadline_s)
     kept = results.load(run).records
@@ -252,8 +611,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
     assert bench.returncode == (-9 if by == signal.SIGKILL else 130), said
     assert "Traceback" not in said
     assert 0 < len(kept) < 4
-    for process in started:
-        wait_until(lambda p=process: not p.is_running(), "no server outlives the lab")
+    expect_gone(started)
     if by != signal.SIGKILL:
         assert f"bench --resume {run}" in said
     if by == signal.SIGTERM:

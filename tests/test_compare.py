@@ -10,7 +10,7 @@ import pytest
 import records
 
 from loadgen import __main__, analysis, compare
-from loadgen.analysis import Estimate, estimate
+from loadgen.analysis import Estimate, Ratio, estimate
 from loadgen.results import ResultsError
 
 
@@ -27,8 +27,8 @@ def run(
 SPREAD = (1.0, 1.02, 0.99, 1.01, 0.98, 1.0)
 
 
-@pytest.mark.parametrize(("factor", "tie"), [(1.0, True), (1.3, False), (0.7, False)])
-def test_a_change_is_told_from_none(tmp_path: Path, factor: float, tie: bool) -> None:
+@pytest.mark.parametrize(("factor", "result"), [(1.0, "tie"), (1.3, "differs"), (0.7, "differs")])
+def test_a_change_is_told_from_none(tmp_path: Path, factor: float, result: str) -> None:
     first = run(tmp_path / "a", [1000 * x for x in SPREAD])
     second = run(tmp_path / "b", [1000 * factor * x for x in reversed(SPREAD)])
 
@@ -36,7 +36,7 @@ def test_a_change_is_told_from_none(tmp_path: Path, factor: float, tie: bool) ->
 
     assert change.figure == "throughput_per_s"
     assert change.ratio.estimate.value == pytest.approx(factor, rel=1e-3)
-    assert change.ratio.tie == tie
+    assert change.result == result
 
 
 def test_blocks_of_different_runs_are_no_pairs(tmp_path: Path) -> None:
@@ -44,15 +44,15 @@ def test_blocks_of_different_runs_are_no_pairs(tmp_path: Path) -> None:
     first = run(tmp_path / "a", [1000.0, 2000.0, 4000.0])
     second = run(tmp_path / "b", [1100.0, 2200.0, 4400.0])
 
-    assert compare.compare(first, second).changes[0].ratio.tie
+    assert compare.compare(first, second).changes[0].result == "undecided"
 
 
 def test_one_block_decides_nothing(tmp_path: Path) -> None:
     found = compare.compare(run(tmp_path / "a", [1000.0]), run(tmp_path / "b", [9000.0]))
 
-    ratio = found.changes[0].ratio
-    assert ratio.tie
-    assert (ratio.estimate.low, ratio.estimate.high) == (0, math.inf)
+    change = found.changes[0]
+    assert change.result == "undecided"
+    assert (change.ratio.estimate.low, change.ratio.estimate.high) == (0, math.inf)
     assert found.as_record()["cells"][0]["ratio"]["high"] is None
 
 
@@ -115,4 +115,45 @@ def test_the_command_prints_a_table_or_json(
     assert __main__.main(["compare", *folders, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["cells"][0]["ratio"]["value"] == 2
-    assert not found["cells"][0]["tie"]
+    assert found["cells"][0]["result"] == "differs"
+
+
+@pytest.mark.parametrize(
+    ("estimate", "result"),
+    [
+        (Estimate(1.0, 0.97, 1.04, 3), "tie"),
+        (Estimate(1.0, 0.97, 1.04, 2), "undecided"),
+        (Estimate(1.0, 0.80, 1.04, 9), "undecided"),
+        (Estimate(1.0, 0.97, 1.20, 9), "undecided"),
+        (Estimate(2.0, 1.50, 2.50, 2), "differs"),
+        (Estimate(1.0, 0.0, math.inf, 1), "undecided"),
+    ],
+)
+def test_a_tie_takes_blocks_enough_and_a_narrow_interval(
+    estimate: Estimate, result: compare.Result
+) -> None:
+    change = compare.Change("cell", "figure", estimate, estimate, Ratio(estimate))
+
+    assert change.result == result
+
+
+def test_the_table_ends_with_how_many_of_what(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    same = [1000.0, 1000.0, 1000.0]
+    for name, figures in (("a", same), ("b", [2000.0, 2000.0, 2000.0])):
+        rows = [
+            records.record(server, block=block, throughput_per_s=figure, latencies_ns=[1_000])
+            for server, values in (("epoll", figures), ("poll", same), ("select", [figures[0]]))
+            for block, figure in enumerate(values)
+        ]
+        if name == "a":
+            rows.append(records.record("threaded", throughput_per_s=1.0, latencies_ns=[1_000]))
+        records.write_run(tmp_path / name, rows)
+
+    assert __main__.main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+
+    last = " ".join(capsys.readouterr().out.split("in one of the runs only: ")[1].split())
+    # Throughput and CPU of each; what a request costs is the same in all of them.
+    assert last.startswith("throughput/threaded/connections=8 1 differ, 3 tie, 2 undecided (")
+    assert last.endswith("), 1 only in one")

@@ -40,6 +40,27 @@ def test_no_thread_is_left_behind_whatever_happens(cpu: frozenset[int]) -> None:
     assert threading.active_count() == before
 
 
+def test_ctrl_c_while_they_start_leaves_no_thread_behind(
+    cpu: frozenset[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = threading.active_count()
+    started: list[threading.Thread] = []
+
+    def start(thread: threading.Thread) -> None:
+        if started:
+            raise KeyboardInterrupt
+        started.append(thread)
+        real_start(thread)
+
+    real_start = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(KeyboardInterrupt), hiccup.noted({"server_cpu": cpu, "generator_cpu": cpu}):
+        pytest.fail("it began all the same")
+
+    assert threading.active_count() == before
+    assert started[0].daemon, "and none would keep the lab from ending"
+
+
 def test_without_the_privilege_the_record_says_so(
     cpu: frozenset[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

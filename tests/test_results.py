@@ -1,9 +1,12 @@
 """The run folder survives kills and hand edits, or says in one line what is wrong with it."""
 
+import dataclasses
 import gzip
+import itertools
 import json
 import os
 import re
+import resource
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +25,11 @@ def create(parent: Path, **options: Any) -> Path:
     return results.create("quick", plan=plan, seed=7, environment={}, parent=parent, **options)
 
 
+def open_to_append(path: Path) -> None:
+    with results.append_to(path):
+        pass
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     return records.write_run(tmp_path / "run", [records.record(block=block) for block in range(3)])
@@ -31,7 +39,7 @@ def run(tmp_path: Path) -> Path:
 def unwritable(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder that this process cannot write to, although the tests may run as root."""
     # Whoever we become may not be allowed to look into our virtual environment.
-    monkeypatch.setattr(results, "_versions", dict)
+    monkeypatch.setattr(results, "versions", dict)
     folder = Path(tempfile.mkdtemp(prefix="unwritable-"))
     effective = os.geteuid()
     folder.chmod(0o755)
@@ -152,8 +160,31 @@ def test_hashes_chain_the_records_to_each_other_and_to_the_header(run: Path) -> 
 
 def test_only_one_process_writes_to_a_run(run: Path) -> None:
     with results.append_to(run), pytest.raises(ResultsError, match="another process"):
-        results.append_to(run)
-    results.append_to(run).close()
+        open_to_append(run)
+    open_to_append(run)
+
+
+def test_a_full_disk_is_said_once_and_costs_the_trial_in_flight(run: Path) -> None:
+    trials_path = run / results.TRIALS_NAME
+    whole_bytes = trials_path.stat().st_size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def append() -> None:
+        with results.append_to(run) as trials:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (whole_bytes + 100, limits[1]))
+            trials.append(records.record(block=3))
+
+    try:
+        with pytest.raises(ResultsError, match=r"cannot write .*trials\.jsonl: File too large"):
+            append()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert len(results.load(run).records) == 3
+    with results.append_to(run) as trials:
+        trials.append(records.record(block=3))
+    assert_chained(results.load(run))
+    assert len(results.load(run).records) == 4
 
 
 def test_a_figure_that_is_no_number_is_not_stored(run: Path) -> None:
@@ -183,7 +214,7 @@ def test_a_broken_line_in_the_middle_is_named(run: Path, line: bytes, message: s
     trials_path.write_bytes(b"\n".join(lines))
     before = trials_path.read_bytes()
 
-    for use in (results.load, results.append_to):
+    for use in (results.load, open_to_append):
         with pytest.raises(ResultsError, match=message) as caught:
             use(run)
         assert "\n" not in str(caught.value)
@@ -218,11 +249,11 @@ def test_a_missing_folder_or_file_is_named(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="is not a folder"):
         results.load(run / "run.json")
     (run / "trials.jsonl").unlink()
-    for use in (results.load, results.append_to):
+    for use in (results.load, open_to_append):
         with pytest.raises(ResultsError, match=r"trials\.jsonl"):
             use(run)
     (run / "run.json").unlink()
-    for use in (results.load, results.append_to):
+    for use in (results.load, open_to_append):
         with pytest.raises(ResultsError, match=r"run\.json does not exist"):
             use(run)
 
@@ -243,7 +274,7 @@ def test_a_broken_or_newer_header_is_named(run: Path) -> None:
 
 def test_a_read_only_folder_can_be_read_and_says_so_when_written_to(unwritable: Path) -> None:
     assert len(results.load(unwritable / "run").records) == 1
-    for use in (lambda: create(unwritable), lambda: results.append_to(unwritable / "run")):
+    for use in (lambda: create(unwritable), lambda: open_to_append(unwritable / "run")):
         with pytest.raises(ResultsError, match="Permission denied: choose a folder"):
             use()
 
@@ -256,7 +287,53 @@ def test_a_finished_run_may_be_kept_compressed(run: Path) -> None:
     packed.write_bytes(gzip.compress(trials.read_bytes()))
     trials.unlink()
     assert results.load(run).records == plain.records
+    with pytest.raises(ResultsError, match=r"is packed: `gunzip .*trials\.jsonl\.gz` to continue"):
+        open_to_append(run)
 
     packed.write_bytes(packed.read_bytes()[:-20])
     with pytest.raises(ResultsError, match="restore the file"):
         results.load(run)
+
+
+# Order.
+
+WORKLOADS = ("throughput/{}/plain", "throughput/{}/connections=8", "idle/{}/plain")
+SERVERS = ("poll", "epoll", "threaded")
+CELLS = [workload.format(server) for workload in WORKLOADS for server in SERVERS]
+
+
+@dataclasses.dataclass(frozen=True)
+class Named:
+    id: str
+
+
+def test_a_block_holds_every_cell_once_and_the_servers_of_a_workload_together() -> None:
+    for block in range(20):
+        order = results.planned_order(CELLS, 7, block)
+
+        assert sorted(order) == sorted(CELLS)
+        runs = [
+            workload for workload, _ in itertools.groupby(cell.split("/")[::2] for cell in order)
+        ]
+        assert len(runs) == len(WORKLOADS)
+
+
+def test_workloads_and_servers_are_shuffled_by_seed_and_block_and_by_nothing_else() -> None:
+    orders = [results.planned_order(CELLS, seed, block) for seed in range(8) for block in range(8)]
+
+    assert orders == [
+        results.planned_order(CELLS, seed, block) for seed in range(8) for block in range(8)
+    ]
+    assert {order[0] for order in orders} == set(CELLS), "everything comes first at times"
+    assert len(set(map(tuple, orders))) > len(orders) / 2
+    # Within a workload the order is not the same in all the others.
+    assert any(
+        [cell.split("/")[1] for cell in order[:3]] != [cell.split("/")[1] for cell in order[3:6]]
+        for order in orders
+    )
+
+
+def test_cells_are_ordered_as_their_ids_are() -> None:
+    ordered = results.planned_order([Named(cell) for cell in CELLS], 7, 3)
+
+    assert [each.id for each in ordered] == results.planned_order(CELLS, 7, 3)

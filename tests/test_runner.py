@@ -1,0 +1,144 @@
+"""What is due: the planned blocks, and as many more as there is time for, however often a run is
+stopped and resumed. No server is started."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import records
+
+from loadgen import environment, results, runner, trial
+from loadgen.experiments import Cell
+from loadgen.runner import Plan
+from loadgen.workload import Workload
+
+CPUS = environment.pinning()
+
+
+def cell(server: str, connections: int, duration_s: float = 1.0) -> Cell:
+    load = Workload(connections=connections, duration_s=duration_s)
+    return Cell(experiment="throughput", server=server, workload=load)
+
+
+def planned(*cells: Cell, spare: float, blocks: int = 3) -> Plan:
+    servers = tuple(dict.fromkeys(each.server for each in cells))
+    return Plan("standard", ("throughput",), servers, blocks, spare, records.SEED, cells, ())
+
+
+def created(plan: Plan, folder: Path) -> Path:
+    return results.create(
+        plan.profile, plan=plan.as_record(), seed=plan.seed, environment={}, folder=folder
+    )
+
+
+@pytest.fixture(autouse=True)
+def stub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial takes no time. What poll answers differs from block to block, epoll is steady."""
+
+    def run(subject: trial.Subject, workload: Workload, **names: Any) -> results.Record:
+        assert subject.variant is not None
+        name, block = subject.variant.name, names["block"]
+        return records.record(
+            name,
+            connections=workload.connections,
+            block=block,
+            order=names["order"],
+            throughput_per_s=1000.0 * (1 + (name == "poll") * (block % 3)),
+        )
+
+    monkeypatch.setattr(trial, "run", run)
+
+
+Execute = Callable[[], Iterator[tuple[Cell, results.Record, float]]]
+
+
+def executing(plan: Plan, folder: Path) -> Execute:
+    return lambda: runner.execute(plan, folder, CPUS)
+
+
+def keys(folder: Path) -> list[tuple[int, str]]:
+    return [(record["block"], record["cell"]) for record in results.load(folder).records]
+
+
+WIDE = [cell("poll", 1), cell("poll", 8)]
+NARROW = [cell("epoll", 1), cell("epoll", 8)]
+
+
+def test_the_time_to_spare_goes_to_wide_cells_and_no_further(tmp_path: Path) -> None:
+    plan = planned(*WIDE, *NARROW, spare=0.5)
+    list(executing(plan, created(plan, tmp_path))())
+
+    further = [cell for block, cell in keys(tmp_path) if block >= plan.blocks]
+    assert set(further) == {cell.id for cell in WIDE}
+    spent_s = len(further) * runner.seconds(WIDE[0])
+    assert spent_s <= 0.5 * plan.total_s() < spent_s + runner.seconds(WIDE[0])
+
+
+def test_a_finished_run_has_nothing_left_however_often_it_is_resumed(tmp_path: Path) -> None:
+    plan = planned(*WIDE, *NARROW, spare=0.5)
+    folder = created(plan, tmp_path)
+    assert runner.remaining_s(plan, []) == pytest.approx(1.5 * plan.total_s())
+    list(executing(plan, folder)())
+
+    for _ in range(2):
+        assert runner.remaining_s(plan, results.load(folder).records) == 0
+        assert not list(executing(plan, folder)())
+
+
+@pytest.mark.parametrize("stops", [(1,), (5, 1, 1, 1), (13, 2), (14,)])
+def test_a_run_that_is_stopped_does_what_it_would_have_done_at_once(
+    stops: tuple[int, ...], tmp_path: Path
+) -> None:
+    plan = planned(*WIDE, *NARROW, spare=0.5)
+    list(executing(plan, created(plan, tmp_path / "at once"))())
+
+    stopped = created(plan, tmp_path / "stopped")
+    for count in stops:
+        execute = executing(plan, stopped)()
+        assert len(list(itertools.islice(execute, count))) == count
+        execute.close()  # type: ignore[attr-defined]
+    list(executing(plan, stopped)())
+
+    assert keys(stopped) == keys(tmp_path / "at once")
+
+
+def test_a_long_cell_that_needs_no_more_does_not_end_it_for_the_others(tmp_path: Path) -> None:
+    long = cell("epoll", 64, duration_s=100.0)
+    plan = planned(long, *WIDE, spare=0.1)
+    list(executing(plan, created(plan, tmp_path))())
+
+    further = [cell for block, cell in keys(tmp_path) if block >= plan.blocks]
+    assert runner.seconds(long) > 0.1 * plan.total_s()
+    assert set(further) == {cell.id for cell in WIDE}
+
+
+def test_a_run_that_somebody_else_writes_to_is_left_as_it_is(tmp_path: Path) -> None:
+    plan = planned(*NARROW, spare=0)
+    folder = created(plan, tmp_path)
+
+    with results.append_to(folder), pytest.raises(results.ResultsError, match="another process"):
+        next(executing(plan, folder)())
+    assert sorted(path.name for path in folder.iterdir()) == ["run.json", "trials.jsonl"]
+
+
+def test_plan_and_run_count_the_same_descriptors() -> None:
+    from loadgen import experiments
+    from servers import catalog
+
+    def skipped(descriptors: int) -> set[str]:
+        plan = runner.plan(
+            "quick",
+            [experiments.find("idle_cost")],
+            [catalog.find("epoll")],
+            blocks=1,
+            spare=0,
+            seed=1,
+            descriptors=descriptors,
+        )
+        return {skip.reason for skip in plan.skipped}
+
+    enough = 100 + environment.OWN_DESCRIPTORS
+    assert not skipped(enough)
+    assert skipped(enough - 1) == {environment.lack_of_descriptors(100, enough - 1)}

@@ -1,0 +1,80 @@
+"""The server under test gets what it should and outlives nobody."""
+
+import functools
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from loadgen import environment, target
+from loadgen.target import Target
+
+CPUS = set(environment.pinning().server)
+
+
+def environ(pid: int) -> dict[str, str]:
+    """As the kernel has it (proc_pid_environ(5))."""
+    entries = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    return dict(entry.split("=", 1) for entry in entries if entry)
+
+
+def test_servers_keep_their_heap_whatever_we_were_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1")
+    with target.started("epoll", cpus=CPUS, log=tmp_path / "log") as server:
+        found = environ(server.processes()[0].pid)
+
+    assert found == {**os.environ, **target.SERVER_ENVIRONMENT}
+    assert found["MALLOC_TRIM_THRESHOLD_"] == "268435456"
+    assert found["MALLOC_MMAP_THRESHOLD_"] == "33554432"
+
+
+def test_a_descendant_that_ends_by_itself_meanwhile_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Gone(psutil.Process):
+        def kill(self) -> None:
+            raise psutil.NoSuchProcess(self.pid)
+
+    monkeypatch.setattr(psutil.Process, "children", lambda *_, **__: [Gone()])
+
+    with target.started("epoll", cpus=CPUS, log=tmp_path / "log") as server:
+        assert server.is_alive()
+    assert not server.is_alive()
+
+
+def test_a_child_whose_parent_died_before_it_could_ask_ends(tmp_path: Path) -> None:
+    somebody_else = os.getppid()
+    done = subprocess.run(
+        [sys.executable, "-c", "print('it runs')"],
+        preexec_fn=functools.partial(target._end_with_parent, somebody_else, signal.SIGKILL),
+        capture_output=True,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (1, b"")
+
+
+@pytest.mark.parametrize(("prefix", "number"), [((), signal.SIGKILL), (("env",), signal.SIGTERM)])
+def test_only_a_tracer_is_asked_so_that_it_takes_its_child_along(
+    prefix: tuple[str, ...], number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    @contextmanager
+    def running(*_: object, when_orphaned: int, **__: object) -> Iterator[Target | None]:
+        asked.append(when_orphaned)
+        yield None
+
+    monkeypatch.setattr(target, "running", running)
+    with target.started("epoll", cpus=CPUS, log=tmp_path / "log", prefix=prefix):
+        pass
+
+    assert asked == [number]
