@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from hdrh.histogram import HdrHistogram
@@ -36,6 +37,7 @@ TIE_HALF_WIDTH = 0.10
 MINIMUM_BLOCKS = 3
 
 Metric = Callable[[Record], float | None]
+Result = Literal["differs", "tie", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -114,22 +116,19 @@ class Ratio:
     estimate: Estimate
 
     @property
-    def differs(self) -> bool:
-        """The interval does not contain 1, and is more than luck: the two are told apart."""
+    def result(self) -> Result:
+        """A tie is a claim too, that there is no difference to speak of: it takes a narrow
+        interval around 1. Too few blocks decide nothing."""
         found = self.estimate
-        return found.n >= MINIMUM_BLOCKS and not found.low <= 1 <= found.high
-
-    @property
-    def tie(self) -> bool:
-        """They are not told apart, though a difference that matters would have been seen."""
-        found = self.estimate
-        narrow = found.n >= MINIMUM_BLOCKS and found.half_width <= TIE_HALF_WIDTH
-        return narrow and not self.differs
+        if found.n < MINIMUM_BLOCKS:
+            return "undecided"
+        if not found.low <= 1 <= found.high:
+            return "differs"
+        return "tie" if found.half_width <= TIE_HALF_WIDTH else "undecided"
 
     def __str__(self) -> str:
-        return (
-            f"{self.estimate}{'' if self.differs else ' (a tie)' if self.tie else ' (undecided)'}"
-        )
+        said = {"differs": "", "tie": " (a tie)", "undecided": " (undecided)"}
+        return f"{self.estimate}{said[self.result]}"
 
 
 def ratio(

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from loadgen import analysis
 from loadgen.analysis import CellData, Estimate, Metric, Ratio, Run
@@ -12,10 +12,6 @@ from loadgen.results import ResultsError
 
 # What differs between any two moments on one and the same machine.
 _PASSING = {"load_1min", "calibration"}
-# Half the width of an interval around 1 beyond which it does not say that nothing changed.
-WIDEST_TIE = 0.10
-
-Result = Literal["differs", "tie", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -27,16 +23,6 @@ class Change:
     first: Estimate
     second: Estimate
     ratio: Ratio
-
-    @property
-    def result(self) -> Result:
-        """A tie is a claim too, that there is no difference to speak of: it takes blocks enough and
-        a narrow interval."""
-        if not self.ratio.tie:
-            return "differs"
-        found = self.ratio.estimate
-        few = found.n < analysis.MINIMUM_BLOCKS
-        return "undecided" if few or found.half_width > WIDEST_TIE else "tie"
 
 
 @dataclass(frozen=True)
@@ -58,7 +44,7 @@ class Comparison:
                     "first": _plain(change.first),
                     "second": _plain(change.second),
                     "ratio": _plain(change.ratio.estimate),
-                    "result": change.result,
+                    "result": change.ratio.result,
                 }
                 for change in self.changes
             ],

@@ -328,14 +328,14 @@ def show_comparison(found: "Comparison") -> None:
         cells[change.cell].add_row(
             f"  {change.figure}",
             f"{count(change.first.value)} => {count(change.second.value)}",
-            f"x {change.ratio.estimate} ({change.result})",
+            f"x {change.ratio.estimate} ({change.ratio.result})",
         )
     for cell, table in cells.items():
         CONSOLE.print(cell, soft_wrap=True)
         CONSOLE.print(table)
     for cell in found.alone:
         CONSOLE.print(f"in one of the runs only: {cell}", soft_wrap=True)
-    results = [change.result for change in found.changes]
+    results = [change.ratio.result for change in found.changes]
     CONSOLE.print(
         f"{results.count('differs')} differ, {results.count('tie')} tie,"
         f" {results.count('undecided')} undecided (too few blocks or too wide an interval),"

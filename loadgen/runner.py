@@ -22,7 +22,7 @@ MAX_BLOCKS = 30
 # Starting, verifying, connecting and stopping, besides what is measured. For the time left only.
 OVERHEAD_S = 0.3
 # Rates that the search for a knee tries, about.
-PROBES = 12
+PROBES = 20
 
 
 @dataclass(frozen=True)

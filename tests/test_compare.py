@@ -36,7 +36,7 @@ def test_a_change_is_told_from_none(tmp_path: Path, factor: float, result: str) 
 
     assert change.figure == "throughput_per_s"
     assert change.ratio.estimate.value == pytest.approx(factor, rel=1e-3)
-    assert change.result == result
+    assert change.ratio.result == result
 
 
 def test_blocks_of_different_runs_are_no_pairs(tmp_path: Path) -> None:
@@ -44,14 +44,14 @@ def test_blocks_of_different_runs_are_no_pairs(tmp_path: Path) -> None:
     first = run(tmp_path / "a", [1000.0, 2000.0, 4000.0])
     second = run(tmp_path / "b", [1100.0, 2200.0, 4400.0])
 
-    assert compare.compare(first, second).changes[0].result == "undecided"
+    assert compare.compare(first, second).changes[0].ratio.result == "undecided"
 
 
 def test_one_block_decides_nothing(tmp_path: Path) -> None:
     found = compare.compare(run(tmp_path / "a", [1000.0]), run(tmp_path / "b", [9000.0]))
 
     change = found.changes[0]
-    assert change.result == "undecided"
+    assert change.ratio.result == "undecided"
     assert (change.ratio.estimate.low, change.ratio.estimate.high) == (0, math.inf)
     assert found.as_record()["cells"][0]["ratio"]["high"] is None
 
@@ -130,11 +130,11 @@ def test_the_command_prints_a_table_or_json(
     ],
 )
 def test_a_tie_takes_blocks_enough_and_a_narrow_interval(
-    estimate: Estimate, result: compare.Result
+    estimate: Estimate, result: analysis.Result
 ) -> None:
     change = compare.Change("cell", "figure", estimate, estimate, Ratio(estimate))
 
-    assert change.result == result
+    assert change.ratio.result == result
 
 
 def test_the_table_ends_with_how_many_of_what(

@@ -66,10 +66,10 @@ def against(
         )
         if found is None:
             told.setdefault("has no valid pair with", []).append(other)
-        elif found.differs:
+        elif found.result == "differs":
             told.setdefault(verb, []).append(f"{interval(found.estimate)} {times} {other}")
         else:
-            said = "ties with" if found.tie else "is undecided against"
+            said = "ties with" if found.result == "tie" else "is undecided against"
             told.setdefault(said, []).append(f"{other} ({interval(found.estimate)})")
     *parts, last = (f"{said} {listed(what)}" for said, what in told.items())
     return f"{one} {', and '.join(filter(None, (', '.join(parts), last)))}"
