@@ -53,6 +53,9 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
             for sock in arrived:
                 session = new_session()
                 write(sock, session)
+                if not session.wants_read:  # the greeting failed
+                    common.hang_up(sock)
+                    continue
                 clients[sock.fileno()] = sock, session
                 interest.register(sock, wanted(session))
             if accepting != could:

@@ -58,6 +58,9 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
                     continue
                 session = new_session()
                 write(sock, session)
+                if not session.wants_read:  # the greeting failed
+                    common.hang_up(sock)
+                    continue
                 clients[fd] = sock, session
                 watch(fd, True, reading)
                 watch(fd, session.wants_write, writing)

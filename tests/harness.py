@@ -361,10 +361,13 @@ class Server:
         self.errors.unlink()
 
 
-def start(variant: Variant, *options: str, limits: Limits | None = None) -> Server:
+def start(
+    variant: Variant, *options: str, limits: Limits | None = None, path: Path = ROOT
+) -> Server:
     """Start the server under test on a free port and wait for its ready line.
 
     limits  soft limits set in the server's process before it starts (setrlimit(2))
+    path    a folder that a server in Python imports from before all others
     """
 
     def restrict() -> None:
@@ -377,7 +380,7 @@ def start(variant: Variant, *options: str, limits: Limits | None = None) -> Serv
         [*command(variant), "--port", "0", *options],
         cwd=ROOT,
         # A socket that is forgotten instead of closed is then reported on standard error.
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "always"},
+        env={**os.environ, "PYTHONPATH": f"{path}:{ROOT}", "PYTHONWARNINGS": "always"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=handle,

@@ -6,10 +6,12 @@ As in the conformance tests, models differ by capabilities in the catalog and ne
 import resource
 import signal
 import socket
+import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 
 import pytest
 from harness import (
@@ -20,6 +22,7 @@ from harness import (
     Client,
     Server,
     allow_descriptors,
+    settings,
     stretch,
     wait_until,
 )
@@ -112,6 +115,21 @@ def take_all_descriptors(server: Server) -> tuple[int, int]:
     server.limit_descriptors(max(server.descriptors()) + 1)
     server.connect().close()
     return footprint
+
+
+@pytest.fixture
+def start_with(start: Start, tmp_path: Path) -> Start:
+    """Starts a server in which a fault is planted: what the system can do to it, but does too
+    rarely. The code is run first; sitecustomize is imported by every interpreter that starts with
+    it on its path (site)."""
+    if not settings.command.startswith("{python}"):
+        pytest.skip("faults are planted in Python only")
+
+    def start_with(fault: str) -> Server:
+        (tmp_path / "sitecustomize.py").write_text(textwrap.dedent(fault))
+        return start(path=tmp_path)
+
+    return start_with
 
 
 # Clients that do not take their answers.
@@ -255,6 +273,20 @@ def test_everything_at_once(server: Server) -> None:
             assert client.ask(b"still here") == b"Hello, still here!\n"
             client.close()
         expect_footprint(server, footprint)
+
+
+def test_a_greeting_that_cannot_be_sent(start_with: Start) -> None:
+    """The connection is sound, so no event will ever tell of it: it ends now or never."""
+    server = start_with("""
+        import errno, os, socket
+        send = socket.socket.send
+        def fail_once(*_):
+            socket.socket.send = send
+            raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+        socket.socket.send = fail_once
+    """)
+    assert server.connect().rest() == b""
+    assert server.greeted().ask(b"world") == b"Hello, world!\n"
 
 
 # Clients that say too much.
