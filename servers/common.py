@@ -96,7 +96,7 @@ def hang_up(sock: socket.socket) -> None:
         for _ in range(DISCARDS):
             if not sock.recv(RECEIVE_BYTES, socket.MSG_DONTWAIT):
                 break
-    except OSError:
+    except (OSError, MemoryError):
         pass  # nothing (more) has come in, or the connection is broken
     sock.close()
 

@@ -53,7 +53,7 @@ def read(sock: socket.socket, session: Session) -> None:
         session.receive(sock.recv(common.RECEIVE_BYTES))
     except BlockingIOError:
         pass
-    except OSError:
+    except (OSError, MemoryError):
         session.abort()
 
 
@@ -62,7 +62,7 @@ def write(sock: socket.socket, session: Session) -> None:
         session.sent(sock.send(session.outgoing))
     except BlockingIOError:
         pass
-    except OSError:
+    except (OSError, MemoryError):
         session.abort()
 
 

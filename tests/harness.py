@@ -314,8 +314,16 @@ class Server:
 
     def limit_descriptors(self, count: int) -> None:
         """Change `ulimit -n` of the running server."""
-        _, hard = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (count, hard))
+        self._limit(resource.RLIMIT_NOFILE, count)
+
+    def limit_memory(self, spare_bytes: int) -> None:
+        """Leave the running server that much more address space than it has (`ulimit -v`)."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[0])
+        self._limit(resource.RLIMIT_AS, pages * resource.getpagesize() + spare_bytes)
+
+    def _limit(self, what: int, value: int) -> None:
+        _, hard = resource.prlimit(self.pid, what)
+        resource.prlimit(self.pid, what, (value, hard))
 
     def pause(self) -> None:
         """Hold it, so that what happens meanwhile reaches it as one batch of events."""

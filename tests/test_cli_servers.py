@@ -281,6 +281,19 @@ def test_an_accepted_socket_sends_at_once() -> None:
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
+def test_hangs_up_even_without_memory() -> None:
+    class Poor(socket.socket):
+        def recv(self, *_: object) -> bytes:
+            raise MemoryError
+
+    ours, theirs = socket.socketpair()
+    with theirs:
+        common.hang_up(Poor(fileno=ours.detach()))
+        assert theirs.recv(1) == b""
+        with pytest.raises(BrokenPipeError):
+            theirs.send(b"a")
+
+
 def test_the_backlog_is_as_long_as_the_kernel_allows() -> None:
     """Of a listening socket, tcpi_sacked of TCP_INFO is the length of the backlog (ss -l)."""
     with common.listen("127.0.0.1", 0) as listener:

@@ -467,6 +467,16 @@ def test_more_clients_than_threads(start: Start, variant: Variant) -> None:
     assert server.greeted().ask(b"world") == b"Hello, world!\n"
 
 
+def test_out_of_memory(start: Start) -> None:
+    """One client's line is longer than the memory that is left: it has to go, and only it."""
+    server = start("--max-line", str(2**30))
+    client = server.greeted()
+    server.limit_memory(4 * MEMORY_BYTES)
+    assert client.converse(b"x" * 8 * MEMORY_BYTES) == b""
+    client.close()
+    assert server.greeted().ask(b"world") == b"Hello, world!\n"
+
+
 # Nothing to do.
 
 

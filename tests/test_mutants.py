@@ -59,6 +59,7 @@ EXPECTED = {
     "dies_of_reset": Verdict("epoll", f"{FAULTS}::test_a_reset_while_sending"),
     "dies_of_sigterm": Verdict("epoll", f"{FAULTS}::test_stops_while_idle", passes=None),
     "dies_without_descriptors": Verdict("threaded", f"{FAULTS}::test_no_descriptor_at_all"),
+    "dies_without_memory": Verdict("threaded", f"{FAULTS}::test_out_of_memory"),
     "dies_without_threads": Verdict("threaded", f"{FAULTS}::test_more_clients_than_threads"),
     "drops_unsent": Verdict("epoll", f"{FAULTS}::test_a_reader_that_starts_late_gets_everything"),
     "forgets_greeting": Verdict(
