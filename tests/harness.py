@@ -326,9 +326,19 @@ class Server:
         resource.prlimit(self.pid, what, (value, hard))
 
     def pause(self) -> None:
-        """Hold it, so that what happens meanwhile reaches it as one batch of events."""
+        """Hold it, so that what happens meanwhile reaches it as one batch of events.
+
+        Each thread stops by itself: one may still be receiving when the first has stopped.
+        """
         self.process.send_signal(signal.SIGSTOP)
-        wait_until(lambda: process_state(self.pid) == "T", "the server is stopped")
+        wait_until(lambda: self._thread_states() == {"T"}, "the server is stopped")
+
+    def _thread_states(self) -> set[str]:
+        states = set()
+        for thread in os.listdir(f"/proc/{self.pid}/task"):
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                states.add(process_state(int(thread)))
+        return states
 
     def resume(self) -> None:
         """Let it go on."""
@@ -430,7 +440,7 @@ def ready_line(server: Server) -> bytes:
 
 
 def process_state(pid: int) -> str:
-    """One letter; see proc(5)."""
+    """One letter, of a process or of one thread; see proc(5)."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
