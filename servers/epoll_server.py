@@ -55,8 +55,12 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
                 if not session.wants_read:  # the greeting failed
                     common.hang_up(sock)
                     continue
+                try:
+                    interest.register(sock, wanted(session))
+                except OSError:  # the list may be full (epoll_ctl(2))
+                    common.refuse(sock)
+                    continue
                 clients[sock.fileno()] = sock, session
-                interest.register(sock, wanted(session))
             if accepting != could:
                 interest.modify(listener, select.EPOLLIN if accepting else 0)
 

@@ -56,8 +56,8 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
                 if not session.wants_read:  # the greeting failed
                     common.hang_up(sock)
                     continue
-                clients[sock.fileno()] = sock, session
                 interest.register(sock, wanted(session))
+                clients[sock.fileno()] = sock, session
             if accepting != could:
                 interest.modify(listener, select.POLLIN if accepting else 0)
 

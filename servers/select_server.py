@@ -61,9 +61,9 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
                 if not session.wants_read:  # the greeting failed
                     common.hang_up(sock)
                     continue
-                clients[fd] = sock, session
                 watch(fd, True, reading)
                 watch(fd, session.wants_write, writing)
+                clients[fd] = sock, session
             if accepting != could:
                 watch(listener.fileno(), accepting, reading)
 

@@ -468,6 +468,28 @@ def test_more_clients_than_threads(start: Start, variant: Variant) -> None:
     assert server.greeted().ask(b"world") == b"Hello, world!\n"
 
 
+def test_no_room_in_a_list_of_the_kernel(start_with: Start) -> None:
+    """Who watches clients by epoll hears ENOSPC there (epoll(7), max_user_watches), here for the
+    second socket. The limit is the whole system's, so that no test may lower it."""
+    server = start_with("""
+        import errno, os, select
+        class Full:
+            def __init__(self):
+                self.epoll, self.sockets = epoll(), 0
+            def register(self, *arguments):
+                self.sockets += 1
+                if self.sockets == 2:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                self.epoll.register(*arguments)
+            def __getattr__(self, name):
+                return getattr(self.epoll, name)
+        epoll, select.epoll = select.epoll, Full
+    """)
+    said = server.connect().converse(b"a\n")
+    assert said in (GREETING + b"Hello, a!\n", GREETING + TOO_MANY)
+    assert server.greeted().ask(b"world") == b"Hello, world!\n"
+
+
 def test_out_of_memory(start: Start) -> None:
     """One client's line is longer than the memory that is left: it has to go, and only it."""
     server = start("--max-line", str(2**30))
