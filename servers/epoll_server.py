@@ -1,7 +1,8 @@
 """Let the kernel keep the list of sockets, and hear of the ready ones only.
 
 After:  poll_server.py
-Waits:  in epoll_wait(), level-triggered, for all clients at once.
+Waits:  in epoll_wait(), for all clients at once; level-triggered, as poll()
+        is: who is ready is named again until there is nothing left to do.
 Costs:  O(ready) per call, and a system call for every change of interest.
 Breaks: when descriptors run out: newcomers wait in the backlog.
             ulimit -n 64; python -m servers epoll --port 8000
@@ -25,6 +26,8 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
     while True:
         arrivals = not accepting
         timeout_s = None if accepting else common.RETRY_S
+        # Nothing is handed over: the kernel has the list, notes who becomes
+        # ready as it happens, and gives back those only.
         for fd, events in interest.poll(timeout_s):
             if fd not in clients:
                 arrivals = True

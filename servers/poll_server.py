@@ -25,6 +25,8 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
     while True:
         arrivals = not accepting
         timeout_ms = None if accepting else 1000 * common.RETRY_S
+        # The whole list is handed over at every call, and the kernel looks at
+        # every socket in it, ready or not.
         for fd, events in interest.poll(timeout_ms):
             if fd not in clients:
                 arrivals = True

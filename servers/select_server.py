@@ -29,6 +29,8 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
     while True:
         arrivals = not accepting
         timeout_s = None if accepting else common.RETRY_S
+        # Both sets are handed over at every call, and the kernel looks at
+        # every descriptor in them, ready or not, up to the highest.
         readable, writable, _ = select.select(reading, writing, (), timeout_s)
         to_read = set(readable)
         for fd in to_read.union(writable):
