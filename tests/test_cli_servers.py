@@ -1,6 +1,7 @@
 """The command line of the servers: what people type, rightly and wrongly, and what they read."""
 
 import dataclasses
+import errno
 import json
 import os
 import re
@@ -9,9 +10,10 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -39,7 +41,7 @@ def run(*arguments: str, stdin: str = "") -> Result:
 def expect_error(result: Result, status: int, *words: str) -> None:
     """One clear line, the right exit status, and no traceback."""
     assert result.returncode == status, result.stderr
-    assert result.stdout == ""
+    assert not result.stdout
     assert "Traceback" not in result.stderr
     *usage, line = result.stderr.splitlines()
     # argparse says how the command is used, before it says what was wrong.
@@ -138,6 +140,99 @@ def test_stops_in_the_middle_of_work(start: Start, kind: str) -> None:
     client.send(b"a\n")
     server.expect_read(client)
     server.stop()
+
+
+# Where the output goes.
+
+
+@contextmanager
+def closed_pipe() -> Iterator[int]:
+    """`| head -n0`, once head has gone."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        yield writing
+    finally:
+        os.close(writing)
+
+
+@contextmanager
+def full_disk() -> Iterator[int]:
+    """A device on which nothing can be written (full(4))."""
+    with open("/dev/full", "wb") as file:
+        yield file.fileno()
+
+
+@contextmanager
+def no_output() -> Iterator[int]:
+    """`>&-`"""
+    yield -1
+
+
+def run_into(stdout: int, *arguments: str, stdin: str = "") -> Result:
+    """As run(), with another standard output; none at all if it is negative."""
+    return subprocess.run(
+        [sys.executable, "-m", "servers", *arguments],
+        cwd=ROOT,
+        input=stdin,
+        stdout=None if stdout < 0 else stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=settings.deadline_s,
+        preexec_fn=(lambda: os.close(1)) if stdout < 0 else None,
+    )
+
+
+@pytest.mark.parametrize("output", [closed_pipe, full_disk, no_output])
+def test_cannot_say_where_it_listens(
+    variant: Variant, output: Callable[[], AbstractContextManager[int]]
+) -> None:
+    with output() as stdout:
+        expect_error(run_into(stdout, variant.name), 1, "standard output")
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["list", "--json"]])
+def test_cannot_list(arguments: list[str]) -> None:
+    with full_disk() as stdout:
+        expect_error(run_into(stdout, *arguments), 1, "standard output", os.strerror(errno.ENOSPC))
+    expect_error(run_into(-1, *arguments), 1, "standard output")
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["list", "--json"]])
+def test_lists_no_more_than_somebody_reads(arguments: list[str]) -> None:
+    with closed_pipe() as stdout:
+        result = run_into(stdout, *arguments)
+    assert (result.returncode, result.stderr) == (-signal.SIGPIPE, "")
+
+
+def test_cannot_serve() -> None:
+    """As epoll with `ulimit -n 4`: it needs a descriptor besides the listening one."""
+    result = run_serve("raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))")
+    assert result.returncode == 1
+    assert result.stderr == f"error: cannot serve: {os.strerror(errno.EMFILE)}\n"
+
+
+def test_a_defect_keeps_its_traceback() -> None:
+    """Whoever writes a server of their own wants to know where it went wrong."""
+    result = run_serve("raise OSError(errno.EBADF, os.strerror(errno.EBADF))")
+    assert result.returncode == 1
+    assert "in serve" in result.stderr
+
+
+def run_serve(body: str) -> Result:
+    """A server whose `serve` does that."""
+    code = (
+        "import errno, os; from servers import common\n"
+        f"def serve(listener, new_session): {body}\n"
+        "common.main(serve)"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=settings.deadline_s,
+    )
 
 
 # Errors of the user.
