@@ -424,6 +424,59 @@ def test_client_says_what_the_server_has_against_a_line(server: Server) -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
+def test_client_says_what_the_server_has_against_a_very_long_line(server: Server) -> None:
+    """The server hangs up long before it has taken all of it: the rest cannot be sent."""
+    result = client_of(server, "x" * 5_000_000 + "\n")
+    assert result.stdout == "Welcome!\n" + (TOO_LONG % 65_536).decode()
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("said", [b"", b"Welc", b"Welcome!\n", b"Welcome!\nHel"])
+@pytest.mark.parametrize("line", ["a\n", "exits\n"])
+def test_client_says_that_the_server_has_gone(said: bytes, line: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def say() -> None:
+            sock, _ = listener.accept()
+            with sock:
+                sock.sendall(said)
+                sock.shutdown(socket.SHUT_WR)
+                while sock.recv(65_536):
+                    pass
+
+        thread = threading.Thread(target=say)
+        thread.start()
+        result = run("client", "--port", str(listener.getsockname()[1]), stdin=line)
+        thread.join()
+    assert result.stdout.encode() == said
+    assert result.returncode == 1
+    assert re.fullmatch(
+        r"error: cannot talk to 127.0.0.1 port \d+: it hung up before it had answered\n",
+        result.stderr,
+    )
+
+
+@pytest.mark.parametrize("output", [closed_pipe, full_disk, no_output])
+def test_client_does_not_blame_the_server_for_its_own_output(
+    server: Server, output: Callable[[], AbstractContextManager[int]]
+) -> None:
+    with output() as stdout:
+        result = run_into(stdout, "client", "--port", str(server.address[1]), stdin="a\n")
+    expect_error(result, 1, "standard output")
+
+
+def test_client_without_an_input(server: Server) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "servers", "client", "--port", str(server.address[1])],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=settings.deadline_s,
+        preexec_fn=lambda: os.close(0),
+    )
+    expect_error(result, 1, "standard input")
+
+
 def test_client_without_a_server() -> None:
     with listening() as port:
         pass
