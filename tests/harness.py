@@ -15,8 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +37,10 @@ QUIET_S = QUIET_NAPS * NAP_S
 # A receive buffer this small (socket(7): the kernel doubles it) fills at once, so that the
 # server meets a client that takes nothing more after a few kilobytes and not after megabytes.
 TINY_BUFFER_BYTES = 4_096
+
+# How long a server may take to start. Not the deadline of the tests, which is short for mutants: an
+# interpreter that starts on a busy machine has done nothing wrong.
+START_S = 30.0
 
 # What a stopped process may take to be gone. The contract, not a deadline of the tests.
 STOP_S = 1.0
@@ -77,6 +81,19 @@ def stretch() -> None:
     """Let time pass to see what a server does with it."""
     for _ in range(QUIET_NAPS):
         select.poll().poll(1000 * NAP_S)
+
+
+@contextmanager
+def held_port() -> Iterator[int]:
+    """A port that a server may listen on, and that nobody else is given meanwhile.
+
+    Bound but not listening, with SO_REUSEADDR on both sides (socket(7)): so nobody is there yet,
+    and the kernel chooses another one for whoever asks for any port.
+    """
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", 0))
+        yield sock.getsockname()[1]
 
 
 def wait_for(sock: socket.socket, events: int, timeout_s: float | None = None) -> bool:
@@ -429,7 +446,7 @@ def ready_line(server: Server) -> bytes:
     stream = server.process.stdout.fileno()
     poller = select.poll()
     poller.register(stream, select.POLLIN)
-    deadline = time.monotonic() + settings.deadline_s
+    deadline = time.monotonic() + START_S
     line = b""
     while not line.endswith(b"\n"):
         assert poller.poll(max(0, 1000 * (deadline - time.monotonic()))), "no ready line"

@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
-from harness import ROOT, TOO_LONG, Server, process_state, settings, wait_until
+from harness import ROOT, TOO_LONG, Server, held_port, process_state, settings, wait_until
 
 from servers import catalog, common
 from servers.catalog import VARIANTS, Variant
@@ -70,10 +70,10 @@ def test_says_in_one_line_where_it_listens(server: Server) -> None:
 
 
 def test_listens_on_the_port_it_is_told(start: Start) -> None:
-    first = start()
-    port = first.address[1]
-    first.stop()
-    assert start("--port", str(port)).ready_line == b"listening on 127.0.0.1:%d\n" % port
+    with held_port() as port:
+        server = start("--port", str(port))
+        assert server.ready_line == b"listening on 127.0.0.1:%d\n" % port
+        assert server.greeted().ask(b"world") == b"Hello, world!\n"
 
 
 def test_says_the_address_and_not_the_name(start: Start) -> None:
@@ -478,9 +478,8 @@ def test_client_without_an_input(server: Server) -> None:
 
 
 def test_client_without_a_server() -> None:
-    with listening() as port:
-        pass
-    expect_error(run("client", "--port", str(port)), 1, "127.0.0.1", str(port), "refused")
+    with held_port() as port:
+        expect_error(run("client", "--port", str(port)), 1, "127.0.0.1", str(port), "refused")
 
 
 @pytest.mark.parametrize("host", ["nosuch.invalid", "a" * 64 + ".invalid", "two words"])

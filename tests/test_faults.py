@@ -22,6 +22,7 @@ from harness import (
     Client,
     Server,
     allow_descriptors,
+    held_port,
     settings,
     stretch,
     wait_until,
@@ -554,10 +555,11 @@ def test_stops_while_out_of_descriptors(server: Server) -> None:
 
 def test_starts_again_on_the_port_it_just_left(start: Start) -> None:
     """Connections that the server closed first linger in TIME_WAIT; SO_REUSEADDR (socket(7))."""
-    server = start()
-    client = server.greeted()
-    server.stop()
-    client.close()
-    again = start("--port", str(server.address[1]))
-    assert again.address == server.address
-    assert again.greeted().ask(b"world") == b"Hello, world!\n"
+    with held_port() as port:
+        server = start("--port", str(port))
+        client = server.greeted()
+        server.stop()
+        client.close()
+        again = start("--port", str(port))
+        assert again.address == server.address
+        assert again.greeted().ask(b"world") == b"Hello, world!\n"
