@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import importlib
 import json
+import signal
 import sys
 
 from servers import catalog, client, common
@@ -42,9 +43,11 @@ def serve(options: argparse.Namespace) -> None:
 
 def show(options: argparse.Namespace) -> None:
     """Print the catalog."""
+    # Who has read enough (`| head`) ends this quietly, as any other command.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if options.json:
         rows = [dataclasses.asdict(v) for v in catalog.VARIANTS]
-        print(json.dumps(rows, indent=2))
+        common.say(json.dumps(rows, indent=2).encode() + b"\n")
         return
     heads = ("server", "waits in", "cost per wake-up", "breaks")
     table = [heads] + [
@@ -54,7 +57,8 @@ def show(options: argparse.Namespace) -> None:
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
         cells = zip(row, widths, strict=True)
-        print("  ".join(text.ljust(width) for text, width in cells).rstrip())
+        line = "  ".join(text.ljust(width) for text, width in cells).rstrip()
+        common.say(line.encode() + b"\n")
 
 
 if __name__ == "__main__":

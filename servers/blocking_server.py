@@ -45,14 +45,14 @@ def converse(sock: socket.socket, session: Session) -> None:
 def read(sock: socket.socket, session: Session) -> None:
     try:
         session.receive(sock.recv(common.RECEIVE_BYTES))
-    except OSError:
+    except (OSError, MemoryError):
         session.abort()
 
 
 def write(sock: socket.socket, session: Session) -> None:
     try:
         session.sent(sock.send(session.outgoing))
-    except OSError:
+    except (OSError, MemoryError):
         session.abort()
 
 

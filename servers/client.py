@@ -27,6 +27,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print the greeting, send each line of stdin, print each answer."""
+    if sys.stdin is None:  # it was closed before we started
+        sys.exit("error: there is no standard input")
     where = f"{options.host} port {options.port}"
     try:
         with socket.create_connection((options.host, options.port)) as sock:
@@ -43,14 +45,19 @@ def converse(sock: socket.socket) -> None:
     answers = sock.makefile("rb")
     show(answers.readline())
     for line in sys.stdin.buffer:
-        sock.sendall(line.rstrip(b"\n") + b"\n")
+        line = line.rstrip(b"\n")
+        try:
+            sock.sendall(line + b"\n")
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it has hung up; what it said before can still be read
         answer = answers.readline()
-        if not answer:
+        if not answer and line in (b"exit", b"exit\r"):
             return
         show(answer)
 
 
 def show(answer: bytes) -> None:
-    """Print at once, whatever the bytes are."""
-    sys.stdout.buffer.write(answer)
-    sys.stdout.buffer.flush()
+    """Print what came, whatever the bytes are, even if it is not all."""
+    common.say(answer)
+    if not answer.endswith(b"\n"):
+        raise ConnectionError("it hung up before it had answered")

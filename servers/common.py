@@ -96,7 +96,7 @@ def hang_up(sock: socket.socket) -> None:
         for _ in range(DISCARDS):
             if not sock.recv(RECEIVE_BYTES, socket.MSG_DONTWAIT):
                 break
-    except OSError:
+    except (OSError, MemoryError):
         pass  # nothing (more) has come in, or the connection is broken
     sock.close()
 
@@ -182,7 +182,7 @@ def main(serve: Serve, arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def run(serve: Serve, options: argparse.Namespace) -> NoReturn:
-    """Listen, say so in one line, serve; status 1 if listening fails."""
+    """Listen, say so in one line, serve; status 1 if one of them fails."""
     stop_when_told()
     try:
         listener = listen(options.host, options.port)
@@ -192,14 +192,32 @@ def run(serve: Serve, options: argparse.Namespace) -> NoReturn:
         sys.exit(f"error: cannot listen on {where}: {reason}")
     host, port = listener.getsockname()[:2]
     name = f"[{host}]" if ":" in host else host
-    print(f"listening on {name}:{port}", flush=True)
-    serve(
-        listener,
-        functools.partial(
-            Session, respond=options.work, max_line_bytes=options.max_line
-        ),
+    say(f"listening on {name}:{port}\n".encode())
+    new_session = functools.partial(
+        Session, respond=options.work, max_line_bytes=options.max_line
     )
+    try:
+        serve(listener, new_session)
+    except OSError as error:
+        if not exhausted(error):
+            raise  # a defect, and the traceback tells where
+        sys.exit(f"error: cannot serve: {error.strerror}")
     sys.exit("error: the server loop ended by itself")
+
+
+def say(data: bytes) -> None:
+    """Print at once; status 1 if standard output does not take it.
+
+    Past Python's buffer: what it could not write it would try to write once
+    more at the end, when nobody can catch the error any more.
+    """
+    if sys.stdout is None:  # it was closed before we started
+        sys.exit("error: there is no standard output")
+    try:
+        while data:
+            data = data[os.write(sys.stdout.fileno(), data) :]
+    except OSError as error:
+        sys.exit(f"error: cannot write to standard output: {error.strerror}")
 
 
 def stop_when_told() -> None:

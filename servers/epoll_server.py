@@ -1,7 +1,8 @@
 """Let the kernel keep the list of sockets, and hear of the ready ones only.
 
 After:  poll_server.py
-Waits:  in epoll_wait(), level-triggered, for all clients at once.
+Waits:  in epoll_wait(), for all clients at once; level-triggered, as poll()
+        is: who is ready is named again until there is nothing left to do.
 Costs:  O(ready) per call, and a system call for every change of interest.
 Breaks: when descriptors run out: newcomers wait in the backlog.
             ulimit -n 64; python -m servers epoll --port 8000
@@ -25,6 +26,8 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
     while True:
         arrivals = not accepting
         timeout_s = None if accepting else common.RETRY_S
+        # Nothing is handed over: the kernel has the list, notes who becomes
+        # ready as it happens, and gives back those only.
         for fd, events in interest.poll(timeout_s):
             if fd not in clients:
                 arrivals = True
@@ -52,8 +55,15 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
             for sock in arrived:
                 session = new_session()
                 write(sock, session)
+                if not session.wants_read:  # the greeting failed
+                    common.hang_up(sock)
+                    continue
+                try:
+                    interest.register(sock, wanted(session))
+                except OSError:  # the list may be full (epoll_ctl(2))
+                    common.refuse(sock)
+                    continue
                 clients[sock.fileno()] = sock, session
-                interest.register(sock, wanted(session))
             if accepting != could:
                 interest.modify(listener, select.EPOLLIN if accepting else 0)
 
@@ -82,7 +92,7 @@ def read(sock: socket.socket, session: Session) -> None:
         session.receive(sock.recv(common.RECEIVE_BYTES))
     except BlockingIOError:
         pass
-    except OSError:
+    except (OSError, MemoryError):
         session.abort()
 
 
@@ -91,7 +101,7 @@ def write(sock: socket.socket, session: Session) -> None:
         session.sent(sock.send(session.outgoing))
     except BlockingIOError:
         pass
-    except OSError:
+    except (OSError, MemoryError):
         session.abort()
 
 

@@ -3,7 +3,8 @@
 After:  blocking_server.py
 Waits:  nowhere: recv() and accept() that have nothing say so at once.
 Costs:  O(clients) system calls per sweep, and a whole core even when idle.
-Breaks: the electricity bill, then everybody's patience as clients are added.
+Breaks: at once, as it uses a whole core while idle; then by getting slower
+        with every client that is merely connected.
             python -m servers nonblocking --port 8000 & top -p $!
 """
 
@@ -53,7 +54,7 @@ def read(sock: socket.socket, session: Session) -> None:
         session.receive(sock.recv(common.RECEIVE_BYTES))
     except BlockingIOError:
         pass
-    except OSError:
+    except (OSError, MemoryError):
         session.abort()
 
 
@@ -62,7 +63,7 @@ def write(sock: socket.socket, session: Session) -> None:
         session.sent(sock.send(session.outgoing))
     except BlockingIOError:
         pass
-    except OSError:
+    except (OSError, MemoryError):
         session.abort()
 
 

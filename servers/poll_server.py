@@ -25,6 +25,8 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
     while True:
         arrivals = not accepting
         timeout_ms = None if accepting else 1000 * common.RETRY_S
+        # The whole list is handed over at every call, and the kernel looks at
+        # every socket in it, ready or not.
         for fd, events in interest.poll(timeout_ms):
             if fd not in clients:
                 arrivals = True
@@ -53,8 +55,11 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
             for sock in arrived:
                 session = new_session()
                 write(sock, session)
-                clients[sock.fileno()] = sock, session
+                if not session.wants_read:  # the greeting failed
+                    common.hang_up(sock)
+                    continue
                 interest.register(sock, wanted(session))
+                clients[sock.fileno()] = sock, session
             if accepting != could:
                 interest.modify(listener, select.POLLIN if accepting else 0)
 
@@ -83,7 +88,7 @@ def read(sock: socket.socket, session: Session) -> None:
         session.receive(sock.recv(common.RECEIVE_BYTES))
     except BlockingIOError:
         pass
-    except OSError:
+    except (OSError, MemoryError):
         session.abort()
 
 
@@ -92,7 +97,7 @@ def write(sock: socket.socket, session: Session) -> None:
         session.sent(sock.send(session.outgoing))
     except BlockingIOError:
         pass
-    except OSError:
+    except (OSError, MemoryError):
         session.abort()
 
 

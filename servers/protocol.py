@@ -85,8 +85,9 @@ class Session:
         self._update()
 
     def abort(self) -> None:
-        """The connection broke: nothing can be received or sent any more."""
+        """The connection broke, or memory ran out: nothing more is said."""
         self._finished = True
+        self._unfinished.clear()
         self.outgoing = b""
         self._update()
 

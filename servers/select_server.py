@@ -29,6 +29,8 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
     while True:
         arrivals = not accepting
         timeout_s = None if accepting else common.RETRY_S
+        # Both sets are handed over at every call, and the kernel looks at
+        # every descriptor in them, ready or not, up to the highest.
         readable, writable, _ = select.select(reading, writing, (), timeout_s)
         to_read = set(readable)
         for fd in to_read.union(writable):
@@ -58,9 +60,12 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
                     continue
                 session = new_session()
                 write(sock, session)
-                clients[fd] = sock, session
+                if not session.wants_read:  # the greeting failed
+                    common.hang_up(sock)
+                    continue
                 watch(fd, True, reading)
                 watch(fd, session.wants_write, writing)
+                clients[fd] = sock, session
             if accepting != could:
                 watch(listener.fileno(), accepting, reading)
 
@@ -90,7 +95,7 @@ def read(sock: socket.socket, session: Session) -> None:
         session.receive(sock.recv(common.RECEIVE_BYTES))
     except BlockingIOError:
         pass
-    except OSError:
+    except (OSError, MemoryError):
         session.abort()
 
 
@@ -99,7 +104,7 @@ def write(sock: socket.socket, session: Session) -> None:
         session.sent(sock.send(session.outgoing))
     except BlockingIOError:
         pass
-    except OSError:
+    except (OSError, MemoryError):
         session.abort()
 
 

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import harness
 import pytest
@@ -64,15 +65,15 @@ def variant(request: pytest.FixtureRequest) -> catalog.Variant:
 
 @pytest.fixture
 def start(variant: catalog.Variant) -> Iterator[Callable[..., harness.Server]]:
-    """Starts the server under test; options and limits as harness.start takes them.
+    """Starts the server under test; options and more as harness.start takes them.
 
     After the test each server must be alive, and end as the contract says: SIGTERM, status 0,
     within a second, nothing on standard error, no process left.
     """
     running: list[harness.Server] = []
 
-    def start_one(*options: str, limits: harness.Limits | None = None) -> harness.Server:
-        running.append(harness.start(variant, *options, limits=limits))
+    def start_one(*options: str, **more: Any) -> harness.Server:
+        running.append(harness.start(variant, *options, **more))
         return running[-1]
 
     try:

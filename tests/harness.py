@@ -15,8 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +37,10 @@ QUIET_S = QUIET_NAPS * NAP_S
 # A receive buffer this small (socket(7): the kernel doubles it) fills at once, so that the
 # server meets a client that takes nothing more after a few kilobytes and not after megabytes.
 TINY_BUFFER_BYTES = 4_096
+
+# How long a server may take to start. Not the deadline of the tests, which is short for mutants: an
+# interpreter that starts on a busy machine has done nothing wrong.
+START_S = 30.0
 
 # What a stopped process may take to be gone. The contract, not a deadline of the tests.
 STOP_S = 1.0
@@ -77,6 +81,19 @@ def stretch() -> None:
     """Let time pass to see what a server does with it."""
     for _ in range(QUIET_NAPS):
         select.poll().poll(1000 * NAP_S)
+
+
+@contextmanager
+def held_port() -> Iterator[int]:
+    """A port that a server may listen on, and that nobody else is given meanwhile.
+
+    Bound but not listening, with SO_REUSEADDR on both sides (socket(7)): so nobody is there yet,
+    and the kernel chooses another one for whoever asks for any port.
+    """
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", 0))
+        yield sock.getsockname()[1]
 
 
 def wait_for(sock: socket.socket, events: int, timeout_s: float | None = None) -> bool:
@@ -314,13 +331,31 @@ class Server:
 
     def limit_descriptors(self, count: int) -> None:
         """Change `ulimit -n` of the running server."""
-        _, hard = resource.prlimit(self.pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(self.pid, resource.RLIMIT_NOFILE, (count, hard))
+        self._limit(resource.RLIMIT_NOFILE, count)
+
+    def limit_memory(self, spare_bytes: int) -> None:
+        """Leave the running server that much more address space than it has (`ulimit -v`)."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[0])
+        self._limit(resource.RLIMIT_AS, pages * resource.getpagesize() + spare_bytes)
+
+    def _limit(self, what: int, value: int) -> None:
+        _, hard = resource.prlimit(self.pid, what)
+        resource.prlimit(self.pid, what, (value, hard))
 
     def pause(self) -> None:
-        """Hold it, so that what happens meanwhile reaches it as one batch of events."""
+        """Hold it, so that what happens meanwhile reaches it as one batch of events.
+
+        Each thread stops by itself: one may still be receiving when the first has stopped.
+        """
         self.process.send_signal(signal.SIGSTOP)
-        wait_until(lambda: process_state(self.pid) == "T", "the server is stopped")
+        wait_until(lambda: self._thread_states() == {"T"}, "the server is stopped")
+
+    def _thread_states(self) -> set[str]:
+        states = set()
+        for thread in os.listdir(f"/proc/{self.pid}/task"):
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                states.add(process_state(int(thread)))
+        return states
 
     def resume(self) -> None:
         """Let it go on."""
@@ -361,10 +396,13 @@ class Server:
         self.errors.unlink()
 
 
-def start(variant: Variant, *options: str, limits: Limits | None = None) -> Server:
+def start(
+    variant: Variant, *options: str, limits: Limits | None = None, path: Path = ROOT
+) -> Server:
     """Start the server under test on a free port and wait for its ready line.
 
     limits  soft limits set in the server's process before it starts (setrlimit(2))
+    path    a folder that a server in Python imports from before all others
     """
 
     def restrict() -> None:
@@ -377,7 +415,7 @@ def start(variant: Variant, *options: str, limits: Limits | None = None) -> Serv
         [*command(variant), "--port", "0", *options],
         cwd=ROOT,
         # A socket that is forgotten instead of closed is then reported on standard error.
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "always"},
+        env={**os.environ, "PYTHONPATH": f"{path}:{ROOT}", "PYTHONWARNINGS": "always"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=handle,
@@ -408,7 +446,7 @@ def ready_line(server: Server) -> bytes:
     stream = server.process.stdout.fileno()
     poller = select.poll()
     poller.register(stream, select.POLLIN)
-    deadline = time.monotonic() + settings.deadline_s
+    deadline = time.monotonic() + START_S
     line = b""
     while not line.endswith(b"\n"):
         assert poller.poll(max(0, 1000 * (deadline - time.monotonic()))), "no ready line"
@@ -419,7 +457,7 @@ def ready_line(server: Server) -> bytes:
 
 
 def process_state(pid: int) -> str:
-    """One letter; see proc(5)."""
+    """One letter, of a process or of one thread; see proc(5)."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 

@@ -1,6 +1,7 @@
 """The command line of the servers: what people type, rightly and wrongly, and what they read."""
 
 import dataclasses
+import errno
 import json
 import os
 import re
@@ -9,13 +10,14 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
-from harness import ROOT, TOO_LONG, Server, process_state, settings, wait_until
+from harness import ROOT, TOO_LONG, Server, held_port, process_state, settings, wait_until
 
 from servers import catalog, common
 from servers.catalog import VARIANTS, Variant
@@ -39,7 +41,7 @@ def run(*arguments: str, stdin: str = "") -> Result:
 def expect_error(result: Result, status: int, *words: str) -> None:
     """One clear line, the right exit status, and no traceback."""
     assert result.returncode == status, result.stderr
-    assert result.stdout == ""
+    assert not result.stdout
     assert "Traceback" not in result.stderr
     *usage, line = result.stderr.splitlines()
     # argparse says how the command is used, before it says what was wrong.
@@ -68,10 +70,10 @@ def test_says_in_one_line_where_it_listens(server: Server) -> None:
 
 
 def test_listens_on_the_port_it_is_told(start: Start) -> None:
-    first = start()
-    port = first.address[1]
-    first.stop()
-    assert start("--port", str(port)).ready_line == b"listening on 127.0.0.1:%d\n" % port
+    with held_port() as port:
+        server = start("--port", str(port))
+        assert server.ready_line == b"listening on 127.0.0.1:%d\n" % port
+        assert server.greeted().ask(b"world") == b"Hello, world!\n"
 
 
 def test_says_the_address_and_not_the_name(start: Start) -> None:
@@ -138,6 +140,99 @@ def test_stops_in_the_middle_of_work(start: Start, kind: str) -> None:
     client.send(b"a\n")
     server.expect_read(client)
     server.stop()
+
+
+# Where the output goes.
+
+
+@contextmanager
+def closed_pipe() -> Iterator[int]:
+    """`| head -n0`, once head has gone."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        yield writing
+    finally:
+        os.close(writing)
+
+
+@contextmanager
+def full_disk() -> Iterator[int]:
+    """A device on which nothing can be written (full(4))."""
+    with open("/dev/full", "wb") as file:
+        yield file.fileno()
+
+
+@contextmanager
+def no_output() -> Iterator[int]:
+    """`>&-`"""
+    yield -1
+
+
+def run_into(stdout: int, *arguments: str, stdin: str = "") -> Result:
+    """As run(), with another standard output; none at all if it is negative."""
+    return subprocess.run(
+        [sys.executable, "-m", "servers", *arguments],
+        cwd=ROOT,
+        input=stdin,
+        stdout=None if stdout < 0 else stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=settings.deadline_s,
+        preexec_fn=(lambda: os.close(1)) if stdout < 0 else None,
+    )
+
+
+@pytest.mark.parametrize("output", [closed_pipe, full_disk, no_output])
+def test_cannot_say_where_it_listens(
+    variant: Variant, output: Callable[[], AbstractContextManager[int]]
+) -> None:
+    with output() as stdout:
+        expect_error(run_into(stdout, variant.name), 1, "standard output")
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["list", "--json"]])
+def test_cannot_list(arguments: list[str]) -> None:
+    with full_disk() as stdout:
+        expect_error(run_into(stdout, *arguments), 1, "standard output", os.strerror(errno.ENOSPC))
+    expect_error(run_into(-1, *arguments), 1, "standard output")
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["list", "--json"]])
+def test_lists_no_more_than_somebody_reads(arguments: list[str]) -> None:
+    with closed_pipe() as stdout:
+        result = run_into(stdout, *arguments)
+    assert (result.returncode, result.stderr) == (-signal.SIGPIPE, "")
+
+
+def test_cannot_serve() -> None:
+    """As epoll with `ulimit -n 4`: it needs a descriptor besides the listening one."""
+    result = run_serve("raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))")
+    assert result.returncode == 1
+    assert result.stderr == f"error: cannot serve: {os.strerror(errno.EMFILE)}\n"
+
+
+def test_a_defect_keeps_its_traceback() -> None:
+    """Whoever writes a server of their own wants to know where it went wrong."""
+    result = run_serve("raise OSError(errno.EBADF, os.strerror(errno.EBADF))")
+    assert result.returncode == 1
+    assert "in serve" in result.stderr
+
+
+def run_serve(body: str) -> Result:
+    """A server whose `serve` does that."""
+    code = (
+        "import errno, os; from servers import common\n"
+        f"def serve(listener, new_session): {body}\n"
+        "common.main(serve)"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=settings.deadline_s,
+    )
 
 
 # Errors of the user.
@@ -281,6 +376,19 @@ def test_an_accepted_socket_sends_at_once() -> None:
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
+def test_hangs_up_even_without_memory() -> None:
+    class Poor(socket.socket):
+        def recv(self, *_: object) -> bytes:
+            raise MemoryError
+
+    ours, theirs = socket.socketpair()
+    with theirs:
+        common.hang_up(Poor(fileno=ours.detach()))
+        assert theirs.recv(1) == b""
+        with pytest.raises(BrokenPipeError):
+            theirs.send(b"a")
+
+
 def test_the_backlog_is_as_long_as_the_kernel_allows() -> None:
     """Of a listening socket, tcpi_sacked of TCP_INFO is the length of the backlog (ss -l)."""
     with common.listen("127.0.0.1", 0) as listener:
@@ -316,10 +424,62 @@ def test_client_says_what_the_server_has_against_a_line(server: Server) -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
+def test_client_says_what_the_server_has_against_a_very_long_line(server: Server) -> None:
+    """The server hangs up long before it has taken all of it: the rest cannot be sent."""
+    result = client_of(server, "x" * 5_000_000 + "\n")
+    assert result.stdout == "Welcome!\n" + (TOO_LONG % 65_536).decode()
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("said", [b"", b"Welc", b"Welcome!\n", b"Welcome!\nHel"])
+@pytest.mark.parametrize("line", ["a\n", "exits\n"])
+def test_client_says_that_the_server_has_gone(said: bytes, line: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def say() -> None:
+            sock, _ = listener.accept()
+            with sock:
+                sock.sendall(said)
+                sock.shutdown(socket.SHUT_WR)
+                while sock.recv(65_536):
+                    pass
+
+        thread = threading.Thread(target=say)
+        thread.start()
+        result = run("client", "--port", str(listener.getsockname()[1]), stdin=line)
+        thread.join()
+    assert result.stdout.encode() == said
+    assert result.returncode == 1
+    assert re.fullmatch(
+        r"error: cannot talk to 127.0.0.1 port \d+: it hung up before it had answered\n",
+        result.stderr,
+    )
+
+
+@pytest.mark.parametrize("output", [closed_pipe, full_disk, no_output])
+def test_client_does_not_blame_the_server_for_its_own_output(
+    server: Server, output: Callable[[], AbstractContextManager[int]]
+) -> None:
+    with output() as stdout:
+        result = run_into(stdout, "client", "--port", str(server.address[1]), stdin="a\n")
+    expect_error(result, 1, "standard output")
+
+
+def test_client_without_an_input(server: Server) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "servers", "client", "--port", str(server.address[1])],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=settings.deadline_s,
+        preexec_fn=lambda: os.close(0),
+    )
+    expect_error(result, 1, "standard input")
+
+
 def test_client_without_a_server() -> None:
-    with listening() as port:
-        pass
-    expect_error(run("client", "--port", str(port)), 1, "127.0.0.1", str(port), "refused")
+    with held_port() as port:
+        expect_error(run("client", "--port", str(port)), 1, "127.0.0.1", str(port), "refused")
 
 
 @pytest.mark.parametrize("host", ["nosuch.invalid", "a" * 64 + ".invalid", "two words"])

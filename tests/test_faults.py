@@ -6,10 +6,12 @@ As in the conformance tests, models differ by capabilities in the catalog and ne
 import resource
 import signal
 import socket
+import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 
 import pytest
 from harness import (
@@ -20,6 +22,8 @@ from harness import (
     Client,
     Server,
     allow_descriptors,
+    held_port,
+    settings,
     stretch,
     wait_until,
 )
@@ -112,6 +116,21 @@ def take_all_descriptors(server: Server) -> tuple[int, int]:
     server.limit_descriptors(max(server.descriptors()) + 1)
     server.connect().close()
     return footprint
+
+
+@pytest.fixture
+def start_with(start: Start, tmp_path: Path) -> Start:
+    """Starts a server in which a fault is planted: what the system can do to it, but does too
+    rarely. The code is run first; sitecustomize is imported by every interpreter that starts with
+    it on its path (site)."""
+    if not settings.command.startswith("{python}"):
+        pytest.skip("faults are planted in Python only")
+
+    def start_with(fault: str) -> Server:
+        (tmp_path / "sitecustomize.py").write_text(textwrap.dedent(fault))
+        return start(path=tmp_path)
+
+    return start_with
 
 
 # Clients that do not take their answers.
@@ -257,6 +276,20 @@ def test_everything_at_once(server: Server) -> None:
         expect_footprint(server, footprint)
 
 
+def test_a_greeting_that_cannot_be_sent(start_with: Start) -> None:
+    """The connection is sound, so no event will ever tell of it: it ends now or never."""
+    server = start_with("""
+        import errno, os, socket
+        send = socket.socket.send
+        def fail_once(*_):
+            socket.socket.send = send
+            raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+        socket.socket.send = fail_once
+    """)
+    assert server.connect().rest() == b""
+    assert server.greeted().ask(b"world") == b"Hello, world!\n"
+
+
 # Clients that say too much.
 
 
@@ -352,7 +385,8 @@ def test_more_clients_than_the_model_has_descriptors_for(start: Start, variant: 
         assert client.line() == GREETING
     for client in refused:
         assert client.rest() == TOO_MANY == b"Error: too many connections\n"
-    assert limit is None or max(server.descriptors()) == limit - 1
+    if limit is not None:
+        wait_until(lambda: max(server.descriptors()) == limit - 1, "the refused have gone")
     for client in greeted:
         client.send(b"%d\n" % client.port)
     for client in greeted:
@@ -435,6 +469,38 @@ def test_more_clients_than_threads(start: Start, variant: Variant) -> None:
     assert server.greeted().ask(b"world") == b"Hello, world!\n"
 
 
+def test_no_room_in_a_list_of_the_kernel(start_with: Start) -> None:
+    """Who watches clients by epoll hears ENOSPC there (epoll(7), max_user_watches), here for the
+    second socket. The limit is the whole system's, so that no test may lower it."""
+    server = start_with("""
+        import errno, os, select
+        class Full:
+            def __init__(self):
+                self.epoll, self.sockets = epoll(), 0
+            def register(self, *arguments):
+                self.sockets += 1
+                if self.sockets == 2:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                self.epoll.register(*arguments)
+            def __getattr__(self, name):
+                return getattr(self.epoll, name)
+        epoll, select.epoll = select.epoll, Full
+    """)
+    said = server.connect().converse(b"a\n")
+    assert said in (GREETING + b"Hello, a!\n", GREETING + TOO_MANY)
+    assert server.greeted().ask(b"world") == b"Hello, world!\n"
+
+
+def test_out_of_memory(start: Start) -> None:
+    """One client's line is longer than the memory that is left: it has to go, and only it."""
+    server = start("--max-line", str(2**30))
+    client = server.greeted()
+    server.limit_memory(4 * MEMORY_BYTES)
+    assert client.converse(b"x" * 8 * MEMORY_BYTES) == b""
+    client.close()
+    assert server.greeted().ask(b"world") == b"Hello, world!\n"
+
+
 # Nothing to do.
 
 
@@ -489,10 +555,11 @@ def test_stops_while_out_of_descriptors(server: Server) -> None:
 
 def test_starts_again_on_the_port_it_just_left(start: Start) -> None:
     """Connections that the server closed first linger in TIME_WAIT; SO_REUSEADDR (socket(7))."""
-    server = start()
-    client = server.greeted()
-    server.stop()
-    client.close()
-    again = start("--port", str(server.address[1]))
-    assert again.address == server.address
-    assert again.greeted().ask(b"world") == b"Hello, world!\n"
+    with held_port() as port:
+        server = start("--port", str(port))
+        client = server.greeted()
+        server.stop()
+        client.close()
+        again = start("--port", str(port))
+        assert again.address == server.address
+        assert again.greeted().ask(b"world") == b"Hello, world!\n"

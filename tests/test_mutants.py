@@ -59,6 +59,7 @@ EXPECTED = {
     "dies_of_reset": Verdict("epoll", f"{FAULTS}::test_a_reset_while_sending"),
     "dies_of_sigterm": Verdict("epoll", f"{FAULTS}::test_stops_while_idle", passes=None),
     "dies_without_descriptors": Verdict("threaded", f"{FAULTS}::test_no_descriptor_at_all"),
+    "dies_without_memory": Verdict("threaded", f"{FAULTS}::test_out_of_memory"),
     "dies_without_threads": Verdict("threaded", f"{FAULTS}::test_more_clients_than_threads"),
     "drops_unsent": Verdict("epoll", f"{FAULTS}::test_a_reader_that_starts_late_gets_everything"),
     "forgets_greeting": Verdict(
@@ -80,6 +81,7 @@ EXPECTED = {
     "leaks_descriptors": Verdict("select", f"{FAULTS}::test_leaves_nothing_behind"),
     "leaks_threads": Verdict("threaded", f"{FAULTS}::test_leaves_nothing_behind"),
     "leaves_child_behind": Verdict("nonblocking", f"{FAULTS}::test_stops_while_idle", passes=None),
+    "overlooks_failed_sends": Verdict("poll", f"{FAULTS}::test_a_greeting_that_cannot_be_sent"),
     "shares_unfinished_line": Verdict("poll", f"{CONFORMANCE}::test_does_not_mix_unfinished_lines"),
     "spins_while_full": Verdict("epoll", f"{FAULTS}::test_a_full_server_uses_no_cpu"),
     "spins_while_idle": Verdict("poll", f"{FAULTS}::test_an_idle_server_sleeps_if_its_model_can"),

@@ -178,6 +178,19 @@ def test_a_broken_connection_wants_nothing_more() -> None:
     assert (session.wants_read, session.wants_write) == (False, False)
 
 
+def test_a_broken_connection_keeps_no_memory() -> None:
+    """A server may hold the session until the next event, and memory may be what it ran out of."""
+    session = Session()
+    tracemalloc.start()
+    try:
+        session.receive(b"x" * MAX_LINE_BYTES)
+        session.abort()
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept_bytes < MAX_LINE_BYTES
+
+
 def test_computes_with_what_was_handed_in() -> None:
     lines = []
 
