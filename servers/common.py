@@ -37,7 +37,8 @@ ACCEPTS_PER_WAKE_UP = 64
 # How long a server that ran out of descriptors waits before it tries again.
 RETRY_S = 0.1
 
-# Receives thrown away by hang_up() at most.
+# Receives thrown away by hang_up() at most: 1 MiB, because a client that
+# sends without end must not hold up the others.
 DISCARDS = 16
 
 TOO_MANY = b"Error: too many connections\n"
@@ -89,7 +90,10 @@ def hang_up(sock: socket.socket) -> None:
 
     close() with unread input sends a reset (RFC 1122, 4.2.2.13), and a reset
     overtakes answers that the client has not read yet. So finish the sending
-    side, throw away what has come in, then close.
+    side, throw away what has come in, then close. What comes in later is
+    answered by a reset all the same: answers that the client's kernel has
+    not taken by then are lost. Only waiting for the client's end of file
+    would prevent that (RFC 9112, 9.6), and nobody waits here for one client.
     """
     try:
         sock.shutdown(socket.SHUT_WR)
@@ -126,7 +130,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=line_limit,
         default=MAX_LINE_BYTES,
         metavar="BYTES",
-        help="a longer line is an error (default: %(default)s)",
+        help="a longer line, \\r included, is an error (default: %(default)s)",
     )
 
 
@@ -221,7 +225,7 @@ def say(data: bytes) -> None:
 
 
 def stop_when_told() -> None:
-    """End with status 0 on SIGTERM or Ctrl-C, whatever is going on.
+    """From now on end with status 0 on SIGTERM or Ctrl-C, come what may.
 
     A thread waits for them. Python's own handlers run in the main thread,
     between two calls: a signal that comes just before a call that blocks

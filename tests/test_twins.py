@@ -16,27 +16,24 @@ from harness import ROOT
 
 from servers.catalog import VARIANTS
 
+HERE = "tests/test_twins.py"
 SERVERS = ROOT / "servers"
 
-# Every function that occurs in more than one server file, and which files share one text. A file
-# that is not named has a version of its own, and it is the I/O model that differs there.
-SHARED = {
-    "serve": [],
-    "accept": [
-        {"blocking", "threaded"},
-        {"nonblocking", "select", "poll", "epoll"},
-    ],
-    "converse": [{"blocking", "threaded"}],
-    "read": [
-        {"blocking", "threaded"},
-        {"nonblocking", "select", "poll", "epoll"},
-    ],
-    "write": [
-        {"blocking", "threaded"},
-        {"nonblocking", "select", "poll", "epoll"},
-    ],
-    "wanted": [{"poll", "epoll"}],
+# How many versions there are of each function that occurs in more than one server file. A server
+# that uses what there is changes nothing here.
+VERSIONS = {
+    "accept": 2,  # for sockets that block, and for sockets that do not
+    "converse": 1,
+    "read": 2,  # as accept
+    "wanted": 1,
+    "write": 2,  # as accept
 }
+
+# The functions that go together: who has one file's version of one has its versions of all.
+TOGETHER = ["accept", "read", "write"]
+
+# serve first, then what it calls: neighbours line up side by side.
+ORDER = ["serve", "watch", "wanted", "accept", "start", "converse", "read", "write"]
 
 # The same word for the reader, though the kernel has two.
 SYNONYMS = {"EPOLLIN": "POLLIN", "EPOLLOUT": "POLLOUT"}
@@ -45,7 +42,7 @@ SYNONYMS = {"EPOLLIN": "POLLIN", "EPOLLOUT": "POLLOUT"}
 HEADINGS = ["After", "Waits", "Costs", "Breaks"]
 
 MODULES = sorted(SERVERS.glob("*.py"))
-FILES = {path.stem.removesuffix("_server"): path for path in SERVERS.glob("*_server.py")}
+FILES = {path.stem.removesuffix("_server"): path for path in sorted(SERVERS.glob("*_server.py"))}
 
 
 def functions(path: Path) -> dict[str, str]:
@@ -60,13 +57,13 @@ def functions(path: Path) -> dict[str, str]:
     }
 
 
-def versions(name: str) -> list[set[str]]:
-    """Which files share a text of that function, where at least two do."""
-    by_text = defaultdict(set)
+def versions(name: str) -> list[list[str]]:
+    """Which files share a text of that function."""
+    by_text = defaultdict(list)
     for server, path in FILES.items():
         if text := functions(path).get(name):
-            by_text[text].add(server)
-    return [servers for servers in by_text.values() if len(servers) > 1]
+            by_text[text].append(server)
+    return sorted(by_text.values())
 
 
 def names_in_several_files() -> set[str]:
@@ -75,29 +72,49 @@ def names_in_several_files() -> set[str]:
     return {name for name in names if names.count(name) > 1}
 
 
-@pytest.mark.parametrize("name", SHARED)
+@pytest.mark.parametrize("name", VERSIONS)
 def test_copies_are_equal(name: str) -> None:
-    def in_order(groups: list[set[str]]) -> list[list[str]]:
-        return sorted(map(sorted, groups))
+    assert len(versions(name)) == VERSIONS[name], (
+        f"{name}() has the versions {versions(name)}. If a copy has drifted, make it equal again; "
+        f"if the I/O model wants a version of its own, count it in VERSIONS of {HERE}"
+    )
 
-    assert in_order(versions(name)) == in_order(SHARED[name])
+
+def test_what_goes_together_differs_together() -> None:
+    """Else a copy could drift from one version to the other."""
+    first, *others = TOGETHER
+    for other in others:
+        assert versions(other) == versions(first), (
+            f"some server has {other}() from one neighbour and {first}() from another: make one of "
+            f"them equal, or say in TOGETHER of {HERE} that they need not be"
+        )
 
 
 def test_every_copy_is_intended() -> None:
-    assert names_in_several_files() == set(SHARED)
+    assert names_in_several_files() - {"serve"} == set(VERSIONS), (
+        f"say in VERSIONS of {HERE} how many versions there are to be of a function that more "
+        "than one server has"
+    )
+
+
+def test_every_server_waits_in_its_own_way() -> None:
+    assert len(versions("serve")) == len(FILES), f"one model, two names: {versions('serve')}"
 
 
 def test_every_server_is_in_the_catalog() -> None:
-    assert set(FILES) == {variant.name for variant in VARIANTS}
+    assert set(FILES) == {variant.name for variant in VARIANTS}, (
+        "each servers/NAME_server.py needs a line in VARIANTS of servers/catalog.py, and each "
+        "line a file"
+    )
 
 
 @pytest.mark.parametrize("server", FILES)
 def test_functions_stand_in_the_same_order_everywhere(server: str) -> None:
-    """serve first, then what it calls: neighbours line up side by side."""
-    order = ["serve", "watch", "wanted", "accept", "start", "converse", "read", "write"]
     names = list(functions(FILES[server]))
-    assert names[0] == "serve"
-    assert [name for name in order if name in names] == [name for name in names if name in order]
+    assert names[0] == "serve", "the lesson comes first"
+    known = [name for name in names if name in ORDER]
+    in_order = [name for name in ORDER if name in names]
+    assert known == in_order, f"put them in this order, as the neighbours do: {in_order}"
 
 
 @pytest.mark.parametrize("server", FILES)
@@ -111,7 +128,8 @@ def test_no_identifier_names_the_model(server: str) -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
     }
-    assert not [name for name in ours if server in name]
+    named = [name for name in ours if server in name]
+    assert not named, f"call {named} what the neighbours call it"
 
 
 @pytest.mark.parametrize("server", FILES)
@@ -122,8 +140,9 @@ def test_the_first_lines_say_what_there_is_to_know(server: str) -> None:
     assert idea.endswith((".", "?"))
     assert blank == ""
     assert re.findall(r"^(\w+): ", "\n".join(rest), re.MULTILINE) == HEADINGS
-    # What breaks first comes with the command that shows it, set off by indentation.
-    assert re.search(r"^ {12}.*python -m \w+", doc, re.MULTILINE)
+    assert re.search(r"^ {12}.*python -m \w+", doc, re.MULTILINE), (
+        "what breaks first comes with the command that shows it, indented by 12 blanks"
+    )
 
 
 @pytest.mark.parametrize("server", FILES)
@@ -178,11 +197,14 @@ README = (SERVERS / "README.md").read_text()
 
 
 def test_the_readme_has_the_table_of_the_catalog() -> None:
-    rows = re.findall(r"^\| \[(.*)\]\((.*)\) \| (.*) \| (.*) \| (.*) \|$", README, re.MULTILINE)
-    assert rows == [
-        (variant.name, f"{variant.name}_server.py", variant.waits, variant.cost, variant.breaks)
-        for variant in VARIANTS
+    rows = [
+        f"| [{one.name}]({one.name}_server.py) | {one.waits} | {one.cost} | {one.breaks} |"
+        for one in VARIANTS
     ]
+    table = "\n".join(rows)
+    assert re.findall(r"^\| \[.*$", README, re.MULTILINE) == rows, (
+        f"the table of servers/README.md is to be that of the catalog:\n{table}"
+    )
 
 
 def test_the_readme_shows_what_diff_prints() -> None:
@@ -194,4 +216,7 @@ def test_the_readme_shows_what_diff_prints() -> None:
     result = subprocess.run(
         ["diff", *commands[-1]], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False
     )
-    assert result.stdout.endswith("\n" + shown[1])
+    assert result.stdout.endswith("\n" + shown[1]), (
+        f"servers/README.md is to end `{' '.join(['diff', *commands[-1]])}` as it ends:\n"
+        f"{result.stdout}"
+    )
