@@ -30,13 +30,14 @@ class Change:
 
     @property
     def result(self) -> Result:
-        """A tie is a claim too, that there is no difference to speak of: it takes blocks enough and
-        a narrow interval."""
+        """A tie is a claim too, that there is no difference to speak of: it takes a narrow interval,
+        and either claim takes blocks enough."""
+        found = self.ratio.estimate
+        if found.n < analysis.MINIMUM_BLOCKS:
+            return "undecided"
         if not self.ratio.tie:
             return "differs"
-        found = self.ratio.estimate
-        few = found.n < analysis.MINIMUM_BLOCKS
-        return "undecided" if few or found.half_width > WIDEST_TIE else "tie"
+        return "tie" if found.half_width <= WIDEST_TIE else "undecided"
 
 
 @dataclass(frozen=True)

@@ -125,11 +125,12 @@ def test_the_command_prints_a_table_or_json(
         (Estimate(1.0, 0.97, 1.04, 2), "undecided"),
         (Estimate(1.0, 0.80, 1.04, 9), "undecided"),
         (Estimate(1.0, 0.97, 1.20, 9), "undecided"),
-        (Estimate(2.0, 1.50, 2.50, 2), "differs"),
+        (Estimate(2.0, 1.50, 2.50, 3), "differs"),
+        (Estimate(2.0, 1.50, 2.50, 2), "undecided"),
         (Estimate(1.0, 0.0, math.inf, 1), "undecided"),
     ],
 )
-def test_a_tie_takes_blocks_enough_and_a_narrow_interval(
+def test_a_claim_takes_blocks_enough_and_a_tie_a_narrow_interval(
     estimate: Estimate, result: compare.Result
 ) -> None:
     change = compare.Change("cell", "figure", estimate, estimate, Ratio(estimate))
