@@ -566,7 +566,9 @@ def end(how: str, command: str, *words: str) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        process_group=0,
+        # A group of its own gets a Ctrl-C of its own. But when its leader is killed, the kernel
+        # wakes those in it who are stopped, and hangs up on them (setpgid(2)).
+        process_group=0 if how == "Ctrl-C" else None,
         preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
     try:
