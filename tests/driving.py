@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
@@ -10,7 +10,7 @@ import pytest
 import stubs
 from stubs import Stub
 
-from loadgen import engine
+from loadgen import engine, wire
 from loadgen.engine import Drive, Outcome
 from loadgen.syscalls import SO_TIMESTAMPNS, SOL_SOCKET
 from loadgen.workload import Workload
@@ -90,3 +90,44 @@ def offsets(requests: int, gap_ns: int = 0) -> np.ndarray:
 
 def open_loop(connections: int = 1, **changes: object) -> Workload:
     return workload(connections, mode="open", offered_per_s=1000.0, arrivals="constant", **changes)
+
+
+def made_drive(
+    *,
+    intended_ns: Sequence[int],
+    sent_ns: Sequence[int] | None = None,
+    arrived_ns: Sequence[int] | None = None,
+    read_ns: Sequence[int] | None = None,
+    outcome: Sequence[int] | None = None,
+    connection: Sequence[int] | None = None,
+    errors: Sequence[int] = (0,),
+    window_ns: tuple[int, int] = (0, 1_000_000_000),
+    cpu_ns: int = 0,
+    busy_ns: int = 0,
+) -> Drive:
+    """A drive that never took place: by default each request is sent when it is due, answered right
+    100 ns later, and read at once."""
+
+    def column(values: Sequence[int] | None, default: np.ndarray) -> np.ndarray:
+        return default if values is None else np.array(values, np.int64)
+
+    intended = np.array(intended_ns, np.int64)
+    sent = column(sent_ns, intended)
+    arrived = column(arrived_ns, sent + 100)
+    both = np.array(window_ns)
+    return Drive(
+        intended_ns=intended,
+        sent_ns=sent,
+        arrived_ns=arrived,
+        read_ns=column(read_ns, arrived),
+        connection=column(connection, np.zeros(len(intended), np.int64)).astype(np.int32),
+        outcome=column(outcome, np.zeros(len(intended), np.int64)).astype(np.uint8),
+        window_start_ns=window_ns[0],
+        window_end_ns=window_ns[1],
+        edges=wire.Edges(
+            both, both, np.array([0, cpu_ns]), np.array([0, busy_ns]), np.zeros((2, 0), np.int64)
+        ),
+        errors=np.array(errors, np.int32),
+        unstamped=0,
+        full=False,
+    )
