@@ -103,15 +103,30 @@ def plan(stored: RunFolder) -> Iterator[str]:
 def trial(record: Record, stored: RunFolder) -> Iterator[str]:
     """All that one record says, against itself and the plan."""
     for check in CHECKS:
-        try:
-            yield from check(record)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            yield f"{check.__name__.replace('_', ' ')} cannot be checked: {error!r}"
+        yield from found_by(check, record)
+    yield from place(record, stored)
+    yield from seed(record, stored)
+
+
+def found_by(check: Callable[[Record], Iterator[str]], record: Record) -> Iterator[str]:
+    """What one of CHECKS finds; a record in which it does not find its way is a find too."""
+    try:
+        yield from check(record)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        yield f"{check.__name__.replace('_', ' ')} cannot be checked: {error!r}"
+
+
+def place(record: Record, stored: RunFolder) -> Iterator[str]:
+    """Each cell was measured when it was its turn."""
     header = stored.header
     order = results.planned_order(header["plan"]["cells"], header["seed"], record["block"])
     if not 0 <= record["order"] < len(order) or order[record["order"]] != record["cell"]:
         yield f"place {record['order']} of its block belongs to another cell"
-    expected = header["seed"] + record["block"]
+
+
+def seed(record: Record, stored: RunFolder) -> Iterator[str]:
+    """Each block has the seed that follows from that of the run."""
+    expected = stored.header["seed"] + record["block"]
     if record["seed"] != expected or record["workload"].get("seed") != expected:
         yield f"the seed is not {expected}, as run.json and the block make it"
 
@@ -143,10 +158,11 @@ def identity(record: Record) -> Iterator[str]:
         experiment=record["experiment"],
         server=record["server"]["name"],
         workload=Workload(**record["workload"]),
-        # [tracer] python -m servers NAME --port 0 [options]
+        # python -m servers NAME --port 0 [options]
         options=tuple(command[command.index("--port") + 2 :]) if command else (),
     )
-    # A server that did not start has left no command, and so no options.
+    # A server that did not start has left no command, and so no options. Of one that was traced it
+    # is known all the same.
     if cell.id != record["cell"] and (command or not record["cell"].startswith(cell.id)):
         yield f"server and workload are those of {cell.id}"
 
@@ -167,7 +183,6 @@ def throughput(record: Record) -> Iterator[str]:
 def latencies(record: Record) -> Iterator[str]:
     """Counts, percentiles and extremes from the stored histograms."""
     counts = record["counts"]
-    answered = counts["ok"] + counts["wrong"]
     for kind, text in record["histograms"].items():
         stated: Any = record["latency_ns"].get(kind)
         if text is None:
@@ -182,10 +197,10 @@ def latencies(record: Record) -> Iterator[str]:
         if kind == "greeting":
             if derived["n"] > record["connections"]["greeted"]:
                 yield f"{derived['n']:,} greetings, and fewer connections greeted"
-        elif (derived["n"], censored) != (answered, counts["unfinished"]):
+        elif (derived["n"], censored) != (counts["ok"], counts["unfinished"]):
             yield (
                 f"the {kind} histogram holds {derived['n']:,} and {censored:,} unanswered;"
-                f" the counts say {answered:,} and {counts['unfinished']:,}"
+                f" the counts say {counts['ok']:,} and {counts['unfinished']:,}"
             )
         for name in ("n", *histogram.PERCENTILES):
             if stated[name] != derived[name]:
@@ -196,31 +211,26 @@ def latencies(record: Record) -> Iterator[str]:
 
 
 def little(record: Record) -> Iterator[str]:
-    """Little's law, exactly: in a closed loop the rounds of a client tile the window, give or take
-    one at its ends, so their sum ties counts, histogram and clients to each other."""
-    load, connections, generator = record["workload"], record["connections"], record["generator"]
-    service = record["latency_ns"].get("service")
-    if (
-        load["mode"] != "closed"
-        or load.get("driver", "requests") != "requests"
-        or load.get("greedy_pipeline")
-        or not service
-        or not generator
-        or generator.get("full")
-        or service["mean"] is None
-        or connections["attempted"] != connections["greeted"]
-        or connections.get("lost")
-        or record["counts"]["unfinished"]
-    ):
+    """Little's law, exactly: in a closed loop the requests of a client follow each other without a
+    gap, so what they took together ties counts, histogram, clients and window to each other."""
+    counts, generator, load = record["counts"], record["generator"], Workload(**record["workload"])
+    if not generator or generator["full"] or not load.is_back_to_back:
         return
-    read_delay_ns = generator["read_delay_ns"]
-    rounds_s = service["n"] * (service["mean"] + read_delay_ns["mean"]) / 1e9
-    window_s = load["connections"] * load["duration_s"]
-    slack_s = load["connections"] * (service["max"] + read_delay_ns["max"]) / 1e9
-    if abs(rounds_s - window_s) > slack_s + 0.001 * window_s:
+    if not counts["ok"] or counts["ok"] != counts["scheduled"]:
+        return  # what became of the others took time too
+    clients: Any = record["connections"]["active"]
+    service: Any = record["latency_ns"]["service"]
+    read_delay = generator["read_delay_ns"]
+    took_ns = service["n"] * (service["mean"] + read_delay["mean"])
+    longest_ns = service["max"] + read_delay["max"]
+    had_ns = clients * load.duration_s * 1e9
+    start_ns, end_ns = generator["overlap_ns"]["start_ns"], generator["overlap_ns"]["end_ns"]
+    if not 0 <= start_ns <= had_ns or not 0 <= end_ns <= clients * longest_ns:
+        yield f"{clients:,} clients cannot overlap the window by {start_ns} and {end_ns} ns"
+    if not _same(took_ns, had_ns - start_ns + end_ns):
         yield (
-            f"{load['connections']:,} clients had {window_s:.3g} s in all, and their requests took"
-            f" {rounds_s:.3g} s (Little's law)"
+            f"{clients:,} clients had {(had_ns - start_ns + end_ns) / 1e9:.6g} s in all, and their"
+            f" requests took {took_ns / 1e9:.6g} s (Little's law)"
         )
 
 

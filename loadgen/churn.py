@@ -246,10 +246,10 @@ def _run(
         begun += 1
     while True:
         if edges_taken == 0 and now_ns >= window_start_ns:
-            take_edge(wire, edges[0], now_ns - start_ns - idle_ns, server_clocks)
+            now_ns = take_edge(wire, edges[0], start_ns + idle_ns, server_clocks)
             edges_taken = 1
         if edges_taken == 1 and now_ns >= window_end_ns:
-            take_edge(wire, edges[1], now_ns - start_ns - idle_ns, server_clocks)
+            now_ns = take_edge(wire, edges[1], start_ns + idle_ns, server_clocks)
             edges_taken = 2
         if ended == begun or now_ns >= window_end_ns + lengths_ns[2] or stop[0] != 0:
             break
@@ -268,12 +268,12 @@ def _run(
             if over and now_ns < window_end_ns:
                 if begun == len(conversations):
                     full = True
-                    window_end_ns = now_ns
+                    window_end_ns = max(now_ns, window_start_ns)
                 else:
                     ended += _begin(wire, ends, slot, conversations[begun], begun, now_ns)
                     begun += 1
     for edge in range(edges_taken, 2):
-        take_edge(wire, edges[edge], now_ns - start_ns - idle_ns, server_clocks)
+        take_edge(wire, edges[edge], start_ns + idle_ns, server_clocks)
     for index in range(len(slots)):
         if slots[index].fd >= 0:
             close(slots[index].fd)

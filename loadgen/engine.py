@@ -18,6 +18,7 @@ never too early, late by at most the time they waited to be read.
 import errno
 import select
 import socket
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -135,14 +136,22 @@ class Greetings(NamedTuple):
 
 
 def error_name(code: int) -> str:
-    """Return the word for an element of `Drive.errors` or `Greetings.errors`, say "ECONNRESET"."""
+    """Return the word for an element of `Drive.errors` or `Greetings.errors`, say "ECONNRESET".
+
+    0 is no error; who was not greeted all the same is still waiting.
+    """
     words = {
-        0: "none",
+        0: "waiting for the greeting",
         CLOSED: "closed",
         UNSOLICITED: "unsolicited bytes",
         NOT_GREETED: "wrong greeting",
     }
     return words.get(code) or errno.errorcode.get(code, f"errno {code}")
+
+
+def by_name(codes: Int32s) -> Counter[str]:
+    """Count errors by their names."""
+    return Counter(map(error_name, codes.tolist()))
 
 
 _REQUEST = np.dtype(
@@ -294,7 +303,7 @@ def _answer(wire: Wire, link: Any, requests: Any, unstamped: Int64s) -> int:
 
 @compiled
 def _await_greetings(
-    wire: Wire, links: Any, requests: Any, timeout_ns: int, unstamped: Int64s, stop: Int64s
+    wire: Wire, links: Any, requests: Any, timeout_ns: int, unstamped: Int64s
 ) -> None:
     """A greeting is the answer to a request that is never sent."""
     deadline_ns = clock(wire, CLOCK_MONOTONIC) + timeout_ns
@@ -302,7 +311,7 @@ def _await_greetings(
         links[index].answering = index
         watch(wire, links[index], EPOLL_CTL_ADD, EPOLLIN)
     waiting = len(links)
-    while waiting > 0 and stop[0] == 0 and clock(wire, CLOCK_MONOTONIC) < deadline_ns:
+    while waiting > 0 and clock(wire, CLOCK_MONOTONIC) < deadline_ns:
         nap(wire, NAP_NS)
         for event in range(epoll_wait(wire.epoll, wire.events.ctypes.data, EVENTS, 0)):
             link = links[wire.events[event * EPOLL_EVENT_WORDS + EPOLL_DATA_WORD]]
@@ -352,10 +361,10 @@ def _run(
 
     while True:
         if edges_taken == 0 and now_ns >= window_start_ns:
-            take_edge(wire, edges[0], now_ns - start_ns - idle_ns, server_clocks)
+            now_ns = take_edge(wire, edges[0], start_ns + idle_ns, server_clocks)
             edges_taken = 1
         if edges_taken == 1 and now_ns >= window_end_ns:
-            take_edge(wire, edges[1], now_ns - start_ns - idle_ns, server_clocks)
+            now_ns = take_edge(wire, edges[1], start_ns + idle_ns, server_clocks)
             edges_taken = 2
         if ended == submitted and (edges_taken == 2 if submitted == capacity else not is_open_loop):
             break  # in a closed loop: the window is over, or no connection is left
@@ -389,7 +398,7 @@ def _run(
                         if not is_open_loop and now_ns < window_end_ns:
                             if submitted == capacity:
                                 full = True
-                                window_end_ns = now_ns
+                                window_end_ns = max(now_ns, window_start_ns)
                             else:
                                 ended += _submit(wire, link, requests, submitted, now_ns, now_ns)
                                 submitted += 1
@@ -404,7 +413,7 @@ def _run(
             now_ns = clock(wire, CLOCK_REALTIME)
 
     for edge in range(edges_taken, 2):
-        take_edge(wire, edges[edge], now_ns - start_ns - idle_ns, server_clocks)
+        take_edge(wire, edges[edge], start_ns + idle_ns, server_clocks)
     for index in range(len(links)):
         link = links[index]
         if link.is_open and link.answering < 0:
@@ -414,19 +423,18 @@ def _run(
     return submitted, window_start_ns, window_end_ns, full
 
 
-def greet(fds: Sequence[int], deadline_s: float, stop: Int64s | None = None) -> Greetings:
+def greet(fds: Sequence[int], deadline_s: float) -> Greetings:
     """Wait until the server has greeted on every connection; leave what follows unread.
 
-    `fds` are connected sockets with SO_TIMESTAMPNS set, `deadline_s` is the time from now; whoever
-    sets `stop[0]` (int64[1]) ends the wait. Never raises for what a server does: see `Greetings`.
+    `fds` are connected sockets with SO_TIMESTAMPNS set, `deadline_s` is the time from now. Never
+    raises for what a server does: see `Greetings`.
     """
     links, requests = _links(fds), _requests(len(fds))
     unstamped = np.zeros(1, np.int64)
     with select.epoll() as epoll:
         greeting = np.frombuffer(bytearray(GREETING), np.uint8)
         wire = new_wire(epoll.fileno(), 2)._replace(answer=greeting, tag_digits=0)
-        stop = np.zeros(1, np.int64) if stop is None else stop
-        _await_greetings(wire, links, requests, round(deadline_s * NS_PER_S), unstamped, stop)
+        _await_greetings(wire, links, requests, round(deadline_s * NS_PER_S), unstamped)
     errors = np.where(requests.outcome == _WRONG, NOT_GREETED, links.error).astype(np.int32)
     greeted = requests.outcome == _OK
     return Greetings(greeted, np.where(greeted, requests.arrived_ns, 0), errors)

@@ -87,16 +87,31 @@ def summary(values: Int64s | HdrHistogram, censored: int = 0) -> dict[str, Any]:
             "max": int(values.max()),
         }
     result |= extremes
-    for name, percentile in PERCENTILES.items():
-        rank = round(percentile / 100 * total, 6)  # 99.9 % of 10,000 leave 10, not 9.999
-        result[name] = None
-        if total - rank < SAMPLES_BEYOND:
-            continue
-        if rank > counted:
+    for name, percent in PERCENTILES.items():
+        result[name] = percentile(histogram, percent, censored)
+        rank = _rank(percent, total)
+        if rank is not None and rank > counted:
             result["at_least"][name] = extremes["max"]
-        else:
-            result[name] = int(histogram.get_value_at_percentile(100 * rank / counted))
     return result
+
+
+def percentile(histogram: HdrHistogram, percent: float, censored: int = 0) -> int | None:
+    """The value, in nanoseconds, that `percent` of all (0 to 100) do not exceed.
+
+    `censored` values more are larger than all that were recorded. None when fewer than
+    SAMPLES_BEYOND lie beyond it, or when it falls among the censored.
+    """
+    counted = int(histogram.get_total_count())
+    rank = _rank(percent, counted + censored)
+    if not counted or rank is None or rank > counted:
+        return None
+    return int(histogram.get_value_at_percentile(100 * rank / counted))
+
+
+def _rank(percent: float, total: int) -> float | None:
+    """How many of `total` values a percentile is not exceeded by; None when too few lie beyond."""
+    rank = round(percent / 100 * total, 6)  # 99.9 % of 10,000 leave 10, not 9.999
+    return rank if total - rank >= SAMPLES_BEYOND else None
 
 
 def _mean(histogram: HdrHistogram) -> float:

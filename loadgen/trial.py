@@ -1,8 +1,6 @@
 """One trial: start > verify > connect > warm up > measure > drain > stop  =>  one record."""
 
 import dataclasses
-import math
-import os
 import signal
 import socket
 import sys
@@ -14,10 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar, cast
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any, cast
 
 from loadgen import (
     churn,
@@ -25,29 +20,36 @@ from loadgen import (
     engine,
     environment,
     hiccup,
-    histogram,
     knee,
     results,
     timeline_clients,
     trace,
     verdict,
 )
+from loadgen.clients import GREETING_S, connected, on_cpus, stamping
 from loadgen.environment import Pinning, Snapshot
-from loadgen.syscalls import NS_PER_S, SO_TIMESTAMPNS
-from loadgen.target import Target, TargetError, Usage, started
+from loadgen.record import (
+    cost,
+    empty_record,
+    fairness,
+    fill_in_churn,
+    fill_in_drive,
+    fill_in_latency,
+    fill_in_timeline,
+    footprint,
+    knee_record,
+    portable,
+    probed,
+)
+from loadgen.syscalls import NS_PER_S
+from loadgen.target import Target, TargetError, started
 from loadgen.workload import Workload
 from servers.catalog import Variant
 
-# Clients that connect at once; less than any backlog, so that no SYN is dropped.
-CONNECT_AT_ONCE = 1000
-GREETING_S = 3.0
 LIMITED_GREETING_S = 0.2
 # Descriptors that a server needs for itself: standard streams, listener, epoll.
 OWN_FDS = 8
 VERIFY_S = 5.0
-
-Int64s = npt.NDArray[np.int64]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +57,12 @@ class Subject:
     """What is measured: a server of the catalog that we start, or one that somebody else did.
 
     variant   its line in the catalog; None for somebody else's server
-    address   where somebody else's server listens
-    python    the interpreter for ours
-    options   further words of its command line
+    address   where somebody else's server listens; numeric, because nothing looks it up
+    options   further words of the command line of ours
     """
 
     variant: Variant | None = None
     address: tuple[str, int] | None = None
-    python: str = sys.executable
     options: tuple[str, ...] = ()
 
 
@@ -86,14 +86,22 @@ def run(
     workload   must be valid
     log        file for the standard error of the server
     """
-    record = _empty(subject, workload, experiment, cell, block, order)
+    record = empty_record(
+        _server(subject),
+        workload,
+        experiment=experiment,
+        cell=cell,
+        block=block,
+        order=order,
+        started_at=datetime.now(UTC),
+    )
     before = Snapshot.take()
     try:
         if workload.driver == "trace":
             _trace(record, subject, workload, cpus, log)
             return _judged(record)
-        with _stamping(), _reached(subject, cpus, log) as (address, target):
-            record["server"]["command"] = [_portable(w) for w in target.command] if target else None
+        with stamping(), _reached(subject, cpus, log) as (address, target):
+            record["server"]["command"] = [portable(w) for w in target.command] if target else None
             _verify(address)
             if workload.driver == "churn":
                 _measure_churn(record, address, target, workload, cpus)
@@ -112,21 +120,27 @@ def run(
     return _judged(record)
 
 
+def compile() -> None:
+    """Compile all that measures, or load it from the cache: once, before the first trial."""
+    engine.compile()
+    churn.compile()
+    hiccup.compile()
+
+
+def _server(subject: Subject) -> dict[str, Any]:
+    """The `server` of a record; our command line follows when there is one."""
+    variant, address = subject.variant, subject.address
+    return {
+        "name": variant.name if variant else f"{address[0]}:{address[1]}" if address else "",
+        "family": variant and variant.family,
+        "python": portable(sys.executable) if variant else None,
+        "command": None,
+    }
+
+
 def _judged(record: dict[str, Any]) -> results.Record:
     record["verdict"] = verdict.judge(record)
     return cast(results.Record, record)
-
-
-@contextmanager
-def _stamping() -> Iterator[None]:
-    """Have arrivals stamped before the first one counts.
-
-    The kernel begins when the first socket asks for stamps, but leaves it to a work queue
-    (net/core/dev.c, net_enable_timestamp): the first answers of a trial would have none.
-    """
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-        yield
 
 
 @contextmanager
@@ -142,7 +156,6 @@ def _reached(
         subject.variant.name,
         cpus=set(cpus.server),
         log=log,
-        python=subject.python,
         options=subject.options,
     ) as target:
         yield target.address, target
@@ -177,7 +190,9 @@ def _measure(
     cpus: Pinning,
 ) -> None:
     """Connect everybody, drive the load, and fill in the record."""
-    patience_s = LIMITED_GREETING_S if _waits(variant) else crowd.PATIENCE_S
+    waits = _waits(variant)
+    patience_s = LIMITED_GREETING_S if waits else crowd.PATIENCE_S
+    greeting_s = LIMITED_GREETING_S if waits else GREETING_S
     cpu_set = set(cpus.generator)
     with ExitStack() as around:
         silent_crowd = around.enter_context(
@@ -198,8 +213,8 @@ def _measure(
         empty = target.usage() if target else None
         kernel_empty = environment.kernel_memory()
         silent, slow = silent_crowd.connect(), slow_crowd.connect()
-        clients = around.enter_context(connected(address, workload.connections, variant))
-        record["connections"] = {
+        clients = around.enter_context(connected(address, workload.connections, greeting_s))
+        record["connections"] |= {
             "attempted": workload.idle_connections
             + workload.slow_connections
             + workload.connections,
@@ -209,13 +224,12 @@ def _measure(
             "active": len(clients.socks),
             "slow_sent_bytes": slow.sent_bytes,
         }
-        record["latency_ns"]["greeting"] = histogram.summary(clients.greeting_ns)
-        record["histograms"]["greeting"] = histogram.encode(clients.greeting_ns)
+        fill_in_latency(record, "greeting", clients.greeting_ns)
         if not clients.socks and workload.connections:
             return
         idle = target.usage() if target else None
         if empty and idle:
-            record["footprint"] = _footprint(empty, idle, kernel_empty)
+            record["footprint"] = footprint(empty, idle, kernel_empty, environment.kernel_memory())
         clocks = target.cpu_clocks() if target else []
         served = dataclasses.replace(workload, connections=len(clients.socks))
         calm = Snapshot.take()
@@ -245,10 +259,10 @@ def _measure(
         record["machine"] = environment.behaviour(calm, Snapshot.take(), cpus)
         record["machine"]["hiccup_ns"] = hiccups if fds else None
         loaded = target.usage() if target else None
-        _fill_in(record, drive, workload)
+        fill_in_drive(record, drive, workload)
         record["fairness"] = fairness(drive, workload)
         if idle and loaded:
-            record["server_cost"] = _cost(idle, loaded, drive, record["counts"]["ok"])
+            record["server_cost"] = cost(idle, loaded, drive, record["counts"]["ok"])
 
 
 def _measure_churn(
@@ -259,7 +273,6 @@ def _measure_churn(
     cpus: Pinning,
 ) -> None:
     """Hold conversation after conversation, and fill in the record; a request is one of them."""
-    churn.compile()  # now, or the first trial would be watched for seconds in which nothing happens
     idle = target.usage() if target else None
     clocks = target.cpu_clocks() if target else []
     calm = Snapshot.take()
@@ -268,23 +281,13 @@ def _measure_churn(
         lambda stop: churn.drive(
             address, workload, server_clocks=clocks, spin=not cpus.shared, stop=stop
         ),
-        lambda done: _stall(target, workload, done),
+        lambda _: None,
     )
     record["machine"] = environment.behaviour(calm, Snapshot.take(), cpus)
     loaded = target.usage() if target else None
-    _fill_in(record, held.drive, workload)
-    inside = held.drive.in_window
-    greeted = inside & (held.greeted_ns > 0)
-    greeting_ns = (held.greeted_ns - held.drive.sent_ns)[greeted]
-    record["latency_ns"]["greeting"] = histogram.summary(greeting_ns)
-    record["histograms"]["greeting"] = histogram.encode(greeting_ns)
-    record["connections"] |= {
-        "attempted": int(inside.sum()),
-        "greeted": int(greeted.sum()),
-        "failed": record["connections"].pop("lost"),
-    }
+    fill_in_churn(record, held, workload)
     if idle and loaded:
-        record["server_cost"] = _cost(idle, loaded, held.drive, record["counts"]["ok"])
+        record["server_cost"] = cost(idle, loaded, held.drive, record["counts"]["ok"])
 
 
 def _measure_timeline(record: dict[str, Any], address: tuple[str, int], cpus: Pinning) -> None:
@@ -292,35 +295,9 @@ def _measure_timeline(record: dict[str, Any], address: tuple[str, int], cpus: Pi
     calm = Snapshot.take()
     before_ns = time.time_ns() - time.monotonic_ns()
     timeline = on_cpus(cpus.generator, lambda _: timeline_clients.converse(address), lambda _: None)
-    record["timeline"] = timeline
     record["machine"] = environment.behaviour(calm, Snapshot.take(), cpus)
     record["machine"]["clock_drift_ns"] = time.time_ns() - time.monotonic_ns() - before_ns
-    lives = timeline["clients"]
-    scheduled = len(lives) * timeline_clients.REQUESTS
-    answered = sum(len(life["requests"]) for life in lives)
-    wrong = sum(life["wrong"] for life in lives)
-    record["counts"] |= {
-        "scheduled": scheduled,
-        "ok": answered - wrong,
-        "wrong": wrong,
-        "error": scheduled - answered,
-    }
-    greeting_ns = np.array([life["greeted_ns"] - life["connect_ns"] for life in lives])
-    greeted = np.array([life["greeted_ns"] > 0 for life in lives])
-    record["connections"] |= {
-        "attempted": len(lives),
-        "greeted": int(greeted.sum()),
-        "failed": dict(Counter(life["failure"] for life in lives if life["failure"])),
-    }
-    service_ns = [
-        request["arrived_ns"] - request["complete_ns"]
-        for life in lives
-        for request in life["requests"]
-    ]
-    measured = {"greeting": greeting_ns[greeted], "service": np.array(service_ns, np.int64)}
-    for name, values_ns in measured.items():
-        record["latency_ns"][name] = histogram.summary(values_ns)
-        record["histograms"][name] = histogram.encode(values_ns)
+    fill_in_timeline(record, timeline)
 
 
 def _trace(
@@ -329,12 +306,13 @@ def _trace(
     """Count system calls: of a server of its own, which strace makes too slow for anything else."""
     if subject.variant is None:
         raise TrialError("only a server that we start can be traced")
+    command = [sys.executable, "-m", "servers", subject.variant.name, "--port", "0"]
+    record["server"]["command"] = [portable(word) for word in (*command, *subject.options)]
     traced = trace.run(
         subject.variant.name,
         log=log,
         cpus=set(cpus.server),
         idle=workload.idle_connections,
-        python=subject.python,
         options=subject.options,
     )
     clients = 1 + workload.idle_connections
@@ -358,87 +336,6 @@ def _limit(variant: Variant | None, workload: Workload) -> str | None:
 def _waits(variant: Variant | None) -> bool:
     """Does a client wait for ever, because the ones before it do not leave?"""
     return variant is not None and variant.clients_at_once is not None
-
-
-@dataclass(frozen=True)
-class Clients:
-    """The measured clients that were greeted, how long that took, and what became of the others."""
-
-    socks: list[socket.socket]
-    greeting_ns: Int64s
-    failed: dict[str, int]
-
-
-@contextmanager
-def connected(address: tuple[str, int], count: int, variant: Variant | None) -> Iterator[Clients]:
-    """`count` clients, connected and greeted, CONNECT_AT_ONCE at a time."""
-    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    waits = _waits(variant)
-    socks: list[socket.socket] = []
-    greeted: list[socket.socket] = []
-    greeting_ns = [np.zeros(0, np.int64)]
-    failed: Counter[str] = Counter()
-    try:
-        while len(socks) < count:
-            group = min(CONNECT_AT_ONCE, count - len(socks))
-            started_ns = np.zeros(group, np.int64)
-            for index in range(group):
-                sock = socket.socket(family, socket.SOCK_STREAM)
-                socks.append(sock)
-                sock.setblocking(False)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-                started_ns[index] = time.time_ns()
-                sock.connect_ex(address)
-            fds = [sock.fileno() for sock in socks[-group:]]
-            answers = engine.greet(fds, LIMITED_GREETING_S if waits else GREETING_S)
-            greeted += [s for s, good in zip(socks[-group:], answers.greeted, strict=True) if good]
-            greeting_ns.append((answers.arrived_ns - started_ns)[answers.greeted])
-            failed.update(
-                engine.error_name(code) if code else "waiting for the greeting"
-                for code in answers.errors[~answers.greeted].tolist()
-            )
-        yield Clients(greeted, np.concatenate(greeting_ns), dict(failed))
-    finally:
-        for sock in socks:
-            sock.close()
-
-
-def on_cpus(
-    cpus: frozenset[int],
-    work: Callable[[Int64s], T],
-    meanwhile: Callable[[threading.Event], object],
-) -> T:
-    """Call `work` in a thread pinned to `cpus`, and `meanwhile` here, which ends when it is told.
-
-    Ctrl-C sets the stop flag of `work` and waits for it.
-    """
-    stop = np.zeros(1, np.int64)
-    ended = threading.Event()
-    done: list[T] = []
-    errors: list[BaseException] = []
-
-    def pinned() -> None:
-        os.sched_setaffinity(0, cpus)  # of this thread alone (sched_setaffinity(2))
-        try:
-            done.append(work(stop))
-        except BaseException as error:
-            errors.append(error)
-        finally:
-            ended.set()
-
-    thread = threading.Thread(target=pinned, name="generator")
-    thread.start()
-    try:
-        meanwhile(ended)
-        thread.join()
-    except BaseException:
-        stop[0] = 1
-        thread.join()
-        raise
-    if errors:
-        raise errors[0]
-    return done[0]
 
 
 def _stall(target: Target | None, workload: Workload, ended: threading.Event) -> None:
@@ -469,170 +366,12 @@ def _find_knee(
     """
 
     def measure(rate_per_s: float) -> knee.Probe[engine.Drive]:
-        drive = drive_once(dataclasses.replace(workload, offered_per_s=rate_per_s))
-        inside = drive.in_window
-        ok = inside & (drive.outcome == engine.Outcome.OK)
-        response_ns = (drive.arrived_ns - drive.intended_ns)[ok]
-        p99_ns = float(np.percentile(response_ns, 99)) if len(response_ns) else math.inf
-        return knee.Probe(rate_per_s, ok.sum() / max(inside.sum(), 1), p99_ns, drive)
+        return probed(
+            rate_per_s, drive_once(dataclasses.replace(workload, offered_per_s=rate_per_s))
+        )
 
     limit_ns = workload.knee_limit_s * NS_PER_S
     best, probes = knee.search(measure, limit_ns)
     if best is None:
         raise TrialError(f"not even {knee.FIRST_PER_S:,.0f} requests per second were kept")
-    return best.detail, {
-        "rate_per_s": best.offered_per_s,
-        "limit_ns": limit_ns,
-        "probes": [
-            {
-                "offered_per_s": probe.offered_per_s,
-                "achieved": float(probe.achieved),
-                "p99_ns": probe.p99_ns if math.isfinite(probe.p99_ns) else None,
-            }
-            for probe in probes
-        ],
-    }
-
-
-def _fill_in(record: dict[str, Any], drive: engine.Drive, workload: Workload) -> None:
-    """Counts, latencies, and what the generator says of itself; all of the window only."""
-    inside = drive.in_window
-    outcome = drive.outcome[inside]
-    answered = inside & (
-        (drive.outcome == engine.Outcome.OK) | (drive.outcome == engine.Outcome.WRONG)
-    )
-    unanswered = int((outcome == engine.Outcome.UNFINISHED).sum())
-    window_s = (drive.window_end_ns - drive.window_start_ns) / NS_PER_S
-    record["counts"] = {
-        "scheduled": int(inside.sum()),
-        "ok": int((outcome == engine.Outcome.OK).sum()),
-        "wrong": int((outcome == engine.Outcome.WRONG).sum()),
-        "error": int((outcome == engine.Outcome.ERROR).sum()),
-        "unfinished": unanswered,
-    }
-    record["throughput_per_s"] = record["counts"]["ok"] / window_s
-
-    intended, sent = drive.intended_ns[answered], drive.sent_ns[answered]
-    arrived, read = drive.arrived_ns[answered], drive.read_ns[answered]
-    latencies = {"service": arrived - sent}
-    if workload.mode == "open":
-        latencies["response"] = arrived - intended
-    for name, values_ns in latencies.items():
-        record["latency_ns"][name] = histogram.summary(values_ns, censored=unanswered)
-        record["histograms"][name] = histogram.encode(values_ns)
-
-    edges = drive.edges
-    elapsed_ns = int(np.diff(edges.realtime_ns)[0])
-    record["generator"] = {
-        "cpu_fraction": int(np.diff(edges.generator_cpu_ns)[0]) / elapsed_ns,
-        "busy_fraction": int(np.diff(edges.busy_ns)[0]) / elapsed_ns,
-        "send_lag_ns": histogram.summary(sent - intended),
-        "read_delay_ns": histogram.summary(read - arrived),
-        "unstamped": drive.unstamped,
-        "full": drive.full,
-    }
-    record["machine"]["clock_drift_ns"] = elapsed_ns - int(np.diff(edges.monotonic_ns)[0])
-    failed = Counter(engine.error_name(code) for code in drive.errors.tolist() if code)
-    record["connections"]["lost"] = dict(failed)
-
-
-def fairness(drive: engine.Drive, workload: Workload) -> dict[str, float | None] | None:
-    """How the ok answers of the window were shared out; None without any.
-
-    A share is a fraction of all answers. With a greedy client, whose share stands apart, `jain`,
-    `slowest_share` and `fastest_share` are those of the others. Jain's index is
-    (sum x)**2 / (n sum x**2): 1 when all get the same, 1/n when one gets everything (Jain, Chiu,
-    Hawe: A Quantitative Measure of Fairness, DEC-TR-301, 1984).
-    """
-    ok = drive.in_window & (drive.outcome == engine.Outcome.OK)
-    answers = np.bincount(drive.connection[ok], minlength=len(drive.errors)).astype(float)
-    greedy = bool(workload.greedy_pipeline)
-    others = answers[1:] if greedy else answers
-    if not others.sum():
-        return None
-    shares = others / answers.sum()
-    return {
-        "jain": float(shares.sum() ** 2 / (len(shares) * (shares**2).sum())),
-        "slowest_share": float(shares.min()),
-        "fastest_share": float(shares.max()),
-        "greedy_share": float(answers[0] / answers.sum()) if greedy else None,
-    }
-
-
-def _footprint(
-    empty: Usage, connected: Usage, kernel_empty: environment.KernelMemory
-) -> dict[str, Any]:
-    """What the server holds for those connected: before and after they came, and before any asked.
-
-    The kernel's memory counts for both ends of a connection, and for the whole machine.
-    """
-    kernel = environment.kernel_memory()
-    return {
-        "empty": dataclasses.asdict(empty),
-        "connected": dataclasses.asdict(connected),
-        "slab_bytes": kernel.slab_bytes - kernel_empty.slab_bytes,
-        "socket_buffer_bytes": kernel.socket_buffer_bytes - kernel_empty.socket_buffer_bytes,
-    }
-
-
-def _cost(before: Usage, after: Usage, drive: engine.Drive, ok: int) -> dict[str, Any]:
-    """What the server used: CPU per request over the window, the rest over the whole drive.
-
-    The kernel counts user and system time in ticks of 10 ms, hence the long stretch; the CPU
-    clocks that were read inside the drive count in nanoseconds.
-    """
-    cpu_ns = int(np.diff(drive.edges.server_cpu_ns, axis=0).sum())
-    # Not the window: an edge can be read late, and then so is the clock.
-    watched_ns = max(1, int(np.diff(drive.edges.monotonic_ns)[0]))
-    return {
-        **dataclasses.asdict(after),
-        "user_s": after.user_s - before.user_s,
-        "system_s": after.system_s - before.system_s,
-        "voluntary_switches": after.voluntary_switches - before.voluntary_switches,
-        "involuntary_switches": after.involuntary_switches - before.involuntary_switches,
-        "cpu_us_per_request": cpu_ns / 1000 / ok if ok else None,
-        "cpu_fraction": cpu_ns / watched_ns,
-        "watched_s": watched_ns / NS_PER_S,
-        "drive_requests": len(drive.outcome),
-    }
-
-
-def _portable(word: str) -> str:
-    """A path inside the lab as seen from its folder: a record may be read on another machine."""
-    return word.removeprefix(f"{Path(__file__).parents[1]}{os.sep}")
-
-
-def _empty(
-    subject: Subject, workload: Workload, experiment: str, cell: str, block: int, order: int
-) -> dict[str, Any]:
-    """A record in which nothing was measured yet."""
-    variant = subject.variant
-    address = subject.address
-    return {
-        "schema": results.SCHEMA,
-        "experiment": experiment,
-        "cell": cell,
-        "block": block,
-        "order": order,
-        "started_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "seed": workload.seed,
-        "outcome": "measured",
-        "failure": None,
-        "knee": None,
-        "server": {
-            "name": variant.name if variant else f"{address[0]}:{address[1]}" if address else "",
-            "family": variant and variant.family,
-            "python": _portable(subject.python) if variant else None,
-            "command": None,
-        },
-        "workload": dataclasses.asdict(workload),
-        "counts": {"scheduled": 0, "ok": 0, "wrong": 0, "error": 0, "unfinished": 0},
-        "connections": {"attempted": 0, "greeted": 0, "failed": {}, "limit": None, "lost": {}},
-        "throughput_per_s": None,
-        "latency_ns": {"response": None, "service": None, "greeting": None},
-        "histograms": {"response": None, "service": None, "greeting": None},
-        "generator": None,
-        "server_cost": None,
-        "machine": None,
-        "verdict": {"valid": False, "limiter": "unknown", "reasons": []},
-    }
+    return best.detail, knee_record(best, probes, limit_ns)

@@ -65,6 +65,21 @@ class Edges(NamedTuple):
     server_cpu_ns: Int64s
     """int64[2, k]: one column per server clock; -1 where it could not be read"""
 
+    @property
+    def elapsed_ns(self) -> int:
+        """From edge to edge; 1 at least, because a window can be empty."""
+        return max(1, int(np.diff(self.realtime_ns)[0]))
+
+    @property
+    def busy_fraction(self) -> float:
+        """The share of that time that was not spent asking in vain for something to do."""
+        return int(np.diff(self.busy_ns)[0]) / self.elapsed_ns
+
+    @property
+    def cpu_fraction(self) -> float:
+        """The share of that time for which the driving thread had a CPU."""
+        return int(np.diff(self.generator_cpu_ns)[0]) / self.elapsed_ns
+
 
 def edges_of(clocks_ns: Int64s) -> Edges:
     """Name the columns of int64[2, 4 + server clocks]."""
@@ -165,14 +180,20 @@ def kernel_stamp(wire: Wire) -> int:
 
 
 @compiled
-def take_edge(wire: Wire, edge: Int64s, busy_ns: int, server_clocks: Int64s) -> None:
-    """Read all clocks into a row of what `edges_of` reads; int64[4 + server clocks]."""
-    edge[0] = clock(wire, CLOCK_REALTIME)
+def take_edge(wire: Wire, edge: Int64s, busy_since_ns: int, server_clocks: Int64s) -> int:
+    """Read all clocks into a row of what `edges_of` reads; int64[4 + server clocks].
+
+    `busy_since_ns` is the start of the loop, put off by all that it has idled. Returns the time of
+    the edge: idling counts from there, so between two edges there is never more of it than time.
+    """
+    now_ns = clock(wire, CLOCK_REALTIME)
+    edge[0] = now_ns
     edge[1] = clock(wire, CLOCK_MONOTONIC)
     edge[2] = clock(wire, CLOCK_THREAD_CPUTIME_ID)
-    edge[3] = busy_ns
+    edge[3] = now_ns - busy_since_ns
     for k in range(len(server_clocks)):
         edge[4 + k] = clock(wire, server_clocks[k])
+    return now_ns
 
 
 @compiled

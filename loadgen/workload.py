@@ -39,6 +39,14 @@ _WHOLE = frozenset(
         "greedy_pipeline",
     }
 )
+# Done by the driver "requests" alone; but "trace" has idle clients too.
+_ONLY_REQUESTS = (
+    "idle_connections",
+    "slow_connections",
+    "greedy_pipeline",
+    "knee_limit_s",
+    "stall_s",
+)
 _RATE_PER_S = (0.01, 1_000_000.0)
 
 
@@ -62,8 +70,8 @@ class Workload:
     slow_behaviour     how: "half_line" without ever ending it, or "never_reads" what it asked for
     knee_limit_s       open loop: search the largest rate at which p99 of the response time stays
                        below this; 0: do not search
-    stall_s            the server is stopped this long
-    stall_every_s      this often, once per period
+    stall_s            the server is stopped this long; 0: it is not
+    stall_every_s      once per period of this length
     driver             who plays the clients: "requests", connections that stay (engine.py);
                        "churn", a connection per request (churn.py); "timeline", a few that are
                        drawn one by one (timeline_clients.py); "trace", one whose system calls in
@@ -88,6 +96,14 @@ class Workload:
     stall_every_s: float = 1.0
     driver: Driver = "requests"
 
+    @property
+    def is_back_to_back(self) -> bool:
+        """Does a client send its next request at the very stamp at which it read the last answer?
+
+        A greedy one has several requests outstanding, and churn has to connect in between.
+        """
+        return self.mode == "closed" and self.driver == "requests" and not self.greedy_pipeline
+
     def validate(self) -> None:
         """Raise ValueError, in one line, unless this can be run."""
         for name, limits in _LIMITS.items():
@@ -100,8 +116,13 @@ class Workload:
             raise ValueError(
                 f"message_bytes is {self.message_bytes}: with churn at most {MAX_CHURN_BYTES:,}"
             )
-        if self.driver != "requests" and self.mode == "open":
-            raise ValueError(f"mode is 'open': the driver {self.driver} knows no schedule")
+        if self.driver != "requests":
+            self._refuse_what_only_requests_know()
+        if self.stall_s >= self.stall_every_s:
+            raise ValueError(
+                f"stall_s is {self.stall_s}: it must be less than stall_every_s,"
+                f" {self.stall_every_s}"
+            )
         if (self.slow_behaviour is None) == bool(self.slow_connections) or (
             self.slow_behaviour not in (None, "half_line", "never_reads")
         ):
@@ -115,6 +136,10 @@ class Workload:
             for name in ("offered_per_s", "arrivals"):
                 if getattr(self, name) is not None:
                     raise ValueError(f"{name} is {getattr(self, name)!r}: a closed loop has none")
+            if self.knee_limit_s:
+                raise ValueError(
+                    f"knee_limit_s is {self.knee_limit_s}: a closed loop offers no rate to search"
+                )
             return
         _check("offered_per_s", self.offered_per_s, _RATE_PER_S, whole=False)
         if self.arrivals not in ("poisson", "constant"):
@@ -132,6 +157,18 @@ class Workload:
                 f"offered_per_s is {self.offered_per_s}: {scheduled:,.0f} requests in {length_s} s,"
                 f" and at most {MAX_REQUESTS:,} can be recorded"
             )
+
+    def _refuse_what_only_requests_know(self) -> None:
+        """A record must not claim of its workload what nobody did."""
+        if self.mode == "open":
+            raise ValueError(f"mode is 'open': the driver {self.driver} knows no schedule")
+        if self.driver == "churn" and not self.connections:
+            raise ValueError("connections is 0: it must be at least 1 with the driver churn")
+        for name in _ONLY_REQUESTS:
+            if getattr(self, name) and (self.driver, name) != ("trace", "idle_connections"):
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}: the driver {self.driver} knows none"
+                )
 
 
 def _check(name: str, value: object, limits: tuple[float, float], *, whole: bool) -> None:

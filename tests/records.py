@@ -1,7 +1,7 @@
 """Valid records and runs for tests, with figures that can be chosen."""
 
-import dataclasses
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from loadgen import histogram, report, results, verdict
 from loadgen.experiments import Cell
+from loadgen.record import empty_record
 from loadgen.results import Record
 from loadgen.workload import Workload
 from servers import catalog
@@ -16,7 +17,7 @@ from servers import catalog
 SEED = 1
 READ_DELAY_NS = 2_000
 # Later than any header that a test writes.
-STARTED_AT = "2100-01-01T00:00:00.000+00:00"
+STARTED_AT = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 MACHINE: dict[str, Any] = {
@@ -57,40 +58,48 @@ def record(
         latencies_ns = np.linspace(0.5 * mean_ns, 1.5 * mean_ns, ok, dtype=np.int64).tolist()
     service = np.asarray(latencies_ns, dtype=np.int64)
     everybody = connections + idle
+    active = connections if greeted is None else min(connections, greeted)
     limit = None if greeted is None else f"serves {greeted} at a time"
     family = next((v.family for v in catalog.VARIANTS if v.name == server), None)
-    made: dict[str, Any] = {
-        "schema": results.SCHEMA,
-        "experiment": experiment,
-        "cell": cell_id(experiment, server, connections, idle),
-        "block": block,
-        "order": order,
-        "started_at": STARTED_AT,
-        "seed": SEED + block,
-        "outcome": "measured",
-        "failure": None,
-        "server": {
+    made = empty_record(
+        {
             "name": server,
             "family": family,
             "python": "python",
             "command": ["python", "-m", "servers", server, "--port", "0"],
         },
-        "workload": dataclasses.asdict(workload(connections, idle, block)),
+        workload(connections, idle, block),
+        experiment=experiment,
+        cell=cell_id(experiment, server, connections, idle),
+        block=block,
+        order=order,
+        started_at=STARTED_AT,
+    )
+    # By how much the requests do not tile the window: what was rounded above, and all the rest of
+    # latencies that were given.
+    spare_ns = active * 10**9 - int(service.sum()) - ok * READ_DELAY_NS
+    made |= {
         "counts": {"scheduled": ok, "ok": ok, "wrong": 0, "error": 0, "unfinished": 0},
         "connections": {
             "attempted": everybody,
             "greeted": everybody if greeted is None else greeted,
             "failed": {} if greeted is None else {"waiting": everybody - greeted},
             "limit": limit,
+            "active": active,
+            "slow_sent_bytes": 0,
+            "lost": {},
         },
         "throughput_per_s": float(ok),
-        "latency_ns": {"service": histogram.summary(service), "response": None},
-        "histograms": {"service": histogram.encode(service), "response": None},
+        "latency_ns": made["latency_ns"] | {"service": histogram.summary(service)},
+        "histograms": made["histograms"] | {"service": histogram.encode(service)},
         "generator": {
             "cpu_fraction": 1.0,
             "busy_fraction": 0.5,
             "send_lag_ns": histogram.summary(np.zeros(ok, np.int64)),
             "read_delay_ns": histogram.summary(np.full(ok, READ_DELAY_NS, np.int64)),
+            "overlap_ns": {"start_ns": max(0, spare_ns), "end_ns": max(0, -spare_ns)},
+            "unstamped": 0,
+            "full": False,
         },
         "server_cost": {
             "cpu_us_per_request": cpu_us,
@@ -106,7 +115,6 @@ def record(
             "clock_drift_ns": 0,
             "shared": False,
         },
-        "verdict": {},
     }
     made["verdict"] = verdict.judge(made)
     return made  # type: ignore[return-value]

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from loadgen import engine
+from loadgen import engine, wire
 from loadgen.engine import Drive
 from loadgen.syscalls import EPOLL_DATA_WORD, EPOLL_EVENT_WORDS, NS_PER_S, SO_TIMESTAMPNS
 from loadgen.workload import Workload
@@ -65,12 +65,19 @@ class Simulation:
 
     serve         how long the server, one for all connections, takes
     send_cost_ns  what a send takes of the generator's time
+    forgets       each so many-th request is not answered; 0: none is forgotten
+    most_per_s    how many requests a second a closed loop has room for
     """
 
-    def __init__(self, serve: Server, send_cost_ns: int = 0) -> None:
+    def __init__(
+        self, serve: Server, send_cost_ns: int = 0, forgets: int = 0, most_per_s: int = 10_000
+    ) -> None:
         self.now_ns = START_NS
         self._serve = serve
         self._send_cost_ns = send_cost_ns
+        self._forgets = forgets
+        self._most_per_s = most_per_s
+        self._sent = 0
         self._free_ns = 0
         self._answers: dict[int, deque[tuple[int, bytes]]] = {}
         self._index: dict[int, int] = {}
@@ -88,21 +95,26 @@ class Simulation:
         )
         fds = range(FIRST_FD, FIRST_FD + load.connections)
         self._answers = {fd: deque() for fd in fds}
-        for call in (
-            self.clock_gettime,
-            self.epoll_ctl,
-            self.epoll_wait,
-            self.errno_location,
-            self.memcmp,
-            self.memcpy,
-            self.recvmsg,
-            self.send,
-        ):
-            patch.setattr(engine, call.__name__, _of_integers(call))
-        for name, function in list(vars(engine).items()):
-            if hasattr(function, "py_func"):
-                patch.setattr(engine, name, function.py_func)
-        patch.setattr(engine, "_CLOSED_LOOP_MAX_PER_S", 10_000)
+        libc = {
+            call.__name__: _of_integers(call)
+            for call in (
+                self.clock_gettime,
+                self.epoll_ctl,
+                self.epoll_wait,
+                self.errno_location,
+                self.memcmp,
+                self.memcpy,
+                self.recvmsg,
+                self.send,
+            )
+        }
+        for module in (wire, engine):
+            for name, function in list(vars(module).items()):
+                if name in libc:
+                    patch.setattr(module, name, libc[name])
+                elif hasattr(function, "py_func"):
+                    patch.setattr(module, name, function.py_func)
+        patch.setattr(engine, "_CLOSED_LOOP_MAX_PER_S", self._most_per_s)
         return engine.drive(list(fds), load, offsets_ns)
 
     def clock_gettime(self, clock: int, address: int) -> int:
@@ -132,8 +144,10 @@ class Simulation:
 
     def send(self, fd: int, address: int, count: int, flags: int) -> int:
         line = ctypes.string_at(address, count - 1)
-        self._free_ns = self._serve(max(self.now_ns, self._free_ns))
-        self._answers[fd].append((self._free_ns, b"Hello, " + line + b"!\n"))
+        self._sent += 1
+        if not self._forgets or self._sent % self._forgets:
+            self._free_ns = self._serve(max(self.now_ns, self._free_ns))
+            self._answers[fd].append((self._free_ns, b"Hello, " + line + b"!\n"))
         self.now_ns += self._send_cost_ns
         return count
 

@@ -174,12 +174,14 @@ class Stub:
         greeting: bytes | None = b"Welcome!\n",
         *,
         reads: bool = True,
+        host: str = "127.0.0.1",
     ) -> None:
         self.served: list[Served] = []
         self._behaviour = behaviour
         self._greeting = greeting
         self._reads = reads
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, 0), family=family, backlog=1024)
         self.port: int = self._listener.getsockname()[1]
         self._stop, self._stopped = socket.socketpair()
         self._clients: dict[int, socket.socket] = {}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import records
+from harness import ROOT
 
 from loadgen import __main__, audit, histogram, results, verdict
 
@@ -115,6 +116,38 @@ def better_mean(rows: Rows) -> None:
     rows[3]["latency_ns"]["service"]["mean"] *= 0.98
 
 
+def more_clients(rows: Rows) -> None:
+    """A better-looking number of clients, with the workload left as it was."""
+    rows[3]["connections"]["active"] += 1
+
+
+def quicker_reading(rows: Rows) -> None:
+    """A generator that was faster than it was: that time has to be somewhere."""
+    rows[3]["generator"]["read_delay_ns"]["mean"] /= 2
+
+
+def hidden_time(rows: Rows) -> None:
+    """Half of the window is said to have gone to requests from before it."""
+    rows[3]["generator"]["overlap_ns"]["start_ns"] += 500_000_000
+
+
+def impossible_overlap(rows: Rows) -> None:
+    """The sum is right, and its parts cannot be."""
+    overlap = rows[3]["generator"]["overlap_ns"]
+    overlap["start_ns"] -= 500_000_000
+    overlap["end_ns"] -= 500_000_000
+
+
+def better_knee(rows: Rows) -> None:
+    """A rate at which too little was answered, as the largest that was kept."""
+    tried = ((2_000.0, 1.0), (4_000.0, 0.5))
+    rows[3]["knee"] = {
+        "rate_per_s": 4_000.0,
+        "limit_ns": 1e7,
+        "probes": [{"offered_per_s": r, "achieved": share, "p99_ns": 1e6} for r, share in tried],
+    }
+
+
 def lost_request(rows: Rows) -> None:
     rows[3]["counts"]["scheduled"] += 1
 
@@ -165,48 +198,91 @@ def judged_anew(rows: Rows) -> None:
     rows[3]["verdict"] = verdict.judge(rows[3])
 
 
-@pytest.mark.parametrize("hashed", [False, True])
-@pytest.mark.parametrize(
-    "change",
-    [
-        faster,
-        flipped,
-        excused,
-        limited_by_somebody_else,
-        removed,
-        duplicated,
-        swapped,
-        swapped_and_numbered,
-        other_histogram,
-        no_histogram,
-        garbled_histogram,
-        other_histogram_and_figures,
-        better_percentile,
-        better_mean,
-        lost_request,
-        more_answers,
-        cheaper,
-        lost_connection,
-        other_server,
-        other_workload,
-        other_seed,
-        other_cell,
-        earlier,
-        emptied,
-        judged_anew,
-    ],
-)
-def test_a_changed_trial_is_found(
-    run: Path, undrawn: None, change: Callable[[Rows], object], hashed: bool
+# What finds each forgery once its hashes were forged too.
+FORGERIES: list[tuple[Callable[[Rows], object], set[str]]] = [
+    (faster, {"throughput"}),
+    (flipped, {"judged"}),
+    (excused, {"judged"}),
+    (limited_by_somebody_else, {"judged"}),
+    (removed, {"plan"}),
+    (duplicated, {"plan"}),
+    (swapped, {"plan"}),
+    (swapped_and_numbered, {"place"}),
+    (other_histogram, {"latencies"}),
+    (no_histogram, {"latencies"}),
+    (garbled_histogram, {"latencies"}),
+    (other_histogram_and_figures, {"judged", "little"}),
+    (better_percentile, {"latencies"}),
+    (better_mean, {"latencies", "little"}),
+    (more_clients, {"little"}),
+    (quicker_reading, {"little"}),
+    (hidden_time, {"little"}),
+    (impossible_overlap, {"little"}),
+    (better_knee, {"largest_rate"}),
+    (lost_request, {"conservation"}),
+    (more_answers, {"cpu", "latencies"}),
+    (cheaper, {"cpu"}),
+    (lost_connection, {"conservation", "judged"}),
+    (other_server, {"identity"}),
+    (other_workload, {"identity"}),
+    (other_seed, {"seed"}),
+    (other_cell, {"identity", "place", "plan"}),
+    (earlier, {"plan"}),
+    (emptied, {"judged"}),
+    (judged_anew, {"cpu", "latencies", "throughput"}),
+]
+
+
+def fired(run: Path) -> set[str]:
+    """The names of the checks that find something."""
+    stored = results.load(run)
+    found = {"plan"} if list(audit.plan(stored)) else set()
+    for record in stored.records:
+        for check in audit.CHECKS:
+            found |= {check.__name__} if list(audit.found_by(check, record)) else set()
+        for check in (audit.place, audit.seed):
+            found |= {check.__name__} if list(check(record, stored)) else set()
+    return found
+
+
+@pytest.mark.parametrize(("change", "checks"), FORGERIES)
+def test_a_changed_trial_is_found_by_its_hash(
+    run: Path, undrawn: None, change: Callable[[Rows], object], checks: set[str]
 ) -> None:
-    """By its hash, or, where that was forged too, because the figures contradict each other."""
-    spoil(run, change, hashed=hashed)
+    spoil(run, change, hashed=False)
+
+    problems = audit.examine(run)
+
+    wrong_hashes = list(audit.hashes(results.load(run)))
+    assert wrong_hashes
+    assert set(wrong_hashes) <= set(problems)
+    assert all("\n" not in problem for problem in problems)
+
+
+@pytest.mark.parametrize(("change", "checks"), FORGERIES)
+def test_where_the_hashes_were_forged_too_the_figures_contradict_each_other(
+    run: Path, undrawn: None, change: Callable[[Rows], object], checks: set[str]
+) -> None:
+    spoil(run, change, hashed=True)
 
     problems = audit.examine(run)
 
     assert problems
     assert all("\n" not in problem for problem in problems)
-    assert any("hash" in problem for problem in problems) == (not hashed)
+    assert not list(audit.hashes(results.load(run)))
+    assert fired(run) == checks
+
+
+def test_every_check_finds_a_forgery_that_no_other_finds() -> None:
+    """So none of them can be left out."""
+    alone = {next(iter(checks)) for _, checks in FORGERIES if len(checks) == 1}
+    assert alone == {check.__name__ for check in audit.CHECKS} | {"plan", "place", "seed"}
+
+
+# Remade whenever the lab changes what it records, judges or draws.
+@pytest.mark.parametrize("name", ["reference", "reference-trust"])
+def test_the_committed_runs_hold(name: str) -> None:
+    assert audit.examine(ROOT / "results" / name) == []
 
 
 def test_a_trial_missing_at_the_end_is_an_unfinished_run(run: Path, undrawn: None) -> None:

@@ -1,13 +1,17 @@
 """The generator and the leanest peer talk to each other, and say who was the limit."""
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
 import records
+from driving import made_drive
 
 from loadgen import __main__, analysis, calibrate, engine, environment
+from loadgen.engine import Outcome
 from loadgen.environment import Pinning
+from loadgen.target import TargetError
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +28,34 @@ def test_every_number_of_clients_has_its_figures() -> None:
     for point in reached:
         assert point["throughput_per_s"] > 0
         assert 0 < point["busy_fraction"] <= 1
+        assert point["cpu_fraction"] > 0
         assert point["limiter"] in ("generator", "peer")
+
+
+def test_the_figures_of_a_drive_say_who_was_the_limit_and_what_was_taken() -> None:
+    """A window of one second, in which others had the generator's CPU for 300 ms."""
+    usual = {"intended_ns": [0, 200], "cpu_ns": 700_000_000, "busy_ns": 900_000_000}
+    assert calibrate._figures(made_drive(**usual)) == {
+        "throughput_per_s": 2.0,
+        "busy_fraction": 0.9,
+        "cpu_fraction": 0.7,
+        "limiter": "peer",
+    }
+    late = made_drive(**usual, arrived_ns=[10, 210], read_ns=[100, 300])
+    assert calibrate._figures(late)["limiter"] == "generator"
+
+
+@pytest.mark.parametrize("outcome", [Outcome.WRONG, Outcome.UNFINISHED])
+def test_a_peer_that_fails_is_said_with_what_to_do(outcome: Outcome) -> None:
+    with pytest.raises(TargetError, match="repeat when the machine is quieter"):
+        calibrate._figures(made_drive(intended_ns=[0], outcome=[outcome]))
+
+
+def test_a_peer_that_greets_nobody_is_said_with_what_to_do() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+    with pytest.raises(TargetError, match=r"greeted 0 of 2 clients: .*quieter"):
+        calibrate._once(address, 2, environment.pinning())
 
 
 def test_one_cpu_for_both_is_enough_to_end() -> None:

@@ -134,6 +134,28 @@ def test_censored_values_are_beyond_all_others() -> None:
     assert summary["at_least"]["p99"] == pytest.approx(1_000_000, rel=RELATIVE)
 
 
+@pytest.mark.parametrize(
+    ("counted", "censored", "percent", "known"),
+    [
+        (10_000, 0, 99.9, True),  # 0.999 * 10,000 is not 9,990 in binary
+        (9_999, 0, 99.9, False),
+        (100, 0, 90.0, True),
+        (100, 0, 90.1, False),
+        (990, 10, 99.0, True),  # the last that was answered, and ten beyond
+        (989, 11, 99.0, False),  # the first that was not
+        (0, 100, 50.0, False),
+        (0, 100, 0.0, False),
+        (0, 0, 50.0, False),
+    ],
+)
+def test_any_percentile_is_known_by_the_same_rule(
+    counted: int, censored: int, percent: float, known: bool
+) -> None:
+    recorded = histogram.record(np.full(counted, 1_000_000, np.int64))
+    found = histogram.percentile(recorded, percent, censored)
+    assert found == (pytest.approx(1_000_000, rel=RELATIVE) if known else None)
+
+
 def test_censored_values_shift_the_percentiles() -> None:
     """The median of 900 known values and 600 unknown larger ones is the 750th known one."""
     values = np.arange(1, 901) * 1_000_000

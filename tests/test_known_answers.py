@@ -4,18 +4,26 @@ What the theory says of single requests is compared exactly, in injected time (s
 Over real sockets only what holds on any machine is: orders of stamps, and identities.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import stubs
+from driving import count, drive, endless, offsets, open_loop, stamping, workload
 from simulation import START_NS, Server, Simulation, busy_for, lindley, stalling
 from stubs import Stub
-from test_engine import count, drive, offsets, open_loop, workload
 
-from loadgen import arrivals, histogram
+from loadgen import arrivals, histogram, record
 from loadgen.engine import Drive, Outcome
 from loadgen.workload import Workload
 
 US, MS, S = 1_000, 1_000_000, 1_000_000_000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _stamping() -> Iterator[None]:
+    with stamping():
+        yield
 
 
 def simulated(
@@ -23,9 +31,9 @@ def simulated(
     serve: Server,
     load: Workload,
     offsets_ns: np.ndarray | None = None,
-    send_cost_ns: int = 0,
+    **world: int,
 ) -> Drive:
-    return Simulation(serve, send_cost_ns).drive(patch, load, offsets_ns)
+    return Simulation(serve, **world).drive(patch, load, offsets_ns)
 
 
 def poisson(rate_per_s: float, duration_s: float, connections: int = 4) -> Workload:
@@ -86,6 +94,51 @@ def test_window_by_intended_time(monkeypatch: pytest.MonkeyPatch) -> None:
     result = simulated(monkeypatch, busy_for(1), open_loop(), offsets(120, MS))
     assert np.flatnonzero(result.in_window).tolist() == list(range(20, 120))
     assert result.edges.realtime_ns.tolist() == [START_NS + 20 * MS, START_NS + 120 * MS]
+
+
+def test_forgotten_requests_shift_the_answers_of_a_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An answer to another request is a wrong one; the last ones are never answered."""
+    result = simulated(monkeypatch, busy_for(US), open_loop(), offsets(100), forgets=10)
+    assert count(result) == {"OK": 9, "WRONG": 81, "UNFINISHED": 10}
+
+
+def test_forgotten_requests_end_a_closed_loop_at_the_end_of_the_drain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A client whose request was forgotten waits for ever, and nobody else does."""
+    load = workload(5, warmup_s=0, duration_s=0.1, drain_s=0.05)
+    result = simulated(monkeypatch, busy_for(MS), load, forgets=20)
+    assert count(result) == {"OK": 95, "UNFINISHED": 5}
+    assert result.edges.realtime_ns.tolist() == [START_NS, START_NS + 100 * MS]
+
+
+@pytest.mark.parametrize(("service_us", "busy_fraction"), [(400, 0.25), (100, 1.0)])
+def test_a_generator_is_busy_while_it_acts(
+    service_us: int, busy_fraction: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It acts for 100 us of every round and waits for the rest."""
+    load = Workload(warmup_s=0.1, duration_s=0.2)
+    result = simulated(monkeypatch, busy_for(service_us * US), load, send_cost_ns=100 * US)
+    assert result.edges.busy_fraction == pytest.approx(busy_fraction, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("warmup_s", "window_ns"),
+    [(0.0, 12 * MS), (1.0, 0)],
+    ids=["in the window", "during the warm-up"],
+)
+def test_the_window_ends_when_the_record_is_full(
+    warmup_s: float, window_ns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room for 2 + 10 requests, and two are answered every 2 ms; no window is less than empty."""
+    load = workload(2, warmup_s=warmup_s, duration_s=2.0 - warmup_s)
+    result = simulated(monkeypatch, busy_for(MS), load, most_per_s=5)
+    assert result.full
+    assert count(result) == {"OK": 12}
+    assert result.window_end_ns - result.window_start_ns == pytest.approx(window_ns, abs=MS)
+    assert result.in_window.sum() == (12 if window_ns else 0)
 
 
 # ----------------------------------------------------------------- one queue: request by request
@@ -220,19 +273,14 @@ def test_what_the_drain_does_not_see_is_censored(monkeypatch: pytest.MonkeyPatch
 
 
 def test_littles_law() -> None:
-    """Throughput x mean time per round = connections, over any closed loop that never pauses."""
-    load = workload(6, duration_s=0.3)
+    """A closed loop never pauses, so what its requests took is clients x window, but for what
+    reaches over the edges: exactly, whatever else the machine does."""
     with Stub() as stub:
-        result = drive(stub, load)
+        result = drive(stub, workload(6, duration_s=0.3))
     start, end = result.window_start_ns, result.window_end_ns
-    # Rounds that reach over an edge count with the part that is inside.
-    inside = np.minimum(result.read_ns, end) - np.maximum(result.sent_ns, start)
-    assert inside[inside > 0].sum() / (end - start) == pytest.approx(6, rel=1e-6)
-    rounds = (result.read_ns - result.sent_ns)[result.in_window]
-    throughput_per_ns = len(rounds) / (end - start)
-    # Counted whole, at most 6 rounds too many at one edge and 6 too few at the other.
-    edges = 6 * rounds.max() / (end - start)
-    assert throughput_per_ns * rounds.mean() == pytest.approx(6, rel=0.01, abs=edges)
+    took_ns = (result.read_ns - result.sent_ns)[result.in_window].sum()
+    reaching = record.overlap(result)
+    assert took_ns == 6 * (end - start) - reaching["start_ns"] + reaching["end_ns"]
 
 
 def test_constant_delay_is_a_lower_bound() -> None:
@@ -258,25 +306,36 @@ def test_departures_of_a_real_queue() -> None:
 
 
 def test_real_stall_in_open_loop() -> None:
-    """100 ms of silence: each request that was due meanwhile is a slow sample, timed from when it
-    was due."""
+    """100 ms of silence: each request that was due meanwhile is timed from when it was due, sent in
+    time or not."""
     stall_ns: list[int] = []
     with Stub(stubs.stalled(100, 100 * MS, stall_ns)) as stub:
         result = drive(stub, open_loop(3, duration_s=0.3), offsets(300, MS))
     begin_ns, end_ns = stall_ns
     assert count(result) == {"OK": 300}
-    due = (result.intended_ns > begin_ns) & (result.sent_ns < end_ns)
-    assert due.sum() > 1  # 100 where nothing delays the generator
+    due = (begin_ns < result.intended_ns) & (result.intended_ns < end_ns)
     assert (result.arrived_ns[due] >= end_ns).all()
 
 
-def test_real_stall_in_closed_loop() -> None:
-    """The same for a closed loop: one slow sample per connection and no more."""
+def test_real_stall_in_closed_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for a closed loop: one slow sample per connection at most, then it says nothing."""
+    stop = np.zeros(1, np.int64)
     stall_ns: list[int] = []
-    with Stub(stubs.stalled(100, 100 * MS, stall_ns)) as stub:
-        result = drive(stub, workload(3, duration_s=0.3))
-    end_ns = stall_ns[1]
-    assert ((result.sent_ns < end_ns) & (result.arrived_ns >= end_ns)).sum() == 3
+    stall = stubs.stalled(100, 100 * MS, stall_ns)
+
+    def behave(number: int, line: bytes) -> Iterator[bytes]:
+        if number == 200:
+            stop[0] = 1
+        yield from stall(number, line)
+
+    with Stub(behave) as stub:
+        result = drive(stub, endless(monkeypatch, 3), stop=stop)
+    begin_ns, end_ns = stall_ns
+    asked = result.sent_ns < end_ns
+    assert 1 <= (asked & (result.arrived_ns >= end_ns)).sum() <= 3
+    # At any moment each connection waits for one answer, read or not.
+    assert (asked & (result.read_ns >= end_ns)).sum() == 3
+    assert ((begin_ns < result.sent_ns) & asked).sum() <= 2
 
 
 @pytest.mark.parametrize("connections", [1, 4])

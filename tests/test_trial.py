@@ -2,13 +2,21 @@
 
 import json
 import os
+import signal
+import socket
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+import stubs
+from stubs import Stub
 
-from loadgen import crowd, engine, environment, histogram, results, trial
-from loadgen.target import TargetError, started
+from loadgen import audit, crowd, environment, histogram, knee, results, trace, trial
+from loadgen.experiments import Cell
+from loadgen.target import Target, TargetError, running, started
 from loadgen.trial import Subject
 from loadgen.workload import Workload
 from servers import catalog
@@ -19,7 +27,7 @@ CPUS = environment.pinning()
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled() -> None:
-    engine.compile()
+    trial.compile()
     environment.raise_descriptor_limit()
 
 
@@ -29,20 +37,92 @@ def measure(log: Path, server: str = "epoll", **workload: object) -> results.Rec
     return trial.run(Subject(variant=catalog.find(server)), load, cpus=CPUS, log=log)
 
 
+def problems(record: results.Record) -> list[str]:
+    """What an audit would say of the figures; the run that it belongs to is another matter."""
+    checks = [check for check in audit.CHECKS if check is not audit.identity]
+    return [problem for check in checks for problem in check(record)]
+
+
 @pytest.mark.parametrize("server", [variant.name for variant in catalog.VARIANTS])
 def test_a_trial_of_every_server_is_correct_and_conserves_counts(
-    server: str, tmp_path: Path
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = measure(tmp_path / "log", server, connections=2)
-    counts = record["counts"]
-    assert record["outcome"] == "measured", record.get("failure")
-    assert counts["ok"] > 0
-    assert counts["scheduled"] == sum(counts[k] for k in ("ok", "wrong", "error", "unfinished"))
-    assert counts["wrong"] == counts["error"] == 0
-    assert record["throughput_per_s"] == pytest.approx(counts["ok"] / SHORT["duration_s"], rel=0.01)
-    limit = catalog.find(server).clients_at_once
-    assert record["connections"]["greeted"] == min(2, limit or 2)
+    """An open loop with a long drain: each request is answered, however long it takes."""
+    monkeypatch.setattr(trial, "LIMITED_GREETING_S", stubs.DEADLINE_S)
+    clients = catalog.find(server).clients_at_once or 2
+    record = measure(
+        tmp_path / "log",
+        server,
+        connections=clients,
+        mode="open",
+        arrivals="constant",
+        offered_per_s=200.0,
+        drain_s=stubs.DEADLINE_S,
+    )
+    assert record["outcome"] == "measured", record["failure"]
+    assert record["counts"] == {"scheduled": 30, "ok": 30, "wrong": 0, "error": 0, "unfinished": 0}
+    assert record["throughput_per_s"] == pytest.approx(200.0)
+    assert record["connections"]["greeted"] == clients
     assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert problems(record) == []
+
+
+def test_who_a_server_has_no_place_for_is_counted_with_a_name(tmp_path: Path) -> None:
+    """The blocking server greets one; on a busy machine not even that in a moment."""
+    record = measure(tmp_path / "log", "blocking", connections=3)
+    connections = record["connections"]
+    assert connections["greeted"] <= 1
+    assert connections["failed"] == {"waiting for the greeting": 3 - connections["greeted"]}
+    assert connections["active"] == connections["greeted"]
+    assert problems(record) == []
+
+
+@pytest.mark.parametrize("connections", [1, 8])
+def test_a_closed_loop_accounts_for_every_nanosecond(connections: int, tmp_path: Path) -> None:
+    """Little's law without a tolerance: it holds while others take the CPUs, too."""
+    record = measure(tmp_path / "log", connections=connections)
+    assert record["connections"]["active"] == connections
+    assert record["generator"] is not None
+    assert record["generator"]["overlap_ns"].keys() == {"start_ns", "end_ns"}
+    assert problems(record) == []
+
+
+def test_an_answer_that_is_too_long_is_wrong_and_no_latency(tmp_path: Path) -> None:
+    """A real server that refuses the line: what it says instead came before any answer was due."""
+    subject = Subject(variant=catalog.find("epoll"), options=("--max-line", "8"))
+    load = Workload(connections=2, drain_s=stubs.DEADLINE_S, **SHORT)
+    record = trial.run(subject, load, cpus=CPUS, log=tmp_path / "log")
+    counts, service = record["counts"], record["latency_ns"]["service"]
+    assert record["outcome"] == "measured", record["failure"]
+    assert counts["ok"] == 0
+    assert service is not None
+    assert (service["n"], service["min"], service["mean"]) == (0, None, None)
+    assert not record["verdict"]["valid"]
+    assert problems(record) == []
+
+
+@pytest.mark.parametrize("mode", ["closed", "open"])
+def test_answers_given_twice_leave_no_latency_below_nothing(mode: str, tmp_path: Path) -> None:
+    """The second copy is there before the next request is sent."""
+
+    def behave(number: int, line: bytes) -> Iterator[bytes]:
+        if line == b"exit":  # of the conversation before the trial
+            raise ConnectionAbortedError
+        yield stubs.answer(line.removesuffix(b"\r")) * (2 if number > 20 else 1)
+
+    load: dict[str, Any] = {"connections": 2, "warmup_s": 0.0, "duration_s": 0.2}
+    if mode == "open":
+        load |= {"mode": mode, "offered_per_s": 500.0, "arrivals": "constant"}
+    with Stub(behave) as stub:
+        record = trial.run(
+            Subject(address=("127.0.0.1", stub.port)),
+            Workload(**load),
+            cpus=CPUS,
+            log=tmp_path / "log",
+        )
+    for summary in filter(None, record["latency_ns"].values()):
+        assert summary["min"] is None or summary["min"] > 0
+    assert problems(record) == []
 
 
 def test_the_percentiles_of_a_record_are_those_of_its_histogram(tmp_path: Path) -> None:
@@ -91,13 +171,6 @@ def test_a_server_that_dies_at_once_is_named_with_its_log(tmp_path: Path) -> Non
     assert not record["verdict"]["valid"]
 
 
-def test_an_interpreter_that_does_not_exist_is_one_line(tmp_path: Path) -> None:
-    subject = Subject(variant=catalog.find("epoll"), python="/nowhere/python")
-    record = trial.run(subject, Workload(**SHORT), cpus=CPUS, log=tmp_path / "log")  # type: ignore[arg-type]
-    assert record["outcome"] == "crashed"
-    assert "\n" not in str(record["failure"])
-
-
 def test_nobody_listening_is_a_failure_and_no_traceback(tmp_path: Path) -> None:
     with started("epoll", cpus=set(CPUS.server), log=tmp_path / "log") as target:
         address = target.address
@@ -115,25 +188,159 @@ def test_a_started_server_is_gone_afterwards(tmp_path: Path) -> None:
     with started("threaded", cpus=set(CPUS.server), log=tmp_path / "log") as target:
         (process,) = target.processes()
         assert os.sched_getaffinity(process.pid) == set(CPUS.server)
-        assert target.usage().threads == 1
+        assert target.usage().processes == 1
+        assert sys.executable in target.command
     assert not process.is_running()
 
 
-def test_a_program_that_says_something_else_is_no_server(tmp_path: Path) -> None:
-    fake = tmp_path / "python"
-    fake.write_text("#!/bin/sh\necho hello\n")
-    fake.chmod(0o755)
+def test_a_program_that_does_not_exist_is_one_line(tmp_path: Path) -> None:
     with (
-        pytest.raises(TargetError, match="hello"),
-        started("epoll", cpus=set(CPUS.server), log=tmp_path / "log", python=str(fake)),
+        pytest.raises(TargetError, match=r"^cannot run /nowhere/python: .*$"),
+        running(["/nowhere/python"], cpus=set(CPUS.server), log=tmp_path / "log"),
     ):
         pass
 
 
-def test_the_crowd_says_what_became_of_it(tmp_path: Path) -> None:
+def test_a_program_that_says_something_else_is_no_server(tmp_path: Path) -> None:
     with (
-        started("blocking", cpus=set(CPUS.server), log=tmp_path / "log") as target,
-        crowd.standing_by(target.address, 0, cpus=set(CPUS.generator)) as nobody,
+        pytest.raises(TargetError, match="hello"),
+        running(["echo", "hello"], cpus=set(CPUS.server), log=tmp_path / "log"),
     ):
+        pass
+
+
+# ------------------------------------------------------------------------------------- the crowds
+
+
+def test_a_crowd_whose_process_ended_is_counted_as_such() -> None:
+    with crowd.standing_by(("127.0.0.1", 1), 3, cpus=set(CPUS.generator)) as waiting:
+        ((process, _),) = waiting._shares
+        process.kill()
+        process.wait()
+        assert waiting.connect() == (0, {"crowd process ended": 3}, 0)
+
+
+def test_a_crowd_that_is_refused_says_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+    with crowd.standing_by(address, 3, cpus=set(CPUS.generator)) as waiting:
+        assert waiting.connect() == (0, {"ECONNREFUSED": 3}, 0)
+
+
+def test_a_crowd_that_nobody_wants_is_none() -> None:
+    with crowd.standing_by(("127.0.0.1", 1), 0, cpus=set(CPUS.generator)) as nobody:
         assert nobody.connect() == (0, {}, 0)
-    assert sys.executable in target.command
+
+
+# -------------------------------------------------------------------------- knees, stalls, traces
+
+
+def searched(limit_s: float, log: Path) -> results.Record:
+    """A search that every machine can finish: a few hundred requests per second, and a drain that
+    waits for each of them."""
+    return measure(
+        log,
+        connections=2,
+        mode="open",
+        offered_per_s=100.0,
+        arrivals="constant",
+        knee_limit_s=limit_s,
+        drain_s=stubs.DEADLINE_S,
+    )
+
+
+@pytest.fixture
+def few_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(knee, "FIRST_PER_S", 100.0)
+    monkeypatch.setattr(knee, "LAST_PER_S", 200.0)
+
+
+def test_a_knee_is_the_largest_rate_tried_and_each_probe_says_who_was_slow(
+    few_rates: None, tmp_path: Path
+) -> None:
+    record = searched(stubs.DEADLINE_S, tmp_path / "log")
+    found = record["knee"]
+    assert found is not None, record["failure"]
+    assert found["rate_per_s"] == 200.0
+    assert found["limit_ns"] == stubs.DEADLINE_S * 1e9
+    assert [probe["offered_per_s"] for probe in found["probes"]] == [100.0, 200.0]
+    for probe in found["probes"]:
+        assert probe["achieved"] == 1.0
+        assert 0 < probe["service_p99_ns"] <= probe["p99_ns"]
+        assert 0 <= probe["send_lag_p99_ns"] <= probe["p99_ns"]
+        assert 0 < probe["busy_fraction"] <= 1
+    # The plan is kept as it was; the drive is that of the knee.
+    assert record["workload"]["offered_per_s"] == 100.0
+    assert record["counts"]["ok"] == 30
+    assert problems(record) == []
+
+
+def test_a_knee_below_the_first_rate_is_none(few_rates: None, tmp_path: Path) -> None:
+    record = searched(1e-9, tmp_path / "log")
+    assert record["knee"] is None
+    assert record["outcome"] == "crashed"
+    assert record["failure"] == "not even 100 requests per second were kept"
+
+
+class Script:
+    """Plays the server and the clock of a stall: writes down every wait and every signal."""
+
+    def __init__(self, waits: int) -> None:
+        self.steps: list[object] = []
+        self._waits = waits
+
+    def wait(self, seconds: float) -> bool:
+        self.steps.append(round(seconds, 6))
+        self._waits -= 1
+        return self._waits < 0
+
+    def signal(self, number: int) -> None:
+        self.steps.append(signal.Signals(number).name)
+
+
+def stalls(waits: int, **workload: float) -> list[object]:
+    script = Script(waits)
+    load = Workload(warmup_s=0.5, **workload)  # type: ignore[arg-type]
+    trial._stall(cast(Target, script), load, cast(threading.Event, script))
+    return script.steps
+
+
+def test_the_server_is_stopped_once_a_period_and_goes_on_in_the_end() -> None:
+    """First in the middle of the first period: 0.5 s of warm-up and half of the 0.8 s between."""
+    assert stalls(4, stall_s=0.2, stall_every_s=1.0) == [
+        *(0.9, "SIGSTOP", 0.2, "SIGCONT"),
+        *(0.8, "SIGSTOP", 0.2, "SIGCONT"),
+        *(0.8, "SIGCONT"),
+    ]
+
+
+def test_a_stall_ends_with_the_drive() -> None:
+    assert stalls(1, stall_s=0.2) == [0.9, "SIGSTOP", 0.2, "SIGCONT", 0.8, "SIGCONT"]
+
+
+def test_without_a_stall_nothing_is_waited_for() -> None:
+    assert stalls(0) == []
+
+
+def test_a_traced_trial_names_the_servers_own_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So its cell can be told from its record, options included."""
+    monkeypatch.setattr(trace, "run", lambda *_, **__: {"requests": 20})
+    load = Workload(driver="trace", idle_connections=3)
+    options = ("--work", "sleep:1ms")
+    cell = Cell(experiment="system_calls", server="epoll", workload=load, options=options)
+    record = trial.run(
+        Subject(variant=catalog.find("epoll"), options=options),
+        load,
+        cpus=CPUS,
+        log=tmp_path / "log",
+        experiment=cell.experiment,
+        cell=cell.id,
+    )
+    command = record["server"]["command"]
+    assert command is not None
+    assert command[1:] == ["-m", "servers", "epoll", "--port", "0", *options]
+    assert record["system_calls"] == {"requests": 20}
+    assert list(audit.identity(record)) == []
+    assert problems(record) == []

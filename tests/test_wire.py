@@ -15,10 +15,10 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import stubs
+from driving import count, drive, stamping, tag
 from stubs import Stub
-from test_engine import count, drive, tag
 
-from loadgen import engine, wire
+from loadgen import wire
 from loadgen.syscalls import NS_PER_S, SO_TIMESTAMPNS
 from loadgen.workload import Workload
 
@@ -33,6 +33,12 @@ SO_RCVBUFFORCE = 33
 SOL_PACKET, PACKET_IGNORE_OUTGOING = 263, 23
 BUFFER_BYTES = 256 << 20
 ETHERNET_BYTES = 14
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _stamping() -> Iterator[None]:
+    with stamping():
+        yield
 
 
 @contextmanager
@@ -83,7 +89,6 @@ def test_service_time_is_that_of_the_wire(mode: str) -> None:
         load = Workload(
             **{**load.__dict__, "mode": mode, "offered_per_s": 2500.0, "arrivals": "poisson"}
         )
-    engine.compile()
     with Stub(stubs.delayed(200_000)) as stub, capture(stub.port) as packets:
         result = drive(stub, load)
     wire = wire_service_ns(packets)

@@ -7,6 +7,7 @@ import pytest
 
 from loadgen.workload import MAX_CHURN_BYTES, MAX_REQUESTS, Workload
 
+SLOW = {"slow_connections": 5, "slow_behaviour": "half_line"}
 OPEN = {"mode": "open", "offered_per_s": 1000.0, "arrivals": "poisson"}
 
 
@@ -18,8 +19,11 @@ OPEN = {"mode": "open", "offered_per_s": 1000.0, "arrivals": "poisson"}
         {"connections": 0},
         {"warmup_s": 0, "drain_s": 0, "duration_s": 1},
         {"greedy_pipeline": 100},
-        {"slow_connections": 5, "slow_behaviour": "half_line"},
+        SLOW,
         {"driver": "churn", "message_bytes": MAX_CHURN_BYTES},
+        {"driver": "trace", "idle_connections": 100},
+        {"stall_s": 0.5, "stall_every_s": 0.6},
+        {**OPEN, "knee_limit_s": 0.01},
         OPEN,
         {**OPEN, "arrivals": "constant", "offered_per_s": 0.01},
         {**OPEN, "offered_per_s": MAX_REQUESTS / 20, "duration_s": 19, "warmup_s": 1},
@@ -52,6 +56,17 @@ def test_valid(changes: dict[str, object]) -> None:
         ({"driver": "telepathy"}, "driver", "'telepathy'"),
         ({"driver": "churn", "message_bytes": MAX_CHURN_BYTES + 1}, "message_bytes", "4097"),
         ({**OPEN, "driver": "churn"}, "mode", "'open'"),
+        ({"driver": "churn", "connections": 0}, "connections", "0"),
+        ({"driver": "churn", "idle_connections": 5}, "idle_connections", "5"),
+        ({"driver": "churn", "stall_s": 0.1}, "stall_s", "0.1"),
+        ({"driver": "churn", "greedy_pipeline": 2}, "greedy_pipeline", "2"),
+        ({"driver": "timeline", "idle_connections": 5}, "idle_connections", "5"),
+        ({"driver": "timeline", "knee_limit_s": 0.1}, "knee_limit_s", "0.1"),
+        ({"driver": "timeline", **SLOW}, "slow_connections", "5"),
+        ({"driver": "trace", "stall_s": 0.1}, "stall_s", "0.1"),
+        ({"knee_limit_s": 0.1}, "knee_limit_s", "0.1"),
+        ({"stall_s": 1.0}, "stall_s", "1.0"),
+        ({"stall_s": 5.0, "stall_every_s": 1.0}, "stall_s", "5.0"),
         ({"slow_connections": 1}, "slow_behaviour", "None"),
         ({"slow_behaviour": "half_line"}, "slow_behaviour", "'half_line'"),
         ({"offered_per_s": 10.0}, "offered_per_s", "10.0"),

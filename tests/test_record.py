@@ -1,0 +1,212 @@
+"""What is recorded of stamps: by hand, where every figure is known."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+from driving import made_drive
+
+from loadgen import audit, engine, record
+from loadgen.churn import Churn
+from loadgen.engine import Outcome
+from loadgen.results import Record
+from loadgen.workload import Workload
+
+OK, WRONG, ERROR, UNFINISHED = map(int, Outcome)
+SERVER = {"name": "epoll", "family": "readiness", "python": "python", "command": None}
+
+
+def empty(workload: Workload) -> dict[str, Any]:
+    made = record.empty_record(
+        SERVER,
+        workload,
+        experiment="run",
+        cell="run",
+        block=0,
+        order=0,
+        started_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    return {**made, "machine": {}}
+
+
+def problems(made: Any) -> list[str]:
+    """What an audit says of counts and latencies."""
+    stored: Record = json.loads(json.dumps(made, allow_nan=False))
+    checks = (audit.conservation, audit.throughput, audit.latencies, audit.little)
+    return [problem for check in checks for problem in check(stored)]
+
+
+def test_what_was_not_measured_is_null_and_never_absent() -> None:
+    made = empty(Workload())
+    for name in ("fairness", "footprint", "knee", "timeline", "system_calls", "generator"):
+        assert made[name] is None
+    for name in ("active", "slow_sent_bytes", "lost", "limit"):
+        assert made["connections"][name] is None
+    assert made["started_at"] == "2026-01-01T00:00:00.000+00:00"
+    assert problems(made) == []
+
+
+def test_latencies_are_those_of_right_answers_alone() -> None:
+    """A connection that fails leaves a wrong answer without stamps, or one that was complete before
+    its request was sent: neither says how fast the server is."""
+    drive = made_drive(
+        intended_ns=[100, 200, 300, 400, 500],
+        sent_ns=[100, 250, 300, 0, 500],
+        arrived_ns=[190, 240, 0, 0, 0],
+        read_ns=[195, 245, 0, 0, 0],
+        outcome=[OK, WRONG, WRONG, ERROR, UNFINISHED],
+        errors=[engine.UNSOLICITED],
+    )
+    made = empty(load := Workload(mode="open", offered_per_s=5.0, arrivals="constant"))
+    record.fill_in_drive(made, drive, load)
+
+    for kind in ("service", "response"):
+        summary = made["latency_ns"][kind]
+        assert (summary["n"], summary["min"], summary["max"]) == (1, 90, 90)
+        assert summary["censored"] == 1
+    assert made["generator"]["send_lag_ns"]["max"] == 0
+    assert made["generator"]["read_delay_ns"]["max"] == 5
+    assert made["counts"] == {"scheduled": 5, "ok": 1, "wrong": 2, "error": 1, "unfinished": 1}
+    assert made["connections"]["lost"] == {"unsolicited bytes": 1}
+    assert problems(made) == []
+
+
+def test_an_empty_window_has_no_rate() -> None:
+    """The record of stamps was full before the window began."""
+    made = empty(load := Workload())
+    record.fill_in_drive(made, made_drive(intended_ns=[5], window_ns=(10, 10)), load)
+
+    assert made["throughput_per_s"] == 0.0
+    assert made["counts"]["scheduled"] == 0
+    assert problems(made) == []
+
+
+def test_littles_law_holds_to_the_nanosecond_across_the_edges() -> None:
+    """Two clients; one still waits when the window begins, both when it ends, and one that does so
+    throughout has no request in it at all."""
+    drive = made_drive(
+        intended_ns=[0, 0, 0, 90, 160, 130],
+        arrived_ns=[80, 120, 900, 150, 230, 300],
+        read_ns=[90, 130, 999, 160, 240, 301],
+        connection=[0, 1, 2, 0, 0, 1],
+        errors=[0, 0, 0],
+        window_ns=(100, 200),
+    )
+    reaching = record.overlap(drive)
+
+    assert reaching == {"start_ns": 60 + 30 + 100, "end_ns": 40 + 101}
+    took_ns = (drive.read_ns - drive.sent_ns)[drive.in_window].sum()
+    assert took_ns == 3 * 100 - reaching["start_ns"] + reaching["end_ns"]
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        Workload(mode="open", offered_per_s=5.0, arrivals="constant"),
+        Workload(greedy_pipeline=3),
+        Workload(driver="churn"),
+    ],
+)
+def test_where_a_client_pauses_between_requests_no_law_is_claimed(load: Workload) -> None:
+    made = empty(load)
+    record.fill_in_drive(made, made_drive(intended_ns=[5, 500]), load)
+
+    assert made["generator"]["overlap_ns"] is None
+    assert problems(made) == []
+
+
+def test_churn_accounts_for_every_connection_of_the_window() -> None:
+    """Greeted or not, with a name for who was not; what failed after the greeting is lost."""
+    drive = made_drive(
+        intended_ns=[50, 100, 200, 300, 400],
+        outcome=[ERROR, OK, ERROR, ERROR, UNFINISHED],
+        arrived_ns=[0, 250, 0, 0, 0],
+        errors=[engine.CLOSED, 0, 104, engine.CLOSED, 0],
+        window_ns=(100, 1_000_000_100),
+    )
+    held = Churn(drive, greeted_ns=np.array([0, 180, 0, 390, 0]))
+    made = empty(load := Workload(driver="churn"))
+    record.fill_in_churn(made, held, load)
+
+    assert made["connections"] == {
+        "attempted": 4,
+        "greeted": 2,
+        "failed": {"ECONNRESET": 1, "waiting for the greeting": 1},
+        "lost": {"closed": 2, "ECONNRESET": 1},
+        "limit": None,
+        "active": None,
+        "slow_sent_bytes": None,
+    }
+    assert made["latency_ns"]["greeting"]["n"] == 2
+    assert made["latency_ns"]["service"]["n"] == 1
+    assert problems(made) == []
+
+
+def life(**changes: Any) -> dict[str, Any]:
+    request = {"sent_ns": 20, "complete_ns": 30, "arrived_ns": 70}
+    usual = {"connect_ns": 0, "greeted_ns": 10, "left_ns": 99, "wrong": 0, "failure": None}
+    return {**usual, "requests": [request] * 4, **changes}
+
+
+def test_a_timeline_accounts_for_every_client() -> None:
+    made = empty(Workload(driver="timeline"))
+    lives = [
+        life(),
+        life(requests=life()["requests"][:3], wrong=1),
+        life(requests=[], failure="closed by the server"),
+        life(requests=[], greeted_ns=0, failure="refused"),
+    ]
+    record.fill_in_timeline(made, {"clients": lives})
+
+    assert made["counts"] == {"scheduled": 16, "ok": 7, "wrong": 1, "error": 8, "unfinished": 0}
+    connections = made["connections"]
+    assert (connections["attempted"], connections["greeted"]) == (4, 3)
+    assert (connections["failed"], connections["lost"]) == (
+        {"refused": 1},
+        {"closed by the server": 1},
+    )
+    assert made["latency_ns"]["service"]["n"] == 7
+    assert made["latency_ns"]["greeting"]["n"] == 3
+    assert problems(made) == []
+
+
+def test_a_probe_tells_a_late_generator_from_a_slow_server() -> None:
+    drive = made_drive(
+        intended_ns=[0, 1_000],
+        sent_ns=[700, 1_700],
+        arrived_ns=[750, 1_750],
+        outcome=[OK, OK],
+        busy_ns=500_000_000,
+    )
+    nothing = made_drive(intended_ns=[0], outcome=[UNFINISHED], arrived_ns=[0])
+    probes = [record.probed(2_000.0, drive), record.probed(4_000.0, nothing)]
+
+    assert record.knee_record(probes[0], probes, 1e6) == {
+        "rate_per_s": 2_000.0,
+        "limit_ns": 1e6,
+        "probes": [
+            {
+                "offered_per_s": 2_000.0,
+                "achieved": 1.0,
+                "p99_ns": 750.0,
+                "send_lag_p99_ns": 700.0,
+                "service_p99_ns": 50.0,
+                "busy_fraction": 0.5,
+            },
+            {
+                "offered_per_s": 4_000.0,
+                "achieved": 0.0,
+                "p99_ns": None,
+                "send_lag_p99_ns": None,
+                "service_p99_ns": None,
+                "busy_fraction": 0.0,
+            },
+        ],
+    }
+
+
+def test_paths_inside_the_lab_are_told_from_its_folder() -> None:
+    assert record.portable(record.__file__) == "loadgen/record.py"
+    assert record.portable("/usr/bin/python") == "/usr/bin/python"
