@@ -194,28 +194,22 @@ class CellData:
         values = [metric(record) for record in self.valid]
         return estimate([value for value in values if value is not None])
 
-    def merged_us(self, kind: str, percentile: float) -> float | None:
-        """A percentile (0 to 100) of all requests of all valid trials, in microseconds.
-
-        None when fewer than ten samples lie beyond it, or it falls among the censored.
-        """
-        histograms, censored = self._histograms(kind)
-        merged = histogram.merge(histograms)
-        counted = merged.get_total_count()
-        total = counted + censored
-        rank = percentile / 100 * total
-        if total - rank < histogram.SAMPLES_BEYOND or rank > counted:
-            return None
-        return float(merged.get_value_at_percentile(100 * rank / counted)) / 1000
-
-    def _histograms(self, kind: str) -> tuple[list[HdrHistogram], int]:
-        """Of the valid trials, and the number of requests that are in none, being unanswered."""
+    def merged(self, kind: str) -> tuple[HdrHistogram, int]:
+        """All requests of all valid trials: those that were answered, in nanoseconds, and how many
+        more were not."""
         texts = [record["histograms"].get(kind) for record in self.valid]
         summaries = [record["latency_ns"].get(kind) for record in self.valid]
         return (
-            [histogram.decode(text) for text in texts if text],
+            histogram.merge(histogram.decode(text) for text in texts if text),
             sum(summary.get("censored", 0) for summary in summaries if summary),
         )
+
+    def merged_us(self, kind: str, percent: float) -> float | None:
+        """A percentile (0 to 100) of all requests of all valid trials, in microseconds; None where
+        `histogram.percentile` is."""
+        answered, unanswered = self.merged(kind)
+        value_ns = histogram.percentile(answered, percent, unanswered)
+        return None if value_ns is None else value_ns / 1000
 
 
 @dataclass(frozen=True)

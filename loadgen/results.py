@@ -70,8 +70,9 @@ class Connections(TypedDict):
     greeted: int
     failed: dict[str, int]
     limit: NotRequired[str | None]
-    active: NotRequired[int]
-    slow_sent_bytes: NotRequired[int]
+    active: NotRequired[int | None]
+    slow_sent_bytes: NotRequired[int | None]
+    lost: NotRequired[dict[str, int] | None]
 
 
 class Summary(TypedDict):
@@ -118,7 +119,7 @@ class Record(TypedDict):
     server_cost: dict[str, Any] | None
     machine: dict[str, Any] | None
     fairness: NotRequired[dict[str, Any] | None]
-    footprint: NotRequired[dict[str, Any]]
+    footprint: NotRequired[dict[str, Any] | None]
     verdict: Verdict
     knee: NotRequired[dict[str, Any] | None]
     timeline: NotRequired[dict[str, Any] | None]

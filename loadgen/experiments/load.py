@@ -231,18 +231,14 @@ def _common_rates(rows: dict[str, dict[float, CellData]]) -> list[float]:
 
 
 def curve(cell: CellData, kind: str) -> tuple[Point, ...]:
-    """Percentile => microseconds, from the merged histograms, as far as ten requests lie beyond."""
-    merged = histogram.merge(
-        histogram.decode(text) for record in cell.valid if (text := record["histograms"].get(kind))
-    )
-    total = merged.get_total_count()
+    """Percentile => microseconds, from the merged histograms, as far as percentiles are known."""
+    answered, unanswered = cell.merged(kind)
+    total = answered.get_total_count() + unanswered
     if total < 2 * histogram.SAMPLES_BEYOND:
         return ()
-    last = 1 - histogram.SAMPLES_BEYOND / total
-    shares = 1 - np.geomspace(1.0, 1 - last, 40)
-    return tuple(
-        Point(100 * share, merged.get_value_at_percentile(100 * share) / 1000) for share in shares
-    )
+    percents = 100 * (1 - np.geomspace(1.0, histogram.SAMPLES_BEYOND / total, 40))
+    known = [(x, histogram.percentile(answered, x, unanswered)) for x in percents.tolist()]
+    return tuple(Point(x, value_ns / 1000) for x, value_ns in known if value_ns is not None)
 
 
 def _stalled(run: Run) -> tuple[CellData, CellData] | None:
