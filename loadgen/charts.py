@@ -613,6 +613,9 @@ def apart(
 
 def _bars(panel: Panel, ax: Axes, sheet: _Sheet) -> None:
     """Bars from zero; on a log axis, where no bar has a beginning, marks."""
+    if not panel.series:
+        _words_only(panel, ax)
+        return
     right = [1.05 * panel.ceiling] if panel.ceiling else []
     for row, series in enumerate(panel.series):
         point = series.points[0]

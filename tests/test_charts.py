@@ -313,6 +313,11 @@ def test_an_axis_says_values_as_its_panel_does() -> None:
     assert {"1 KiB", "64 KiB", "100 us", "10 ms"} <= set(shown)
 
 
+def test_bars_of_nothing_say_so() -> None:
+    panel = Panel("x", "", kind="bars", ceiling=200e3)
+    assert "nothing was measured" in words(charts.draw(Figure("f", "t", (panel,), "c")))
+
+
 def test_bars_show_what_the_generator_could_not_send() -> None:
     bars = (Series("epoll", (Point(0, 190e3, 180e3, 230e3),)),)
     panel = Panel("x", "", bars, kind="bars", ceiling=200e3)
