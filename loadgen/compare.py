@@ -30,8 +30,8 @@ class Change:
 
     @property
     def result(self) -> Result:
-        """A tie is a claim too, that there is hardly any difference: it takes a narrow interval. Any
-        claim takes blocks enough."""
+        """A tie is a claim too, of hardly any difference: it takes a narrow interval. Every claim
+        takes blocks enough."""
         found = self.ratio.estimate
         if found.n < analysis.MINIMUM_BLOCKS:
             return "undecided"
