@@ -1,6 +1,7 @@
 """The command line of the load generator: python -m loadgen COMMAND.
 
-Exit status: 0 done, 1 it could not be done (one line says why), 2 wrong command line, 130 Ctrl-C.
+Exit status: 0 done; 1 it could not be done (one line says why), or what was looked at does not hold
+(run, audit, doctor); 2 wrong command line; 130 Ctrl-C.
 Heavy imports happen where they are used, so that --help answers at once.
 """
 

@@ -100,10 +100,10 @@ def _quiet(machine: Mapping[str, Any]) -> str:
     hiccups = machine.get("hiccup_ns")
     if hiccups:
         # Without a real-time priority the meter also waits for its turn (hiccup.py).
-        word = "longest pause" if hiccups["realtime"] else "no pause longer than"
+        word = "longest pause" if hiccups["realtime"] else "pauses at most"
         parts.append(
-            f"{word} {duration(hiccups['server_cpu']['max'])} of the server's CPU,"
-            f" {duration(hiccups['generator_cpu']['max'])} of the generator's"
+            f"{word}: server's CPU {duration(hiccups['server_cpu']['max'])},"
+            f" generator's {duration(hiccups['generator_cpu']['max'])}"
         )
     steal = machine["steal_fraction"]
     if steal is not None:

@@ -74,10 +74,10 @@ def test_the_send_lag_is_shown_where_something_was_due(screen: io.StringIO) -> N
 @pytest.mark.parametrize(
     ("hiccups", "shown"),
     [
-        (HICCUPS, "longest pause 1.5 ms of the server's CPU, 40 us of the generator's; steal 2.0%"),
+        (HICCUPS, "longest pause: server's CPU 1.5 ms, generator's 40 us; steal 2.0%"),
         (
             {**HICCUPS, "realtime": False},
-            "no pause longer than 1.5 ms of the server's CPU, 40 us of the generator's; steal 2.0%",
+            "pauses at most: server's CPU 1.5 ms, generator's 40 us; steal 2.0%",
         ),
         (None, "machine steal 2.0%"),
     ],

@@ -550,6 +550,15 @@ def test_silent_clients_cost_the_busy_loop_a_call_each_and_epoll_none(tmp_path: 
     assert totals["nonblocking", 10]["recvfrom (nothing)"] >= 10
 
 
+def test_a_trace_needs_descriptors_as_a_trial_does() -> None:
+    select = catalog.find("select")
+    most = 1024 - environment.OWN_DESCRIPTORS - 1  # one client asks
+
+    assert trace.why_not(select, most) is None
+    assert trace.why_not(select, most + 1) == "has no descriptor beyond 1023"
+    assert trace.why_not(catalog.find("epoll"), most + 1) is None
+
+
 @traced
 def test_the_command_prints_a_table_or_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
