@@ -101,7 +101,7 @@ def hang_up(sock: socket.socket) -> None:
             if not sock.recv(RECEIVE_BYTES, socket.MSG_DONTWAIT):
                 break
     except (OSError, MemoryError):
-        pass  # nothing (more) has come in, or the connection is broken
+        pass  # nothing (more) has come in, or it cannot be received
     sock.close()
 
 

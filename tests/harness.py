@@ -348,9 +348,10 @@ class Server:
         Each thread stops by itself: one may still be receiving when the first has stopped.
         """
         self.process.send_signal(signal.SIGSTOP)
-        wait_until(lambda: self._thread_states() == {"T"}, "the server is stopped")
+        wait_until(lambda: self.thread_states() == {"T"}, "the server is stopped")
 
-    def _thread_states(self) -> set[str]:
+    def thread_states(self) -> set[str]:
+        """What its threads are doing, a letter for each state; see proc(5)."""
         states = set()
         for thread in os.listdir(f"/proc/{self.pid}/task"):
             with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended

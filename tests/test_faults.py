@@ -44,7 +44,7 @@ MEMORY_BYTES = 16_000_000
 OWN_THREADS = 2
 
 # The share of a CPU that counts as none. Whoever spins uses ten times as much even when two
-# others want the same CPU.
+# others want the same CPU; when twenty do, it is still one that wants to run.
 IDLE_CPU_FRACTION = 0.03
 
 
@@ -76,12 +76,14 @@ def filled(server: Server) -> tuple[Client, int]:
 
 
 def expect_idle(server: Server, variant: Variant) -> None:
-    """Wait for a stretch in which the server uses no CPU, if its model can do that at all."""
+    """Wait for a stretch in which the server uses no CPU and after which it does not want any,
+    if its model can do that at all."""
 
     def idle() -> bool:
         before_s = server.cpu_s()
         stretch()
-        return server.cpu_s() - before_s < IDLE_CPU_FRACTION * QUIET_S
+        used_s = server.cpu_s() - before_s
+        return used_s < IDLE_CPU_FRACTION * QUIET_S and server.thread_states() == {"S"}
 
     if variant.sleeps:
         wait_until(idle, "the server uses no CPU")
