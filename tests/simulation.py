@@ -67,10 +67,17 @@ class Simulation:
     send_cost_ns  what a send takes of the generator's time
     forgets       each so many-th request is not answered; 0: none is forgotten
     most_per_s    how many requests a second a closed loop has room for
+    paused_at_ns  from the start: whoever reads a clock then goes on only `pause_ns` later
     """
 
     def __init__(
-        self, serve: Server, send_cost_ns: int = 0, forgets: int = 0, most_per_s: int = 10_000
+        self,
+        serve: Server,
+        send_cost_ns: int = 0,
+        forgets: int = 0,
+        most_per_s: int = 10_000,
+        paused_at_ns: int = 0,
+        pause_ns: int = 0,
     ) -> None:
         self.now_ns = START_NS
         self._serve = serve
@@ -78,6 +85,8 @@ class Simulation:
         self._forgets = forgets
         self._most_per_s = most_per_s
         self._sent = 0
+        self._paused_at_ns = START_NS + paused_at_ns
+        self._pause_ns = pause_ns
         self._free_ns = 0
         self._answers: dict[int, deque[tuple[int, bytes]]] = {}
         self._index: dict[int, int] = {}
@@ -119,6 +128,9 @@ class Simulation:
 
     def clock_gettime(self, clock: int, address: int) -> int:
         ctypes.memmove(address, struct.pack("qq", *divmod(self.now_ns, NS_PER_S)), 16)
+        if self.now_ns >= self._paused_at_ns:
+            self.now_ns += self._pause_ns
+            self._pause_ns = 0
         return 0
 
     def epoll_ctl(self, epoll: int, operation: int, fd: int, address: int) -> int:

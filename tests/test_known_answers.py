@@ -124,6 +124,23 @@ def test_a_generator_is_busy_while_it_acts(
     assert result.edges.busy_fraction == pytest.approx(busy_fraction, rel=1e-3)
 
 
+@pytest.mark.parametrize(("service_ns", "busy_fraction"), [(100 * US, 1.0), (3600 * S, 0.0)])
+@pytest.mark.parametrize("paused_at_ns", [100 * MS, 300 * MS])
+def test_who_takes_the_cpu_at_an_edge_makes_no_generator_busier_than_there_was_time(
+    service_ns: int, busy_fraction: float, paused_at_ns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop sees that it is time for an edge, and reads its clocks 50 ms later."""
+    load = Workload(warmup_s=0.1, duration_s=0.2, drain_s=0.1)
+    pause = {"paused_at_ns": paused_at_ns, "pause_ns": 50 * MS}
+    result = simulated(monkeypatch, busy_for(service_ns), load, send_cost_ns=100 * US, **pause)
+    late_ns = 50 * MS if paused_at_ns == 300 * MS else 0
+    elapsed_ns = result.edges.elapsed_ns
+    # A pause in front of the second edge is busy: nothing was asked for in vain meanwhile.
+    least = max(busy_fraction, late_ns / elapsed_ns)
+    assert result.edges.busy_fraction == pytest.approx(least, rel=1e-2, abs=1e-6)
+    assert 0 <= result.edges.busy_fraction <= 1
+
+
 @pytest.mark.parametrize(
     ("warmup_s", "window_ns"),
     [(0.0, 12 * MS), (1.0, 0)],

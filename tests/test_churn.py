@@ -1,0 +1,30 @@
+"""The loop that connects anew for every request, where its bookkeeping has an end."""
+
+from collections.abc import Iterator
+
+import pytest
+import stubs
+from stubs import Stub
+
+from loadgen import churn
+from loadgen.workload import Workload
+
+
+def conversation(number: int, line: bytes) -> Iterator[bytes]:
+    if line == b"exit":
+        raise ConnectionAbortedError
+    yield stubs.answer(line)
+
+
+def test_the_window_is_empty_when_the_record_is_full_before_it_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Room for one conversation per slot."""
+    monkeypatch.setattr(churn, "_MAX_PER_S", 0)
+    load = Workload(driver="churn", connections=3, warmup_s=stubs.DEADLINE_S)
+    with Stub(conversation) as stub:
+        drive = churn.drive(("127.0.0.1", stub.port), load).drive
+    assert drive.full
+    assert len(drive.outcome) == 3
+    assert drive.window_end_ns >= drive.window_start_ns
+    assert not drive.in_window.any()
