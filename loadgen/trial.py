@@ -43,6 +43,7 @@ from loadgen.record import (
 )
 from loadgen.syscalls import NS_PER_S
 from loadgen.target import Target, TargetError, started
+from loadgen.units import endpoint
 from loadgen.workload import Workload
 from servers.catalog import Variant
 
@@ -131,7 +132,7 @@ def _server(subject: Subject) -> dict[str, Any]:
     """The `server` of a record; our command line follows when there is one."""
     variant, address = subject.variant, subject.address
     return {
-        "name": variant.name if variant else f"{address[0]}:{address[1]}" if address else "",
+        "name": variant.name if variant else endpoint(address) if address else "",
         "family": variant and variant.family,
         "python": portable(sys.executable) if variant else None,
         "command": None,
