@@ -183,7 +183,7 @@ def _run(options: argparse.Namespace) -> int:
     import json
     import tempfile
 
-    from loadgen import console, crowd, engine, environment, hiccup, trial
+    from loadgen import console, crowd, environment, trial
     from loadgen.workload import Workload
 
     workload = Workload(
@@ -208,8 +208,7 @@ def _run(options: argparse.Namespace) -> int:
     cpus = environment.pinning()
     if cpus.shared:
         print("warning: one CPU for server and generator: figures say little", file=sys.stderr)
-    engine.compile()
-    hiccup.compile()
+    trial.compile()
     with tempfile.TemporaryDirectory(prefix="loadgen-") as folder:
         record = trial.run(subject, workload, cpus=cpus, log=Path(folder) / "server.log")
     if options.json:
@@ -284,7 +283,7 @@ def _reached(address: tuple[str, int]) -> tuple[str, int]:
 # wide interval.
 MOST_BLOCKS = 1000
 BLOCKS = {"quick": 1, "standard": 3, "full": 4}
-SPARE = {"quick": 0.0, "standard": 0.1, "full": 0.0}
+SPARE = {"quick": 0.0, "standard": 0.05, "full": 0.0}
 
 
 # A run is measured on one machine: these must not differ when it is resumed.
@@ -295,13 +294,12 @@ def _bench(options: argparse.Namespace) -> int:
     from loadgen import (
         analysis,
         console,
-        engine,
         environment,
-        hiccup,
         report,
         results,
         runner,
         target,
+        trial,
     )
 
     descriptors = environment.raise_descriptor_limit()
@@ -316,8 +314,7 @@ def _bench(options: argparse.Namespace) -> int:
             left_s = runner.remaining_s(plan, [])
         if left_s:
             _warn_of_load()
-            engine.compile()
-            hiccup.compile()
+            trial.compile()
         if not options.resume:
             folder = results.create(
                 plan.profile,
@@ -358,12 +355,21 @@ def _ceiling(cpus: "Pinning") -> list[dict[str, Any]]:
     """What the generator can reach here; nothing, with a warning, where the peer fails."""
     from loadgen import calibrate
     from loadgen.target import TargetError
+    from loadgen.verdict import GENERATOR_CPU_SHARE
 
     try:
-        return calibrate.reach(cpus)
+        reached = calibrate.reach(cpus)
     except TargetError as error:
         print(f"warning: the generator's own limit is not known: {error}", file=sys.stderr)
         return []
+    share = min(point["cpu_fraction"] for point in reached)
+    if share < GENERATOR_CPU_SHARE and not cpus.shared:
+        print(
+            f"warning: the generator got {share:.0%} of its CPU while its own limit was measured:"
+            " the limit is too low",
+            file=sys.stderr,
+        )
+    return reached
 
 
 def _new_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
