@@ -362,7 +362,7 @@ def _ceiling(cpus: "Pinning") -> list[dict[str, Any]]:
     except TargetError as error:
         print(f"warning: the generator's own limit is not known: {error}", file=sys.stderr)
         return []
-    share = min(point["cpu_fraction"] for point in reached)
+    share = min((point["cpu_fraction"] for point in reached), default=1.0)
     if share < GENERATOR_CPU_SHARE and not cpus.shared:
         print(
             f"warning: the generator got {share:.0%} of its CPU while its own limit was measured:"
