@@ -263,7 +263,7 @@ def test_a_knee_is_the_largest_rate_tried_and_each_probe_says_who_was_slow(
     assert found is not None, record["failure"]
     assert found["rate_per_s"] == 200.0
     assert found["limit_ns"] == stubs.DEADLINE_S * 1e9
-    assert [probe["offered_per_s"] for probe in found["probes"]] == [100.0, 200.0]
+    assert [probe["offered_per_s"] for probe in found["probes"]] == [100.0, 100.0, 200.0, 200.0]
     for probe in found["probes"]:
         assert probe["achieved"] == 1.0
         assert 0 < probe["service_p99_ns"] <= probe["p99_ns"]
