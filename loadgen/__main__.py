@@ -355,7 +355,6 @@ def _ceiling(cpus: "Pinning") -> list[dict[str, Any]]:
     """What the generator can reach here; nothing, with a warning, where the peer fails."""
     from loadgen import calibrate
     from loadgen.target import TargetError
-    from loadgen.verdict import GENERATOR_CPU_SHARE
 
     try:
         reached = calibrate.reach(cpus)
@@ -363,7 +362,7 @@ def _ceiling(cpus: "Pinning") -> list[dict[str, Any]]:
         print(f"warning: the generator's own limit is not known: {error}", file=sys.stderr)
         return []
     share = min((point["cpu_fraction"] for point in reached), default=1.0)
-    if share < GENERATOR_CPU_SHARE and not cpus.shared:
+    if share < calibrate.CPU_WANTED and not cpus.shared:
         print(
             f"warning: the generator got {share:.0%} of its CPU while its own limit was measured:"
             " the limit is too low",

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from loadgen import engine, wire
+from loadgen import engine, verdict, wire
 from loadgen.clients import connected, on_cpus
 from loadgen.environment import Pinning
 from loadgen.syscalls import (
@@ -41,8 +41,7 @@ from loadgen.workload import Workload
 CLIENTS = (1, 8, 64, 512)
 REPEATS = 3
 _LOAD = Workload(warmup_s=0.05, duration_s=0.2)
-# Of its CPU, what a generator that spins has on a quiet machine, and more.
-CPU_WANTED = 0.9
+CPU_WANTED = verdict.GENERATOR_CPU_SHARE
 _EVENTS = 64
 _RECEIVE_BYTES = 65_536
 _NEWLINE, _MARK = ord("\n"), ord("!")

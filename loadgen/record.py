@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -259,16 +259,24 @@ def cost(before: Usage, after: Usage, drive: Drive, ok: int) -> dict[str, Any]:
     }
 
 
-def probed(rate_per_s: float, drive: Drive) -> Probe[Drive]:
+class Driven(NamedTuple):
+    """A drive, and how the machine behaved meanwhile."""
+
+    drive: Drive
+    machine: dict[str, Any]
+
+
+def probed(rate_per_s: float, driven: Driven) -> Probe[Driven]:
     """A rate that was tried, judged by the share of its requests that were answered right."""
+    drive = driven.drive
     ok = _ok(drive)
     p99_ns = _p99_ns((drive.arrived_ns - drive.intended_ns)[ok])
     achieved = float(ok.sum() / max(drive.in_window.sum(), 1))
-    return Probe(rate_per_s, achieved, math.inf if p99_ns is None else p99_ns, drive)
+    return Probe(rate_per_s, achieved, math.inf if p99_ns is None else p99_ns, driven)
 
 
 def knee_record(
-    best: Probe[Drive], probes: Sequence[Probe[Drive]], limit_ns: float
+    best: Probe[Driven], probes: Sequence[Probe[Driven]], limit_ns: float
 ) -> dict[str, Any]:
     """The rate that was found, and each that was tried on the way.
 
@@ -282,8 +290,9 @@ def knee_record(
     }
 
 
-def _probe_record(probe: Probe[Drive]) -> dict[str, Any]:
-    drive, ok = probe.detail, _ok(probe.detail)
+def _probe_record(probe: Probe[Driven]) -> dict[str, Any]:
+    drive = probe.detail.drive
+    ok = _ok(drive)
     return {
         "offered_per_s": probe.offered_per_s,
         "achieved": probe.achieved,

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import psutil
 
+from loadgen.syscalls import process_cpu_clock
+
 READY_S = 10.0
 STOP_S = 3.0
 # glibc gives memory back to the kernel, by brk() at the heap's end or munmap(), and takes it again
@@ -70,10 +72,8 @@ class Target:
             return []
 
     def cpu_clocks(self) -> list[int]:
-        """A clock id per process, for clock_gettime(): its CPU time in nanoseconds, with the
-        threads that have ended (clock_getcpuclockid(3); the encoding is the kernel's
-        MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED))."""
-        return [(~process.pid << 3) | 2 for process in self.processes()]
+        """A clock id per process, for clock_gettime(): its CPU time in nanoseconds."""
+        return [process_cpu_clock(process.pid) for process in self.processes()]
 
     def usage(self) -> Usage:
         """Sum over the process tree. Raises TargetError when the server is gone."""

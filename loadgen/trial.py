@@ -29,6 +29,7 @@ from loadgen import (
 from loadgen.clients import GREETING_S, connected, on_cpus, stamping
 from loadgen.environment import Pinning, Snapshot
 from loadgen.record import (
+    Driven,
     cost,
     empty_record,
     fairness,
@@ -233,32 +234,33 @@ def _measure(
             record["footprint"] = footprint(empty, idle, kernel_empty, environment.kernel_memory())
         clocks = target.cpu_clocks() if target else []
         served = dataclasses.replace(workload, connections=len(clients.socks))
-        calm = Snapshot.take()
         fds = [sock.fileno() for sock in clients.socks]
-
-        def drive_once(load: Workload) -> engine.Drive:
-            return on_cpus(
-                cpus.generator,
-                lambda stop: engine.drive(
-                    fds,
-                    load,
-                    server_clocks=clocks,
-                    # Who only watches must not warm the CPU next to the server's.
-                    spin=bool(fds) and not cpus.shared,
-                    stop=stop,
-                ),
-                lambda done: _stall(target, load, done),
-            )
-
-        # A meter wakes its CPUs again and again, which who only watches must not do either.
+        # A meter wakes its CPUs again and again, which who only watches must not do.
         watched = {"server_cpu": cpus.server, "generator_cpu": cpus.generator} if fds else {}
-        with hiccup.noted(watched) as hiccups:
-            if workload.knee_limit_s:
-                drive, record["knee"] = _find_knee(drive_once, served)
-            else:
-                drive = drive_once(served)
-        record["machine"] = environment.behaviour(calm, Snapshot.take(), cpus)
-        record["machine"]["hiccup_ns"] = hiccups if fds else None
+
+        def drive_once(load: Workload) -> Driven:
+            calm = Snapshot.take()
+            with hiccup.noted(watched) as hiccups:
+                drive = on_cpus(
+                    cpus.generator,
+                    lambda stop: engine.drive(
+                        fds,
+                        load,
+                        server_clocks=clocks,
+                        # Who only watches must not warm the CPU next to the server's either.
+                        spin=bool(fds) and not cpus.shared,
+                        stop=stop,
+                    ),
+                    lambda done: _stall(target, load, done),
+                )
+            machine = environment.behaviour(calm, Snapshot.take(), cpus)
+            return Driven(drive, {**machine, "hiccup_ns": hiccups if fds else None})
+
+        if workload.knee_limit_s:
+            driven, record["knee"] = _find_knee(drive_once, served)
+        else:
+            driven = drive_once(served)
+        drive, record["machine"] = driven
         loaded = target.usage() if target else None
         fill_in_drive(record, drive, workload)
         record["fairness"] = fairness(drive, workload)
@@ -359,14 +361,14 @@ def _stall(target: Target | None, workload: Workload, ended: threading.Event) ->
 
 
 def _find_knee(
-    drive_once: Callable[[Workload], engine.Drive], workload: Workload
-) -> tuple[engine.Drive, dict[str, Any]]:
+    drive_once: Callable[[Workload], Driven], workload: Workload
+) -> tuple[Driven, dict[str, Any]]:
     """The drive at the largest rate that was kept, and the way to it.
 
     Raises TrialError when not even the first rate was kept.
     """
 
-    def measure(rate_per_s: float) -> knee.Probe[engine.Drive]:
+    def measure(rate_per_s: float) -> knee.Probe[Driven]:
         return probed(
             rate_per_s, drive_once(dataclasses.replace(workload, offered_per_s=rate_per_s))
         )

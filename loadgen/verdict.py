@@ -121,8 +121,7 @@ def is_search(record: Record) -> bool:
     """Was the trial a search for a knee?
 
     Its claim is that p99 of the response time stays below a limit, and that counts a late send
-    against the server: a generator at its own limit makes the knee too low, never too high. Its
-    CPU figures cover all rates that were tried.
+    against the server: a generator at its own limit makes the knee too low, never too high.
     """
     return bool(record["workload"].get("knee_limit_s"))
 
@@ -168,9 +167,9 @@ def steal(record: Record) -> str | None:
 
 
 def server_starved(record: Record) -> str | None:
-    """Others on the server's CPU; of a search, whose figures cover many rates, nothing is known."""
+    """Others on the server's CPU."""
     cost, machine = record["server_cost"], record["machine"]
-    if not cost or not machine or machine["server_cpu_busy"] is None or is_search(record):
+    if not cost or not machine or machine["server_cpu_busy"] is None:
         return None
     others = machine["server_cpu_busy"] - cost["cpu_fraction"]
     if machine["shared"] or others <= SERVER_CPU_OTHERS:
@@ -181,7 +180,7 @@ def server_starved(record: Record) -> str | None:
 def generator_starved(record: Record) -> str | None:
     """A generator that spins uses all of its CPU, unless others do."""
     generator, machine = record["generator"], record["machine"]
-    if not generator or not machine or machine["shared"] or is_search(record):
+    if not generator or not machine or machine["shared"]:
         return None
     share = generator["cpu_fraction"]
     if not record["workload"]["connections"] or share is None or share >= GENERATOR_CPU_SHARE:

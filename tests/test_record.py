@@ -181,7 +181,10 @@ def test_a_probe_tells_a_late_generator_from_a_slow_server() -> None:
         busy_ns=500_000_000,
     )
     nothing = made_drive(intended_ns=[0], outcome=[UNFINISHED], arrived_ns=[0])
-    probes = [record.probed(2_000.0, drive), record.probed(4_000.0, nothing)]
+    probes = [
+        record.probed(rate_per_s, record.Driven(each, {}))
+        for rate_per_s, each in ((2_000.0, drive), (4_000.0, nothing))
+    ]
 
     assert record.knee_record(probes[0], probes, 1e6) == {
         "rate_per_s": 2_000.0,

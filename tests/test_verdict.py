@@ -196,15 +196,14 @@ def test_a_model_that_cannot_serve_all_is_not_blamed_for_it() -> None:
 
 
 @pytest.mark.parametrize("check", [verdict.server_starved, verdict.generator_starved])
-def test_nobody_is_starved_where_both_share_a_cpu_or_many_rates_were_tried(
+def test_nobody_is_starved_by_others_where_both_share_a_cpu(
     check: Callable[[Row], str | None],
 ) -> None:
     for spoil in (beside_others, held_up):
-        for name, value in (("machine", {"shared": True}), ("workload", {"knee_limit_s": 0.005})):
-            row = closed_loop()
-            spoil(row)
-            row[name] |= value
-            assert check(row) is None
+        row = closed_loop()
+        spoil(row)
+        row["machine"]["shared"] = True
+        assert check(row) is None
 
 
 def test_a_found_rate_is_judged_and_not_the_first_that_was_tried() -> None:

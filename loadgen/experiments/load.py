@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from loadgen import histogram
-from loadgen.analysis import CellData, Run, estimate, latency_us
+from loadgen.analysis import MINIMUM_BLOCKS, CellData, Estimate, Run, estimate, latency_us
 from loadgen.charts import Figure, Panel, Point, Series, in_catalog_order
 from loadgen.experiments import Cell, Profile
 from loadgen.experiments.tools import lines, served
@@ -45,9 +45,9 @@ WORK = ("--work", f"cpu:{WORK_US}us")
 KNEE_LIMIT_S = 0.005
 SEARCH_S = 0.2
 RATES_PER_S: dict[Profile, tuple[int, ...]] = {
-    "quick": (5_000, 25_000, 45_000),
-    "standard": (5_000, 20_000, 32_000, 45_000),
-    "full": (1_000, 5_000, 10_000, 15_000, 20_000, 25_000, 28_000, 32_000, 36_000, 40_000, 50_000),
+    "quick": (5_000, 25_000, 60_000),
+    "standard": (5_000, 20_000, 40_000, 60_000),
+    "full": (1_000, 5_000, 10_000, 20_000, 30_000, 34_000, 38_000, 42_000, 46_000, 50_000, 60_000),
 }
 SECONDS: dict[Profile, tuple[float, float]] = {
     "quick": (0.1, 0.25),
@@ -291,8 +291,7 @@ def finding(run: Run) -> str:
     knees = {name: estimate(values) for name, values in _knees(run).items()}
     if knees:
         told = ", ".join(
-            f"{name} {_at_least(run, name)}{_rate(e.value)} [{_rate(e.low)}, {_rate(e.high)}]"
-            f"{_served(run, name)}"
+            f"{name} {_at_least(run, name)}{_rates(e)}{_served(run, name)}"
             for name in in_catalog_order(knees)
             if (e := knees[name]) is not None
         )
@@ -321,7 +320,10 @@ def _at_least(run: Run, server: str) -> str:
         for found in filter(None, (record.get("knee") for record in data.valid)):
             beyond = [p for p in found["probes"] if p["offered_per_s"] > found["rate_per_s"]]
             nearest = min(beyond, key=lambda probe: float(probe["offered_per_s"]), default=None)
-            if nearest is None or nearest["send_lag_p99_ns"] > nearest["service_p99_ns"]:
+            if nearest is None:
+                return "at least "
+            lag_ns, service_ns = nearest["send_lag_p99_ns"], nearest["service_p99_ns"]
+            if lag_ns is not None and lag_ns > service_ns:
                 return "at least "
     return ""
 
@@ -332,6 +334,12 @@ def _served(run: Run, server: str) -> str:
         [data for data in run.of(NAME).values() if data.first["server"]["name"] == server]
     )
     return f" {note}" if note else ""
+
+
+def _rates(found: Estimate) -> str:
+    if found.n < MINIMUM_BLOCKS:
+        return f"{_rate(found.value)} (too few blocks)"
+    return f"{_rate(found.value)} [{_rate(found.low)}, {_rate(found.high)}]"
 
 
 def _rate(per_s: float) -> str:
