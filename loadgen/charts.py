@@ -616,7 +616,7 @@ def _bars(panel: Panel, ax: Axes, sheet: _Sheet) -> None:
     if not panel.series:
         _words_only(panel, ax)
         return
-    right = [1.05 * panel.ceiling] if panel.ceiling else []
+    right: list[float] = []
     for row, series in enumerate(panel.series):
         point = series.points[0]
         tone, fill = series.tint, "white" if point.hollow else series.tint

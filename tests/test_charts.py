@@ -320,8 +320,10 @@ def test_bars_of_nothing_say_so() -> None:
 
 def test_bars_show_what_the_generator_could_not_send() -> None:
     bars = (Series("epoll", (Point(0, 190e3, 180e3, 230e3),)),)
-    panel = Panel("x", "", bars, kind="bars", ceiling=200e3)
-    assert charts.BEYOND in words(charts.draw(Figure("f", "t", (panel,), "c")))
+    for ceiling, shaded in ((200e3, True), (900e3, False)):
+        panel = Panel("x", "", bars, kind="bars", ceiling=ceiling)
+        shown = words(charts.draw(Figure("f", "t", (panel,), "c")))
+        assert (charts.BEYOND in shown) == shaded
 
 
 @settings(deadline=None)  # the machine may be busy

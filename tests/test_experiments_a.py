@@ -311,14 +311,16 @@ def test_findings_tell_a_clear_win_from_a_tie_and_from_doubt(name: str, tmp_path
     assert "undecided" in told(name, WILD, 1.0, tmp_path / "doubt")
 
 
-def idle_run(folder: Path, busy: float, factors: Sequence[float]) -> analysis.Run:
+def idle_run(
+    folder: Path, busy: float, factors: Sequence[float], asleep: float = 0.001
+) -> analysis.Run:
     return analysis.load(
         records.write_run(
             folder,
             [
                 made(idle_cost.NAME, server, block, 1e4 * share, idle_connections=5000)
                 for block, factor in enumerate(factors)
-                for server, share in (("nonblocking", busy * factor), ("epoll", 0.001))
+                for server, share in (("nonblocking", busy * factor), ("epoll", asleep))
             ],
         )
     )
@@ -327,7 +329,9 @@ def idle_run(folder: Path, busy: float, factors: Sequence[float]) -> analysis.Ru
 def test_the_busy_loops_core_is_the_headline(tmp_path: Path) -> None:
     told = idle_cost.finding(idle_run(tmp_path / "busy", 0.98, STEADY))
     assert "98 % [" in told
-    assert "epoll used most, 0.1 %" in told
+    assert "of those that sleep epoll uses most, 0.1 %" in told
+    nothing = idle_cost.finding(idle_run(tmp_path / "none", 0.98, STEADY, asleep=0.0))
+    assert nothing.endswith("; those that sleep use none.")
     assert "do not decide" in idle_cost.finding(idle_run(tmp_path / "tie", 0.001, STEADY))
     assert "do not decide" in idle_cost.finding(idle_run(tmp_path / "doubt", 0.001, WILD))
 

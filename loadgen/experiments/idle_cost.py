@@ -28,6 +28,8 @@ HOW_TO_READ = (
     " of a process that never sleeps advances in ticks of 4 ms, so the busy loop's is known to 1 %."
 )
 
+# Less is rounded to nothing.
+NONE_PERCENT = 0.05
 SILENT: dict[Profile, tuple[int, ...]] = {
     "quick": (0, 100),
     "standard": (0, 1, 100, 5000),
@@ -105,7 +107,7 @@ def finding(run: Run) -> str:
         used = f"{busy.value:.0f} % (too few blocks)"
     if busy.low <= most:
         return f"The data do not decide: the busy loop used {used} {text}."
-    return (
-        f"While nothing happens the busy loop uses {used} {text}; of those that sleep, {name} used"
-        f" most, {most:.2g} %."
-    )
+    others = f"of those that sleep {name} uses most, {most:.2g} %"
+    if most < NONE_PERCENT:
+        others = "those that sleep use none"
+    return f"While nothing happens the busy loop uses {used} {text}; {others}."
