@@ -246,19 +246,20 @@ def cpu(record: Record) -> Iterator[str]:
 
 
 def largest_rate(record: Record) -> Iterator[str]:
-    """The knee is the largest of the rates tried that was kept."""
+    """The knee is the largest of the rates tried that was kept, as often as it takes."""
     found = record.get("knee")
     if not found:
         return
-    kept = [
+    kept = Counter(
         probe["offered_per_s"]
         for probe in found["probes"]
         if probe["p99_ns"] is not None
         and probe["p99_ns"] <= found["limit_ns"]
         and probe["achieved"] >= knee.ACHIEVED
-    ]
-    if found["rate_per_s"] != max(kept, default=None):
-        yield f"the knee is {found['rate_per_s']}, and its probes make {max(kept, default=None)}"
+    )
+    largest = max((rate for rate, times in kept.items() if times >= knee.DECIDE), default=None)
+    if found["rate_per_s"] != largest:
+        yield f"the knee is {found['rate_per_s']}, and its probes make {largest}"
 
 
 def judged(record: Record) -> Iterator[str]:

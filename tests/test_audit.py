@@ -140,7 +140,7 @@ def impossible_overlap(rows: Rows) -> None:
 
 def better_knee(rows: Rows) -> None:
     """A rate at which too little was answered, as the largest that was kept."""
-    tried = ((2_000.0, 1.0), (4_000.0, 0.5))
+    tried = 2 * ((2_000.0, 1.0), (4_000.0, 0.5))
     rows[3]["knee"] = {
         "rate_per_s": 4_000.0,
         "limit_ns": 1e7,

@@ -330,7 +330,7 @@ def test_the_busy_loops_core_is_the_headline(tmp_path: Path) -> None:
     told = idle_cost.finding(idle_run(tmp_path / "busy", 0.98, STEADY))
     assert "98 % [" in told
     assert "of those that sleep epoll uses most, 0.1 %" in told
-    nothing = idle_cost.finding(idle_run(tmp_path / "none", 0.98, STEADY, asleep=0.0))
+    nothing = idle_cost.finding(idle_run(tmp_path / "none", 0.98, STEADY, asleep=1e-4))
     assert nothing.endswith("; those that sleep use none.")
     assert "do not decide" in idle_cost.finding(idle_run(tmp_path / "tie", 0.001, STEADY))
     assert "do not decide" in idle_cost.finding(idle_run(tmp_path / "doubt", 0.001, WILD))
