@@ -254,7 +254,7 @@ def _cells_table(experiment: str, cells: Mapping[str, "CellData"]) -> Table:
     """A row per server, a column per workload; what has no figure in any row is left out."""
     workloads = list(dict.fromkeys(cell.split("/", 2)[2] for cell in cells))
     servers = list(dict.fromkeys(cell.split("/", 2)[1] for cell in cells))
-    table = Table(Column(experiment, no_wrap=True), box=None, pad_edge=False)
+    table = Table(Column(experiment, no_wrap=True), box=None, pad_edge=False, collapse_padding=True)
     rows: dict[str, list[str]] = {server: [] for server in servers}
     for workload, title in zip(workloads, titles(workloads), strict=True):
         found = [outcome(cells.get(f"{experiment}/{server}/{workload}")) for server in servers]
@@ -403,6 +403,8 @@ _WORDS: dict[str, Callable[[str], str]] = {
     "driver": lambda _: "",
     "max-line": lambda _: "",
     "work": lambda value: value if value != "none" else "no work",
+    # An equal command line under another name: see the experiment `trust`.
+    "host": lambda value: "again" if value != "none" else "",
 }
 
 
