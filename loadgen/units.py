@@ -53,8 +53,8 @@ def microseconds(value_us: float) -> str:
 
 
 def percent(value: float) -> str:
-    """93.6 => 93.6 %"""
-    return f"{value:.3g} %"
+    """93.64 => 93.6 %, 1000 => 1,000 %"""
+    return f"{value:,.0f} %" if value >= 100 else f"{value:.3g} %"
 
 
 def endpoint(address: tuple[str, int]) -> str:

@@ -594,7 +594,7 @@ def test_neither_server_nor_crowd_outlives_the_lab(how: str) -> None:
     end(how, "run --server epoll --idle 50 --warmup 600", "servers", "loadgen.crowd")
 
 
-@pytest.mark.skipif(trace.missing() is not None, reason="strace cannot be used here")
+@pytest.mark.skipif(trace.missing() is not None, reason=trace.missing() or "")
 @pytest.mark.parametrize("how", ["Ctrl-C", "killed"])
 def test_neither_tracer_nor_server_outlives_the_lab(how: str) -> None:
     end(how, "trace epoll --requests 10000", "strace", "servers")

@@ -44,6 +44,7 @@ from loadgen import units
         (units.size, 3.2e8, "320 MB"),
         (units.size, 2.5e9, "2.5 GB"),
         (units.percent, 93.64, "93.6 %"),
+        (units.percent, 1000, "1,000 %"),
     ],
 )
 def test_numbers_for_people(say: Callable[[float | None], str], value: float, text: str) -> None:

@@ -1,8 +1,8 @@
 """A connection per request: come, be greeted, say one line, leave.
 
 A reader learns what it costs to be accepted: a few system calls in a loop, the start of a thread
-with threads. Where conversations are short, serving one client after the other beats a thread each,
-and a loop, which works while clients are on their way, beats both.
+with threads. Where conversations are short, serving one client after the other holds up against a
+thread each, and a loop, which works while clients are on their way, is ahead of both.
 
 The answer costs 20 us of CPU here, as a small handler would. Without it the generator, which has
 the handshakes to pay for, would be the slower side.

@@ -35,8 +35,9 @@ HYPOTHESIS = (
 HOW_TO_READ = (
     "Open loop: requests are sent by a Poisson schedule fixed in advance, whether or not the server"
     " keeps up, and timed from when they were due. To the right more is asked; up is slower. Where"
-    " a line turns upwards is the model's knee. Hollow marks are of no valid trial: at the right"
-    " end because the rate was not kept, and there the longer one measures the slower it gets."
+    " a line turns upwards is the model's knee. Hollow marks are of no valid trial: because sends"
+    " were late, or at the right end because the rate was not kept, and there the longer one"
+    " measures the slower it gets."
 )
 
 CLIENTS = 16
