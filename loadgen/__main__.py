@@ -18,11 +18,11 @@ from servers import catalog, common
 from servers.protocol import MAX_LINE_BYTES
 
 if TYPE_CHECKING:
-    from loadgen.environment import Pinning
-    from loadgen.results import Header
-    from loadgen.runner import Plan
-    from loadgen.trial import Subject
-    from loadgen.workload import Workload
+    from loadgen.machine.environment import Pinning
+    from loadgen.plan.runner import Plan
+    from loadgen.store.results import Header
+    from loadgen.trial.trial import Subject
+    from loadgen.workload.workload import Workload
 
 
 class UserError(Exception):
@@ -183,8 +183,11 @@ def _run(options: argparse.Namespace) -> int:
     import json
     import tempfile
 
-    from loadgen import console, crowd, environment, trial
-    from loadgen.workload import Workload
+    from loadgen.clients import crowd
+    from loadgen.machine import environment
+    from loadgen.report import console
+    from loadgen.trial import trial
+    from loadgen.workload.workload import Workload
 
     workload = Workload(
         connections=options.connections,
@@ -240,7 +243,7 @@ def _check(workload: "Workload") -> None:
 
 
 def _subject(options: argparse.Namespace) -> "Subject":
-    from loadgen.trial import Subject
+    from loadgen.trial.trial import Subject
 
     if options.connect:
         if options.work:
@@ -265,7 +268,7 @@ CONNECT_S = 5.0
 
 def _reached(address: tuple[str, int]) -> tuple[str, int]:
     """The numeric address at which somebody listens, of all that a name stands for."""
-    from loadgen.units import endpoint
+    from loadgen.report.units import endpoint
 
     try:
         with socket.create_connection(address, CONNECT_S) as sock:
@@ -291,16 +294,13 @@ SAME_MACHINE = ("cpu", "cpus", "kernel", "python", "server_cpus", "generator_cpu
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from loadgen import (
-        analysis,
-        console,
-        environment,
-        report,
-        results,
-        runner,
-        target,
-        trial,
-    )
+    from loadgen.analysis import analysis
+    from loadgen.machine import environment
+    from loadgen.plan import runner
+    from loadgen.report import console, report
+    from loadgen.store import results
+    from loadgen.target import target
+    from loadgen.trial import trial
 
     descriptors = environment.raise_descriptor_limit()
     cpus = environment.pinning()
@@ -344,7 +344,7 @@ def _bench(options: argparse.Namespace) -> int:
 
 
 def _warn_of_load() -> None:
-    from loadgen import doctor
+    from loadgen.machine import doctor
 
     load = doctor.watch_load()
     if not load.fine:
@@ -353,8 +353,8 @@ def _warn_of_load() -> None:
 
 def _ceiling(cpus: "Pinning") -> list[dict[str, Any]]:
     """What the generator can reach here; nothing, with a warning, where the peer fails."""
-    from loadgen import calibrate
-    from loadgen.target import TargetError
+    from loadgen.target.target import TargetError
+    from loadgen.trial import calibrate
 
     try:
         reached = calibrate.reach(cpus)
@@ -374,7 +374,8 @@ def _ceiling(cpus: "Pinning") -> list[dict[str, Any]]:
 def _new_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
     import time
 
-    from loadgen import experiments, runner
+    from loadgen import experiments
+    from loadgen.plan import runner
 
     profile: experiments.Profile = (
         "quick" if options.quick else "full" if options.full else "standard"
@@ -413,7 +414,9 @@ def _new_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
 def _stored_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
     """The plan of a stopped run. Raises UserError when this lab would not plan the same cells, or
     this is another machine or another state of the lab."""
-    from loadgen import experiments, results, runner
+    from loadgen import experiments
+    from loadgen.plan import runner
+    from loadgen.store import results
 
     for name in ("quick", "full", "experiments", "servers", "blocks", "seed", "out"):
         if getattr(options, name) not in (None, False):
@@ -443,7 +446,8 @@ def _stored_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
 
 def _expect_the_same(folder: Path, header: "Header") -> None:
     """Raises UserError when the machine, the libraries or the lab are not those of the run."""
-    from loadgen import environment, results
+    from loadgen.machine import environment
+    from loadgen.store import results
 
     machine = {**environment.describe(), **environment.pinning().as_record()}
     if other := [n for n in SAME_MACHINE if machine[n] != header["environment"].get(n)]:
@@ -464,7 +468,8 @@ def _expect_the_same(folder: Path, header: "Header") -> None:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from loadgen import report, results
+    from loadgen.report import report
+    from loadgen.store import results
 
     try:
         if not results.load(options.folder).records:
@@ -479,8 +484,11 @@ def _report(options: argparse.Namespace) -> int:
 def _calibrate(options: argparse.Namespace) -> int:
     import json
 
-    from loadgen import calibrate, console, engine, environment
-    from loadgen.target import TargetError
+    from loadgen.engine import engine
+    from loadgen.machine import environment
+    from loadgen.report import console
+    from loadgen.target.target import TargetError
+    from loadgen.trial import calibrate
 
     environment.raise_descriptor_limit()
     engine.compile()
@@ -498,7 +506,9 @@ def _calibrate(options: argparse.Namespace) -> int:
 def _compare(options: argparse.Namespace) -> int:
     import json
 
-    from loadgen import analysis, compare, console, results
+    from loadgen.analysis import analysis, compare
+    from loadgen.report import console
+    from loadgen.store import results
 
     try:
         first, second = analysis.load(options.first), analysis.load(options.second)
@@ -513,7 +523,8 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _audit(options: argparse.Namespace) -> int:
-    from loadgen import audit, results
+    from loadgen.analysis import audit
+    from loadgen.store import results
 
     try:
         problems = audit.examine(options.folder)
@@ -526,7 +537,8 @@ def _audit(options: argparse.Namespace) -> int:
 
 
 def _doctor(_: argparse.Namespace) -> int:
-    from loadgen import console, doctor
+    from loadgen.machine import doctor
+    from loadgen.report import console
 
     findings = doctor.examine()
     console.show_examination(findings)
@@ -537,8 +549,10 @@ def _trace(options: argparse.Namespace) -> int:
     import json
     import tempfile
 
-    from loadgen import console, environment, trace
-    from loadgen.target import TargetError
+    from loadgen.machine import environment
+    from loadgen.report import console
+    from loadgen.target import trace
+    from loadgen.target.target import TargetError
 
     for name, value, low in (("requests", options.requests, 1), ("idle", options.idle, 0)):
         if not low <= value <= trace.MOST:
@@ -575,7 +589,10 @@ def _trace(options: argparse.Namespace) -> int:
 
 
 def _list(_: argparse.Namespace) -> int:
-    from loadgen import console, environment, experiments, runner
+    from loadgen import experiments
+    from loadgen.machine import environment
+    from loadgen.plan import runner
+    from loadgen.report import console
 
     chosen = [experiments.find(name) for name in experiments.ALL]
     plan = runner.plan(

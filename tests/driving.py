@@ -10,10 +10,10 @@ import pytest
 import stubs
 from stubs import Stub
 
-from loadgen import engine, wire
-from loadgen.engine import Drive, Outcome
-from loadgen.syscalls import SO_TIMESTAMPNS, SOL_SOCKET
-from loadgen.workload import Workload
+from loadgen.engine import engine, wire
+from loadgen.engine.engine import Drive, Outcome
+from loadgen.engine.syscalls import SO_TIMESTAMPNS, SOL_SOCKET
+from loadgen.workload.workload import Workload
 
 
 @contextmanager

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from loadgen import histogram, report, results, verdict
 from loadgen.experiments import Cell
-from loadgen.record import empty_record
-from loadgen.results import Record
-from loadgen.workload import Workload
+from loadgen.report import report
+from loadgen.store import histogram, results
+from loadgen.store.results import Record
+from loadgen.trial import verdict
+from loadgen.trial.record import empty_record
+from loadgen.workload.workload import Workload
 from servers import catalog
 
 SEED = 1

@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from loadgen import engine, wire
-from loadgen.engine import Drive
-from loadgen.syscalls import EPOLL_DATA_WORD, EPOLL_EVENT_WORDS, NS_PER_S, SO_TIMESTAMPNS
-from loadgen.workload import Workload
+from loadgen.engine import engine, wire
+from loadgen.engine.engine import Drive
+from loadgen.engine.syscalls import EPOLL_DATA_WORD, EPOLL_EVENT_WORDS, NS_PER_S, SO_TIMESTAMPNS
+from loadgen.workload.workload import Workload
 
 START_NS = 1_700_000_000 * NS_PER_S
 FIRST_FD = 1000

@@ -14,8 +14,9 @@ import pytest
 import records
 from scipy import stats
 
-from loadgen import analysis, histogram
-from loadgen.analysis import CellData, Estimate, estimate, needs_more, ratio
+from loadgen.analysis import analysis
+from loadgen.analysis.analysis import CellData, Estimate, estimate, needs_more, ratio
+from loadgen.store import histogram
 
 Values = npt.NDArray[np.float64]
 ROUNDS = 1500

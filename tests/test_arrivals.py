@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from loadgen import arrivals
-from loadgen.workload import Workload
+from loadgen.workload import arrivals
+from loadgen.workload.workload import Workload
 
 NS_PER_S = 1_000_000_000
 SEEDS = range(20)

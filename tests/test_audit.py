@@ -12,7 +12,10 @@ import pytest
 import records
 from harness import ROOT
 
-from loadgen import __main__, audit, histogram, results, verdict
+from loadgen import __main__
+from loadgen.analysis import audit
+from loadgen.store import histogram, results
+from loadgen.trial import verdict
 
 Rows = list[dict[str, Any]]
 

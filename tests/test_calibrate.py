@@ -8,10 +8,14 @@ import pytest
 import records
 from driving import made_drive
 
-from loadgen import __main__, analysis, calibrate, engine, environment
-from loadgen.engine import Outcome
-from loadgen.environment import Pinning
-from loadgen.target import TargetError
+from loadgen import __main__
+from loadgen.analysis import analysis
+from loadgen.engine import engine
+from loadgen.engine.engine import Outcome
+from loadgen.machine import environment
+from loadgen.machine.environment import Pinning
+from loadgen.target.target import TargetError
+from loadgen.trial import calibrate
 
 
 @pytest.fixture(autouse=True)

@@ -14,9 +14,9 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
-from loadgen import charts
-from loadgen.charts import Bar, Figure, Panel, Point, Series, Wall
-from loadgen.units import microseconds, size
+from loadgen.report import charts
+from loadgen.report.charts import Bar, Figure, Panel, Point, Series, Wall
+from loadgen.report.units import microseconds, size
 from servers import catalog
 
 CLIENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)

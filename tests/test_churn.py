@@ -6,8 +6,8 @@ import pytest
 import stubs
 from stubs import Stub
 
-from loadgen import churn
-from loadgen.workload import Workload
+from loadgen.engine import churn
+from loadgen.workload.workload import Workload
 
 
 def conversation(number: int, line: bytes) -> Iterator[bytes]:

@@ -18,20 +18,14 @@ import pytest
 import records
 from harness import ROOT, settings, wait_until
 
-from loadgen import (
-    __main__,
-    analysis,
-    calibrate,
-    doctor,
-    environment,
-    experiments,
-    results,
-    runner,
-    target,
-    trace,
-    trial,
-)
-from loadgen.trial import Subject
+from loadgen import __main__, experiments
+from loadgen.analysis import analysis
+from loadgen.machine import doctor, environment
+from loadgen.plan import runner
+from loadgen.store import results
+from loadgen.target import target, trace
+from loadgen.trial import calibrate, trial
+from loadgen.trial.trial import Subject
 from servers import catalog
 
 LOADGEN = [sys.executable, "-m", "loadgen"]
@@ -242,7 +236,10 @@ def test_outside_of_its_environment_the_lab_says_how_to_get_in() -> None:
 
 
 def test_one_trial_imports_nothing_that_only_many_need() -> None:
-    code = "import sys; from loadgen import console, trial; print(*sys.modules, sep='\\n')"
+    code = (
+        "import sys; from loadgen.report import console; from loadgen.trial import trial;"
+        " print(*sys.modules, sep='\\n')"
+    )
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -591,7 +588,7 @@ def end(how: str, command: str, *words: str) -> None:
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "killed", "killed while its server is stopped"])
 def test_neither_server_nor_crowd_outlives_the_lab(how: str) -> None:
-    end(how, "run --server epoll --idle 50 --warmup 600", "servers", "loadgen.crowd")
+    end(how, "run --server epoll --idle 50 --warmup 600", "servers", "loadgen.clients.crowd")
 
 
 @pytest.mark.skipif(trace.missing() is not None, reason=trace.missing() or "")

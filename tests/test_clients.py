@@ -9,8 +9,9 @@ import pytest
 import stubs
 from stubs import Stub
 
-from loadgen import clients, engine
-from loadgen.syscalls import Int64s
+from loadgen.clients import clients
+from loadgen.engine import engine
+from loadgen.engine.syscalls import Int64s
 
 HERE = frozenset(os.sched_getaffinity(0))
 LOOPBACK = "127.0.0.1"

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import records
 
-from loadgen import __main__, analysis, compare
-from loadgen.analysis import Estimate, Ratio, estimate
-from loadgen.results import ResultsError
+from loadgen import __main__
+from loadgen.analysis import analysis, compare
+from loadgen.analysis.analysis import Estimate, Ratio, estimate
+from loadgen.store.results import ResultsError
 
 
 def run(

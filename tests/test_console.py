@@ -10,11 +10,14 @@ import pytest
 import records
 from harness import ROOT
 
-from loadgen import analysis, console, environment, experiments, report
+from loadgen import experiments
+from loadgen.analysis import analysis
 from loadgen.experiments import Cell
-from loadgen.results import Record
-from loadgen.runner import Plan, Skip
-from loadgen.workload import Workload
+from loadgen.machine import environment
+from loadgen.plan.runner import Plan, Skip
+from loadgen.report import console, report
+from loadgen.store.results import Record
+from loadgen.workload.workload import Workload
 from servers import catalog
 
 WIDTH = 80

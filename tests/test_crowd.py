@@ -8,7 +8,8 @@ import threading
 
 from harness import ROOT, settings
 
-from loadgen import crowd, environment
+from loadgen.clients import crowd
+from loadgen.machine import environment
 
 CPUS = set(environment.pinning().generator)
 FOR_EVER_S = 10_000.0
@@ -40,7 +41,10 @@ def test_ctrl_c_in_a_terminal_does_not_reach_them() -> None:
 def alone(port: int) -> subprocess.Popen[str]:
     """A process of a crowd that is ready, and whose output nobody reads any more."""
     process = subprocess.Popen(
-        [sys.executable, *f"-m loadgen.crowd 127.0.0.1 {port} 1 0 {FOR_EVER_S} silent".split()],
+        [
+            sys.executable,
+            *f"-m loadgen.clients.crowd 127.0.0.1 {port} 1 0 {FOR_EVER_S} silent".split(),
+        ],
         cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

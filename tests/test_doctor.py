@@ -4,9 +4,10 @@ import os
 
 import pytest
 
-from loadgen import __main__, doctor
-from loadgen.doctor import Finding
-from loadgen.environment import Snapshot
+from loadgen import __main__
+from loadgen.machine import doctor
+from loadgen.machine.doctor import Finding
+from loadgen.machine.environment import Snapshot
 
 
 @pytest.mark.parametrize(

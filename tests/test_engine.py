@@ -16,9 +16,9 @@ import stubs
 from driving import count, drive, endless, offsets, open_loop, stamping, tag, workload
 from stubs import Stub
 
-from loadgen import engine, syscalls
-from loadgen.engine import Outcome
-from loadgen.syscalls import process_cpu_clock
+from loadgen.engine import engine, syscalls
+from loadgen.engine.engine import Outcome
+from loadgen.engine.syscalls import process_cpu_clock
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -433,7 +433,7 @@ def test_old_code_is_not_loaded_where_what_it_inlines_has_changed(tmp_path: Path
 def test_compiled_loop_is_cached() -> None:
     """A second process loads what this one compiled: it compiles nothing."""
     code = (
-        "from loadgen import engine; engine.compile();"
+        "from loadgen.engine import engine; engine.compile();"
         "stats = engine._run.stats; print(sum(stats.cache_hits.values()), len(stats.cache_misses))"
     )
     root = Path(__file__).parent.parent

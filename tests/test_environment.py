@@ -1,7 +1,7 @@
 """What the kernel counted between two moments, as shares."""
 
-from loadgen import environment
-from loadgen.environment import Pinning, Snapshot
+from loadgen.machine import environment
+from loadgen.machine.environment import Pinning, Snapshot
 
 APART = Pinning(server=frozenset([0]), generator=frozenset([1]))
 

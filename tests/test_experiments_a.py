@@ -13,10 +13,16 @@ import numpy as np
 import pytest
 import records
 
-from loadgen import analysis, charts, crowd, engine, environment, experiments, trial, wire
+from loadgen import experiments
+from loadgen.analysis import analysis
+from loadgen.clients import crowd
+from loadgen.engine import engine, wire
 from loadgen.experiments import Cell, fairness, footprint, idle_cost
-from loadgen.results import Record
-from loadgen.workload import Workload
+from loadgen.machine import environment
+from loadgen.report import charts
+from loadgen.store.results import Record
+from loadgen.trial import trial
+from loadgen.workload.workload import Workload
 from servers import catalog
 
 NAMES = (

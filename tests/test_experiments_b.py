@@ -17,23 +17,19 @@ import records
 from harness import settings
 
 from loadgen import __main__ as command_line
-from loadgen import (
-    analysis,
-    churn,
-    engine,
-    environment,
-    experiments,
-    report,
-    runner,
-    timeline_clients,
-    trace,
-    trial,
-    verdict,
-)
-from loadgen.engine import Outcome
-from loadgen.results import Record
-from loadgen.trial import Subject
-from loadgen.workload import Workload
+from loadgen import experiments
+from loadgen.analysis import analysis
+from loadgen.clients import timeline_clients
+from loadgen.engine import churn, engine
+from loadgen.engine.engine import Outcome
+from loadgen.machine import environment
+from loadgen.plan import runner
+from loadgen.report import report
+from loadgen.store.results import Record
+from loadgen.target import trace
+from loadgen.trial import trial, verdict
+from loadgen.trial.trial import Subject
+from loadgen.workload.workload import Workload
 from servers import catalog
 
 CPUS = environment.pinning()

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from loadgen import hiccup
+from loadgen.machine import hiccup
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loadgen import histogram
+from loadgen.store import histogram
 
 HOUR_NS = 3_600 * 10**9
 # Three significant figures: no value is off by more.

@@ -13,9 +13,11 @@ from driving import count, drive, endless, offsets, open_loop, stamping, workloa
 from simulation import START_NS, Server, Simulation, busy_for, lindley, stalling
 from stubs import Stub
 
-from loadgen import arrivals, histogram, record
-from loadgen.engine import Drive, Outcome
-from loadgen.workload import Workload
+from loadgen.engine.engine import Drive, Outcome
+from loadgen.store import histogram
+from loadgen.trial import record
+from loadgen.workload import arrivals
+from loadgen.workload.workload import Workload
 
 US, MS, S = 1_000, 1_000_000, 1_000_000_000
 

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from loadgen import analysis, experiments, report
-from loadgen.analysis import Run
+from loadgen import experiments
+from loadgen.analysis import analysis
+from loadgen.analysis.analysis import Run
+from loadgen.report import report
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "servers" / "README.md", ROOT / "results" / "README.md"]

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from driving import made_drive
 
-from loadgen import audit, engine, record
-from loadgen.churn import Churn
-from loadgen.engine import Outcome
-from loadgen.results import Record
-from loadgen.workload import Workload
+from loadgen.analysis import audit
+from loadgen.engine import engine
+from loadgen.engine.churn import Churn
+from loadgen.engine.engine import Outcome
+from loadgen.store.results import Record
+from loadgen.trial import record
+from loadgen.workload.workload import Workload
 
 OK, WRONG, ERROR, UNFINISHED = map(int, Outcome)
 SERVER = {"name": "epoll", "family": "readiness", "python": "python", "command": None}
@@ -211,5 +213,5 @@ def test_a_probe_tells_a_late_generator_from_a_slow_server() -> None:
 
 
 def test_paths_inside_the_lab_are_told_from_its_folder() -> None:
-    assert record.portable(record.__file__) == "loadgen/record.py"
+    assert record.portable(record.__file__) == "loadgen/trial/record.py"
     assert record.portable("/usr/bin/python") == "/usr/bin/python"

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import records
 
-from loadgen import analysis, experiments, report
+from loadgen import experiments
+from loadgen.analysis import analysis
+from loadgen.report import report
 
 
 def test_the_page_has_question_finding_and_charts_that_are_there(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import records
 
-from loadgen import results
-from loadgen.results import ResultsError
+from loadgen.store import results
+from loadgen.store.results import ResultsError
 
 
 def create(parent: Path, **options: Any) -> Path:

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 import records
 
-from loadgen import environment, results, runner, trial
 from loadgen.experiments import Cell
-from loadgen.runner import Plan
-from loadgen.workload import Workload
+from loadgen.machine import environment
+from loadgen.plan import runner
+from loadgen.plan.runner import Plan
+from loadgen.store import results
+from loadgen.trial import trial
+from loadgen.workload.workload import Workload
 
 CPUS = environment.pinning()
 

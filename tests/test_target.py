@@ -12,8 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from loadgen import environment, target
-from loadgen.target import Target
+from loadgen.machine import environment
+from loadgen.target import target
+from loadgen.target.target import Target
 
 CPUS = set(environment.pinning().server)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import stubs
 from stubs import Stub
 
-from loadgen.timeline_clients import CLIENTS, REQUESTS, converse
+from loadgen.clients.timeline_clients import CLIENTS, REQUESTS, converse
 
 
 def lives(behaviour: stubs.Behaviour, greeting: bytes = b"Welcome!\n") -> list[dict]:

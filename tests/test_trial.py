@@ -14,11 +14,16 @@ import pytest
 import stubs
 from stubs import Stub
 
-from loadgen import audit, crowd, environment, histogram, knee, results, trace, trial
+from loadgen.analysis import audit
+from loadgen.clients import crowd
 from loadgen.experiments import Cell
-from loadgen.target import Target, TargetError, running, started
-from loadgen.trial import Subject
-from loadgen.workload import Workload
+from loadgen.machine import environment
+from loadgen.store import histogram, results
+from loadgen.target import trace
+from loadgen.target.target import Target, TargetError, running, started
+from loadgen.trial import knee, trial
+from loadgen.trial.trial import Subject
+from loadgen.workload.workload import Workload
 from servers import catalog
 
 SHORT = {"warmup_s": 0.05, "duration_s": 0.15}

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from loadgen import units
+from loadgen.report import units
 
 
 @pytest.mark.parametrize(

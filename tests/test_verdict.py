@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import records
 
-from loadgen import histogram, verdict
+from loadgen.store import histogram
+from loadgen.trial import verdict
 
 Row = dict[str, Any]
 

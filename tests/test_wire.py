@@ -18,9 +18,9 @@ import stubs
 from driving import count, drive, stamping, tag
 from stubs import Stub
 
-from loadgen import wire
-from loadgen.syscalls import NS_PER_S, SO_TIMESTAMPNS
-from loadgen.workload import Workload
+from loadgen.engine import wire
+from loadgen.engine.syscalls import NS_PER_S, SO_TIMESTAMPNS
+from loadgen.workload.workload import Workload
 
 pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="packet sockets are Linux's"),

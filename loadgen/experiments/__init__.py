@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
-from loadgen.workload import Workload
+from loadgen.workload.workload import Workload
 from servers.catalog import Variant
 
 if TYPE_CHECKING:
-    from loadgen.analysis import Run
-    from loadgen.charts import Figure
+    from loadgen.analysis.analysis import Run
+    from loadgen.report.charts import Figure
 
 Profile = Literal["quick", "standard", "full"]
 

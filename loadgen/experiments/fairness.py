@@ -11,13 +11,13 @@ answers at its end, ask again a moment too late, and sit out every other round.
 
 from collections.abc import Sequence
 
-from loadgen.analysis import CellData, Metric, Run
-from loadgen.charts import Figure, Panel, in_catalog_order
+from loadgen.analysis.analysis import CellData, Metric, Run
 from loadgen.experiments import Cell, Profile
 from loadgen.experiments.tools import bars, compared
-from loadgen.results import Record
-from loadgen.units import percent, short
-from loadgen.workload import Workload
+from loadgen.report.charts import Figure, Panel, in_catalog_order
+from loadgen.report.units import percent, short
+from loadgen.store.results import Record
+from loadgen.workload.workload import Workload
 from servers.catalog import Variant
 
 NAME = "fairness"

@@ -7,13 +7,13 @@ spends a few hundred bytes. And that what the kernel holds for a socket is far m
 
 from collections.abc import Sequence
 
-from loadgen.analysis import Metric, Run
-from loadgen.charts import Figure, Panel
+from loadgen.analysis.analysis import Metric, Run
 from loadgen.experiments import Cell, Profile
 from loadgen.experiments.tools import against, largest_common, lines, listed, nothing_to_say
-from loadgen.results import Record
-from loadgen.units import size
-from loadgen.workload import Workload
+from loadgen.report.charts import Figure, Panel
+from loadgen.report.units import size
+from loadgen.store.results import Record
+from loadgen.workload.workload import Workload
 from servers.catalog import Variant
 
 NAME = "footprint"

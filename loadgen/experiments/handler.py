@@ -7,12 +7,12 @@ same GIL, and threads pay for passing it around.
 
 from collections.abc import Sequence
 
-from loadgen.analysis import CellData, Run, latency_us, throughput
-from loadgen.charts import Figure, Panel
+from loadgen.analysis.analysis import CellData, Run, latency_us, throughput
 from loadgen.experiments import Cell, Profile
 from loadgen.experiments.tools import ANSWERS, bars, compared, option
-from loadgen.units import microseconds, short
-from loadgen.workload import Workload
+from loadgen.report.charts import Figure, Panel
+from loadgen.report.units import microseconds, short
+from loadgen.workload.workload import Workload
 from servers.catalog import Variant
 
 NAME = "handler"

@@ -8,12 +8,12 @@ not. And that select has a wall at descriptor 1,024 which no limit of the system
 from collections.abc import Sequence
 from dataclasses import replace
 
-from loadgen.analysis import Run, cpu_us, latency_us, throughput
-from loadgen.charts import Figure, Panel, Wall
+from loadgen.analysis.analysis import Run, cpu_us, latency_us, throughput
 from loadgen.experiments import Cell, Profile
 from loadgen.experiments.tools import Rows, against, largest_common, lines, nothing_to_say
-from loadgen.units import microseconds
-from loadgen.workload import Workload
+from loadgen.report.charts import Figure, Panel, Wall
+from loadgen.report.units import microseconds
+from loadgen.workload.workload import Workload
 from servers.catalog import Variant
 
 NAME = "idle"

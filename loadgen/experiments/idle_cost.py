@@ -7,13 +7,13 @@ to do.
 
 from collections.abc import Sequence
 
-from loadgen.analysis import MINIMUM_BLOCKS, Estimate, Run
-from loadgen.charts import Figure, Panel
+from loadgen.analysis.analysis import MINIMUM_BLOCKS, Estimate, Run
 from loadgen.experiments import Cell, Profile
 from loadgen.experiments.tools import lines
-from loadgen.results import Record
-from loadgen.units import percent
-from loadgen.workload import Workload
+from loadgen.report.charts import Figure, Panel
+from loadgen.report.units import percent
+from loadgen.store.results import Record
+from loadgen.workload.workload import Workload
 from servers.catalog import Variant, find
 
 NAME = "idle_cost"

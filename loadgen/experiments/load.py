@@ -13,15 +13,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from loadgen import histogram
-from loadgen.analysis import MINIMUM_BLOCKS, CellData, Estimate, Run, estimate, latency_us
-from loadgen.charts import Figure, Panel, Point, Series, in_catalog_order
+from loadgen.analysis.analysis import MINIMUM_BLOCKS, CellData, Estimate, Run, estimate, latency_us
 from loadgen.experiments import Cell, Profile
 from loadgen.experiments.tools import lines, served
-from loadgen.knee import FIRST_PER_S
-from loadgen.results import Record
-from loadgen.units import microseconds, short
-from loadgen.workload import Workload
+from loadgen.report.charts import Figure, Panel, Point, Series, in_catalog_order
+from loadgen.report.units import microseconds, short
+from loadgen.store import histogram
+from loadgen.store.results import Record
+from loadgen.trial.knee import FIRST_PER_S
+from loadgen.workload.workload import Workload
 from servers.catalog import Variant
 
 NAME = "load"

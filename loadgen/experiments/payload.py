@@ -11,13 +11,13 @@ starts its servers (target.py).
 
 from collections.abc import Sequence
 
-from loadgen.analysis import Run, throughput
-from loadgen.charts import Figure, Panel
+from loadgen.analysis.analysis import Run, throughput
 from loadgen.experiments import Cell, Profile
 from loadgen.experiments.tools import against, lines
-from loadgen.results import Record
-from loadgen.units import short, size
-from loadgen.workload import Workload
+from loadgen.report.charts import Figure, Panel
+from loadgen.report.units import short, size
+from loadgen.store.results import Record
+from loadgen.workload.workload import Workload
 from servers.catalog import Variant
 
 NAME = "payload"

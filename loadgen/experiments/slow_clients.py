@@ -6,13 +6,13 @@ the others do not notice. This is what non-blocking sends and back-pressure are 
 
 from collections.abc import Sequence
 
-from loadgen.analysis import CellData, Run, latency_us, throughput
-from loadgen.charts import Figure, Panel
+from loadgen.analysis.analysis import CellData, Run, latency_us, throughput
 from loadgen.experiments import Cell, Profile
 from loadgen.experiments.tools import ANSWERS, bars, compared, listed
-from loadgen.results import Record
-from loadgen.units import microseconds, short
-from loadgen.workload import SlowBehaviour, Workload
+from loadgen.report.charts import Figure, Panel
+from loadgen.report.units import microseconds, short
+from loadgen.store.results import Record
+from loadgen.workload.workload import SlowBehaviour, Workload
 from servers.catalog import Variant
 
 NAME = "slow_clients"

@@ -7,12 +7,12 @@ count is not a cost: one poll() over a hundred clients is one call, like one epo
 
 from collections.abc import Iterator, Sequence
 
-from loadgen.analysis import CellData, Run
-from loadgen.charts import Bar, BarStyle, Figure, Panel, in_catalog_order
+from loadgen.analysis.analysis import CellData, Run
 from loadgen.experiments import Cell, Profile
 from loadgen.experiments.tools import Rows, against, largest_common
-from loadgen.results import Record
-from loadgen.workload import Workload
+from loadgen.report.charts import Bar, BarStyle, Figure, Panel, in_catalog_order
+from loadgen.store.results import Record
+from loadgen.workload.workload import Workload
 from servers.catalog import Variant
 
 NAME = "system_calls"

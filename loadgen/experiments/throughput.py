@@ -8,12 +8,12 @@ throughput (Little's law). How it is spread does: threads leave some clients wai
 
 from collections.abc import Sequence
 
-from loadgen.analysis import Run, cpu_us, latency_us, throughput
-from loadgen.charts import Figure, Panel
+from loadgen.analysis.analysis import Run, cpu_us, latency_us, throughput
 from loadgen.experiments import Cell, Profile
 from loadgen.experiments.tools import against, largest_common, lines, nothing_to_say
-from loadgen.units import microseconds
-from loadgen.workload import Workload
+from loadgen.report.charts import Figure, Panel
+from loadgen.report.units import microseconds
+from loadgen.workload.workload import Workload
 from servers.catalog import Variant
 
 NAME = "throughput"

@@ -9,13 +9,13 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from loadgen import timeline_clients
-from loadgen.analysis import CellData, Run
-from loadgen.charts import Bar, BarStyle, Figure, Panel, Wall, in_catalog_order
+from loadgen.analysis.analysis import CellData, Run
+from loadgen.clients import timeline_clients
 from loadgen.experiments import Cell, Profile
 from loadgen.experiments.tools import against, largest_common, listed, nothing_to_say
-from loadgen.results import Record
-from loadgen.workload import Workload
+from loadgen.report.charts import Bar, BarStyle, Figure, Panel, Wall, in_catalog_order
+from loadgen.store.results import Record
+from loadgen.workload.workload import Workload
 from servers import catalog
 from servers.catalog import Variant
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from loadgen.analysis import MINIMUM_BLOCKS, CellData, Estimate, Metric, estimate, ratio
-from loadgen.charts import Point, Series, in_catalog_order
+from loadgen.analysis.analysis import MINIMUM_BLOCKS, CellData, Estimate, Metric, estimate, ratio
+from loadgen.report.charts import Point, Series, in_catalog_order
 
 # How more requests per second are told.
 ANSWERS = ("answers", "times as many requests per second as")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from scipy import stats
 
-from loadgen.analysis import (
+from loadgen.analysis.analysis import (
     CellData,
     Estimate,
     Metric,
@@ -23,10 +23,10 @@ from loadgen.analysis import (
     ratio,
     throughput,
 )
-from loadgen.charts import Figure, Panel, Point, Series
 from loadgen.experiments import Cell, Profile
 from loadgen.experiments.tools import ratio_text
-from loadgen.workload import Workload
+from loadgen.report.charts import Figure, Panel, Point, Series
+from loadgen.workload.workload import Workload
 from servers.catalog import VARIANTS, Variant
 
 NAME = "trust"

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.syscalls import (
+from loadgen.engine.syscalls import (
     EPOLL_DATA_WORD,
     EPOLL_EVENT_WORDS,
     MSG_DONTWAIT,

@@ -14,21 +14,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from loadgen import (
-    churn,
-    crowd,
-    engine,
-    environment,
-    hiccup,
-    knee,
-    results,
-    timeline_clients,
-    trace,
-    verdict,
-)
-from loadgen.clients import GREETING_S, connected, on_cpus, stamping
-from loadgen.environment import Pinning, Snapshot
-from loadgen.record import (
+from loadgen.clients import crowd, timeline_clients
+from loadgen.clients.clients import GREETING_S, connected, on_cpus, stamping
+from loadgen.engine import churn, engine
+from loadgen.engine.syscalls import NS_PER_S
+from loadgen.machine import environment, hiccup
+from loadgen.machine.environment import Pinning, Snapshot
+from loadgen.report.units import endpoint
+from loadgen.store import results
+from loadgen.target import trace
+from loadgen.target.target import Target, TargetError, started
+from loadgen.trial import knee, verdict
+from loadgen.trial.record import (
     Driven,
     cost,
     empty_record,
@@ -42,10 +39,7 @@ from loadgen.record import (
     portable,
     probed,
 )
-from loadgen.syscalls import NS_PER_S
-from loadgen.target import Target, TargetError, started
-from loadgen.units import endpoint
-from loadgen.workload import Workload
+from loadgen.workload.workload import Workload
 from servers.catalog import Variant
 
 LIMITED_GREETING_S = 0.2

@@ -1,6 +1,6 @@
 """The generator against the leanest peer there is: what it can measure on this machine.
 
-    python -m loadgen.calibrate POLL_MS
+    python -m loadgen.trial.calibrate POLL_MS
 
 is that peer: compiled, one CPU, epoll_wait, recv and send, and no more of the protocol than one
 whole line per receive. A server that comes close to what is reached here is measured by a
@@ -19,10 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from loadgen import engine, verdict, wire
-from loadgen.clients import connected, on_cpus
-from loadgen.environment import Pinning
-from loadgen.syscalls import (
+from loadgen.clients.clients import connected, on_cpus
+from loadgen.engine import engine, wire
+from loadgen.engine.syscalls import (
     EPOLL_DATA_WORD,
     EPOLL_EVENT_WORDS,
     MSG_NOSIGNAL,
@@ -35,8 +34,10 @@ from loadgen.syscalls import (
     recv,
     send,
 )
-from loadgen.target import TargetError, running
-from loadgen.workload import Workload
+from loadgen.machine.environment import Pinning
+from loadgen.target.target import TargetError, running
+from loadgen.trial import verdict
+from loadgen.workload.workload import Workload
 
 CLIENTS = (1, 8, 64, 512)
 REPEATS = 3
@@ -59,7 +60,7 @@ def reach(cpus: Pinning) -> list[dict[str, Any]]:
 
     Raises TargetError when the peer fails.
     """
-    command = [sys.executable, "-m", "loadgen.calibrate", "10" if cpus.shared else "0"]
+    command = [sys.executable, "-m", "loadgen.trial.calibrate", "10" if cpus.shared else "0"]
     with (
         tempfile.TemporaryDirectory(prefix="loadgen-") as folder,
         running(command, cpus=set(cpus.server), log=Path(folder) / "peer.log") as peer,

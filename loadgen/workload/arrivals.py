@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.workload import Workload
+from loadgen.workload.workload import Workload
 
 Int64s = npt.NDArray[np.int64]
 

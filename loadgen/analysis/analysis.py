@@ -23,8 +23,8 @@ import numpy as np
 from hdrh.histogram import HdrHistogram
 from scipy import stats
 
-from loadgen import histogram, results
-from loadgen.results import Header, Record
+from loadgen.store import histogram, results
+from loadgen.store.results import Header, Record
 
 CONFIDENCE = 0.95
 # Minimum and maximum of five cover the median 93.75 % of the time at most, whatever the data.

@@ -16,10 +16,12 @@ from typing import Any
 import matplotlib
 from matplotlib import image
 
-from loadgen import histogram, knee, report, results, verdict
 from loadgen.experiments import Cell
-from loadgen.results import Record, RunFolder
-from loadgen.workload import Workload
+from loadgen.report import report
+from loadgen.store import histogram, results
+from loadgen.store.results import Record, RunFolder
+from loadgen.trial import knee, verdict
+from loadgen.workload.workload import Workload
 
 # A histogram keeps three figures (histogram._EXACT_BITS): a mean or an extreme derived from it may
 # be off by half a unit of the last one at either end of a bucket.

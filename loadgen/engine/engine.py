@@ -27,8 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from loadgen import arrivals
-from loadgen.syscalls import (
+from loadgen.engine.syscalls import (
     EPOLL_DATA_WORD,
     EPOLL_EVENT_WORDS,
     MSG_DONTWAIT,
@@ -39,7 +38,7 @@ from loadgen.syscalls import (
     memcmp,
     send,
 )
-from loadgen.wire import (
+from loadgen.engine.wire import (
     CLOCK_MONOTONIC,
     CLOCK_REALTIME,
     EAGAIN,
@@ -68,7 +67,8 @@ from loadgen.wire import (
     take_edge,
     watch,
 )
-from loadgen.workload import MAX_REQUESTS, Workload
+from loadgen.workload import arrivals
+from loadgen.workload.workload import MAX_REQUESTS, Workload
 
 Bools = npt.NDArray[np.bool_]
 

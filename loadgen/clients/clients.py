@@ -13,8 +13,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from loadgen import engine
-from loadgen.syscalls import SO_TIMESTAMPNS, Int64s
+from loadgen.engine import engine
+from loadgen.engine.syscalls import SO_TIMESTAMPNS, Int64s
 
 # Clients that connect at once; less than any backlog, so that no SYN is dropped.
 CONNECT_AT_ONCE = 1000

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from loadgen.syscalls import process_cpu_clock
+from loadgen.engine.syscalls import process_cpu_clock
 
 READY_S = 10.0
 STOP_S = 3.0
@@ -163,7 +163,7 @@ def running(
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                cwd=Path(__file__).parents[1],
+                cwd=Path(__file__).parents[2],
                 env={**os.environ, **SERVER_ENVIRONMENT},
                 preexec_fn=functools.partial(_end_with_parent, os.getpid(), when_orphaned),
             )

@@ -15,14 +15,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from loadgen import engine, histogram, results, timeline_clients
-from loadgen.churn import Churn
-from loadgen.engine import Drive, Outcome
-from loadgen.environment import KernelMemory
-from loadgen.knee import Probe
-from loadgen.syscalls import NS_PER_S, Int64s
-from loadgen.target import Usage
-from loadgen.workload import Workload
+from loadgen.clients import timeline_clients
+from loadgen.engine import engine
+from loadgen.engine.churn import Churn
+from loadgen.engine.engine import Drive, Outcome
+from loadgen.engine.syscalls import NS_PER_S, Int64s
+from loadgen.machine.environment import KernelMemory
+from loadgen.store import histogram, results
+from loadgen.target.target import Usage
+from loadgen.trial.knee import Probe
+from loadgen.workload.workload import Workload
 
 
 def empty_record(
@@ -75,7 +77,7 @@ def empty_record(
 
 def portable(word: str) -> str:
     """A path inside the lab as seen from its folder: a record may be read on another machine."""
-    return word.removeprefix(f"{Path(__file__).parents[1]}{os.sep}")
+    return word.removeprefix(f"{Path(__file__).parents[2]}{os.sep}")
 
 
 def fill_in_latency(

@@ -10,10 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from loadgen import analysis, environment, results, trace, trial
-from loadgen.environment import Pinning
+from loadgen.analysis import analysis
 from loadgen.experiments import Cell, Experiment, Profile
-from loadgen.trial import Subject
+from loadgen.machine import environment
+from loadgen.machine.environment import Pinning
+from loadgen.store import results
+from loadgen.target import trace
+from loadgen.trial import trial
+from loadgen.trial.trial import Subject
 from servers import catalog
 from servers.catalog import Variant
 

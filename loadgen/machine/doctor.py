@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from loadgen import environment
-from loadgen.environment import Snapshot
+from loadgen.machine import environment
+from loadgen.machine.environment import Snapshot
 
 # Long enough for 10 ms ticks to show 1 %.
 WATCH_S = 1.0

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loadgen import wire
-from loadgen.environment import lack_of_descriptors
-from loadgen.target import started
+from loadgen.engine import wire
+from loadgen.machine.environment import lack_of_descriptors
+from loadgen.target.target import started
 from servers.catalog import Variant
 
 REQUESTS = 20

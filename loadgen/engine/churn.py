@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from loadgen import engine
-from loadgen.engine import Drive, Outcome
-from loadgen.syscalls import (
+from loadgen.engine import engine
+from loadgen.engine.engine import Drive, Outcome
+from loadgen.engine.syscalls import (
     EPOLL_DATA_WORD,
     EPOLL_EVENT_WORDS,
     MSG_DONTWAIT,
@@ -40,8 +40,8 @@ from loadgen.syscalls import (
     send,
     setsockopt,
 )
-from loadgen.syscalls import socket as new_socket
-from loadgen.wire import (
+from loadgen.engine.syscalls import socket as new_socket
+from loadgen.engine.wire import (
     CLOCK_REALTIME,
     EAGAIN,
     EINTR,
@@ -62,7 +62,7 @@ from loadgen.wire import (
     take_edge,
     watch,
 )
-from loadgen.workload import Workload
+from loadgen.workload.workload import Workload
 
 # More conversations than one core has ever begun; decides how many there is room for.
 _MAX_PER_S = 100_000

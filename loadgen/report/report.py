@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from loadgen import analysis, charts, experiments
-from loadgen.charts import Figure
-from loadgen.results import ResultsError
+from loadgen import experiments
+from loadgen.analysis import analysis
+from loadgen.report import charts
+from loadgen.report.charts import Figure
+from loadgen.store.results import ResultsError
 
 CHARTS_NAME = "charts"
 PAGE_NAME = "report.md"

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from loadgen import histogram
-from loadgen.syscalls import NS_PER_S, Int64s, clock_gettime, clock_nanosleep, compiled
+from loadgen.engine.syscalls import NS_PER_S, Int64s, clock_gettime, clock_nanosleep, compiled
+from loadgen.store import histogram
 
 # A wake-up costs a virtual CPU about 20 us: sleeping one millisecond took 2 % of the throughput,
 # five take less than 0.9 %. A pause this long is always seen, a shorter one by chance.

@@ -13,8 +13,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from loadgen.syscalls import NS_PER_S, SO_TIMESTAMPNS
-from loadgen.wire import GREETING, PREFIX, SUFFIX
+from loadgen.engine.syscalls import NS_PER_S, SO_TIMESTAMPNS
+from loadgen.engine.wire import GREETING, PREFIX, SUFFIX
 
 CLIENTS = 5
 REQUESTS = 4

@@ -4,7 +4,7 @@ They live in processes of their own, so that the descriptor limit of one process
 of the experiment, and come from many addresses of 127.0.0.0/8, so that neither are the ports of
 one address pair (ip(7), ip_local_port_range).
 
-    python -m loadgen.crowd HOST PORT COUNT FIRST PATIENCE_S BEHAVIOUR
+    python -m loadgen.clients.crowd HOST PORT COUNT FIRST PATIENCE_S BEHAVIOUR
 
 says `ready`, waits for a line, connects COUNT clients, prints one line of JSON when all of them
 know where they stand, and keeps them until it is killed or its standard input closed. So what a
@@ -81,11 +81,11 @@ class Crowd:
 
     def _start(self, arguments: list[str], share: int, cpus: set[int]) -> None:
         process = subprocess.Popen(
-            [sys.executable, "-m", "loadgen.crowd", *arguments],
+            [sys.executable, "-m", "loadgen.clients.crowd", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=Path(__file__).parents[1],
+            cwd=Path(__file__).parents[2],
             # Ctrl-C in a terminal goes to our own group (setpgid(2)). We end them.
             process_group=0,
         )

@@ -25,7 +25,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from matplotlib.transforms import Bbox, ScaledTranslation, Transform
 from PIL import Image
 
-from loadgen.units import short
+from loadgen.report.units import short
 from servers import catalog
 
 WIDTH_IN = 9.0

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from loadgen import analysis
-from loadgen.analysis import CellData, Estimate, Metric, Ratio, Run
-from loadgen.results import ResultsError
+from loadgen.analysis import analysis
+from loadgen.analysis.analysis import CellData, Estimate, Metric, Ratio, Run
+from loadgen.store.results import ResultsError
 
 # What differs between any two moments on one and the same machine.
 _PASSING = {"load_1min", "calibration"}

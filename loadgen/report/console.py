@@ -10,17 +10,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from loadgen.units import count, duration, size
-from loadgen.workload import Workload
+from loadgen.report.units import count, duration, size
+from loadgen.workload.workload import Workload
 
 if TYPE_CHECKING:
-    from loadgen.analysis import CellData, Metric, Run
-    from loadgen.compare import Comparison
-    from loadgen.doctor import Finding
-    from loadgen.environment import Pinning
+    from loadgen.analysis.analysis import CellData, Metric, Run
+    from loadgen.analysis.compare import Comparison
     from loadgen.experiments import Cell, Experiment
-    from loadgen.results import Record
-    from loadgen.runner import Plan, Skip
+    from loadgen.machine.doctor import Finding
+    from loadgen.machine.environment import Pinning
+    from loadgen.plan.runner import Plan, Skip
+    from loadgen.store.results import Record
     from servers.catalog import Variant
 
 # What is shown comes from servers and files: brackets and colons in it mean nothing.
@@ -223,7 +223,7 @@ def show_list(
 
 def summarise(run: "Run", findings: Sequence[tuple[str, str]]) -> None:
     """What every cell came to, experiment by experiment, and what was found."""
-    from loadgen.analysis import TARGET_HALF_WIDTH, throughput  # scipy: not for one trial
+    from loadgen.analysis.analysis import TARGET_HALF_WIDTH, throughput  # scipy: not for one trial
 
     tables = [_cells_table(name, run.of(name)) for name in run.header["plan"]["experiments"]]
     for table in tables:
