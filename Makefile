@@ -14,7 +14,7 @@ setup: $(READY) ## create .venv with everything in it (the other targets do it f
 
 # uv is used where it is installed, because it is faster; venv and pip do the same.
 $(READY): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"the lab needs Python 3.11 to 3.13 and $(PYTHON) is {v[0]}.{v[1]}: make setup PYTHON=python3.12")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 14) else f"the lab needs Python 3.11 to 3.14 and $(PYTHON) is {v[0]}.{v[1]}: make setup PYTHON=python3.12")'
 	@echo "setting up .venv (once, about a minute)"
 	@rm -rf .venv
 	@if command -v uv >/dev/null 2>&1; then \
