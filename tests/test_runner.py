@@ -79,6 +79,17 @@ def test_the_time_to_spare_goes_to_wide_cells_and_no_further(tmp_path: Path) -> 
     assert spent_s <= 0.5 * plan.total_s() < spent_s + runner.seconds(WIDE[0])
 
 
+@pytest.mark.parametrize("clients", [1, 2, 3, 5, 7, 11, 13, 17, 19, 23])
+def test_a_trial_that_takes_just_the_time_to_spare_is_run(clients: int, tmp_path: Path) -> None:
+    """Wide and narrow cells take equally long: half as much again is three blocks of the wide."""
+    wide = [cell("poll", 1), cell("poll", clients + 1)]
+    plan = planned(*wide, cell("epoll", 1), cell("epoll", clients + 1), spare=0.5)
+    list(executing(plan, created(plan, tmp_path))())
+
+    further = [key for key in keys(tmp_path) if key[0] >= plan.blocks]
+    assert sorted(further) == sorted((block, each.id) for block in (3, 4, 5) for each in wide)
+
+
 def test_a_finished_run_has_nothing_left_however_often_it_is_resumed(tmp_path: Path) -> None:
     plan = planned(*WIDE, *NARROW, spare=0.5)
     folder = created(plan, tmp_path)

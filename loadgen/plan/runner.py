@@ -27,6 +27,9 @@ MAX_BLOCKS = 30
 OVERHEAD_S = 0.3
 # Rates that the search for a knee tries, about.
 PROBES = 20
+# What fits to the microsecond fits. The last digits of a sum of floats are no part of an estimate,
+# and differ from one Python to another (library: sum(), changed in 3.12).
+DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ def seconds(cell: Cell) -> float:
     load = cell.workload
     connecting_s = (load.connections + load.idle_connections) / 5000
     drives = PROBES if load.knee_limit_s else 1
-    return OVERHEAD_S + connecting_s + drives * (load.warmup_s + load.duration_s)
+    return round(OVERHEAD_S + connecting_s + drives * (load.warmup_s + load.duration_s), DIGITS)
 
 
 def execute(
@@ -182,7 +185,7 @@ def _spare_s(plan: Plan, records: Sequence[results.Record]) -> float:
     """What is left of the time to spare, after the further blocks that `records` hold."""
     cells = {cell.id: cell for cell in plan.cells}
     spent = (cells[record["cell"]] for record in records if record["block"] >= plan.blocks)
-    return plan.spare * plan.total_s() - sum(map(seconds, spent))
+    return round(plan.spare * plan.total_s() - sum(map(seconds, spent)), DIGITS)
 
 
 def _is_wide(cell: Cell, records: Sequence[results.Record]) -> bool:
