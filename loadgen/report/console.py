@@ -403,8 +403,8 @@ _WORDS: dict[str, Callable[[str], str]] = {
     "driver": lambda _: "",
     "max-line": lambda _: "",
     "work": lambda value: value if value != "none" else "no work",
-    # An equal command line under another name: see the experiment `trust`.
-    "host": lambda value: "again" if value != "none" else "",
+    # The default, but said: the same server once more, see the experiment `trust`.
+    "host": lambda value: {"none": "", "127.0.0.1": "again"}.get(value, f"on {value}"),
 }
 
 
