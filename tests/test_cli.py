@@ -18,7 +18,7 @@ import pytest
 import records
 from harness import ROOT, settings, wait_until
 
-from loadgen import __main__, experiments
+from loadgen import __main__, commands, experiments
 from loadgen.analysis import analysis
 from loadgen.machine import doctor, environment
 from loadgen.plan import runner
@@ -40,6 +40,27 @@ def loadgen(*arguments: object) -> subprocess.CompletedProcess[str]:
         timeout=2 * settings.deadline_s,
         check=False,
     )
+
+
+def modules_after(*arguments: object) -> set[str]:
+    """The modules that a process has loaded when it is done with a command."""
+    code = (
+        "import sys\n"
+        "from loadgen.__main__ import main\n"
+        "try:\n"
+        "    sys.exit(main(sys.argv[1:]))\n"
+        "finally:\n"
+        "    print(*sys.modules, file=sys.stderr)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=2 * settings.deadline_s,
+        check=True,
+    )
+    return set(result.stderr.splitlines()[-1].split())
 
 
 def expect_error(capsys: pytest.CaptureFixture[str], status: int, *arguments: object) -> str:
@@ -205,19 +226,19 @@ def test_half_a_run_does_not_pass_an_audit(
 
 
 def test_help_imports_nothing_heavy() -> None:
-    code = "import sys, loadgen.__main__; print(*sys.modules, sep='\\n')"
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    modules = modules_after("--help")
 
-    assert not {"numba", "numpy", "scipy", "matplotlib", "rich"} & set(result.stdout.split())
+    assert set(modules) > {f"loadgen.commands.{name}" for name in commands.ALL}
+    assert not {"numba", "numpy", "scipy", "matplotlib", "rich"} & modules
 
 
 def test_help_names_every_command() -> None:
     result = loadgen("--help")
 
     assert result.returncode == 0
-    for command in ["run", "bench", "report", "compare", "audit", "calibrate", "doctor", "list"]:
+    there_are = {path.stem for path in (ROOT / "loadgen" / "commands").glob("*.py")}
+    assert set(commands.ALL) == there_are - {"__init__", "arguments"}
+    for command in commands.ALL:
         assert f"  {command}" in result.stdout
 
 
@@ -286,15 +307,19 @@ def test_a_name_that_nobody_has_is_said_in_a_line(
 ) -> None:
     said = expect_error(capsys, 1, "run", "--connect", f"{name}:80")
 
-    assert said == f"error: nobody is called {name!r} here"
+    assert said == f"error: cannot resolve {name!r}"
 
 
-def test_a_name_is_resolved_once_to_where_somebody_listens(subjects: list[Subject]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+@pytest.mark.parametrize(("host", "address"), [("localhost", "127.0.0.1"), ("[::1]", "::1")])
+def test_a_name_is_resolved_once_to_where_somebody_listens(
+    host: str, address: str, subjects: list[Subject]
+) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.create_server((address, 0), family=family) as listener:
         port = listener.getsockname()[1]
-        begin("--connect", f"localhost:{port}")
+        begin("--connect", f"{host}:{port}")
 
-    assert subjects == [Subject(address=("127.0.0.1", port))]
+    assert subjects == [Subject(address=(address, port))]
 
 
 @pytest.mark.parametrize(
@@ -419,6 +444,30 @@ def test_a_finished_run_is_only_drawn_again(
     assert "nothing left to measure: redrawing" in capsys.readouterr().out
     assert (stored / "trials.jsonl").read_bytes() == before
     assert (stored / "report.md").exists()
+
+
+def test_the_process_that_measures_does_not_load_what_draws(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = "bench --quick --experiments throughput --servers epoll --seed 1 --out"
+    modules = modules_after(*command.split(), run)
+
+    assert {"loadgen.engine.engine", "rich"} < modules
+    assert not {name for name in modules if name.partition(".")[0] in ("matplotlib", "PIL")}
+    assert (run / "report.md").exists()
+
+
+def test_a_report_that_cannot_be_drawn_is_said_in_a_line(
+    stored: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (stored / "charts").touch()
+
+    assert __main__.main(["bench", "--resume", str(stored)]) == 1
+
+    said = capfd.readouterr()
+    assert said.out == f"nothing left to measure: redrawing {stored}\n"
+    assert said.err == (
+        f"error: the report of {stored} could not be drawn: cannot write to {stored}: File exists\n"
+    )
 
 
 def test_a_packed_run_that_was_stopped_has_to_be_unpacked(

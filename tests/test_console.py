@@ -15,7 +15,7 @@ from loadgen.analysis import analysis
 from loadgen.experiments import Cell
 from loadgen.machine import environment
 from loadgen.plan.runner import Plan, Skip
-from loadgen.report import console, report
+from loadgen.report import console
 from loadgen.store.results import Record
 from loadgen.workload.workload import Workload
 from servers import catalog
@@ -158,7 +158,7 @@ def test_what_is_skipped_is_counted_not_listed(screen: io.StringIO) -> None:
 
 def summary(screen: io.StringIO, folder: Path, found: Sequence[Record]) -> str:
     run = analysis.load(records.write_run(folder, found))
-    console.summarise(run, report.findings(run))
+    console.summarise(run, experiments.findings(run))
     return screen.getvalue()
 
 
@@ -215,6 +215,13 @@ def test_every_column_of_every_experiment_has_a_head_of_its_own(name: str, profi
     assert all(heads) or len(heads) == 1
     assert not any("=" in head or "_" in head for head in heads)
     assert not any("=" in console.named(cell.id) for cell in cells)
+
+
+@pytest.mark.parametrize(("host", "words"), [("127.0.0.1", "again"), ("::1", "on ::1")])
+def test_only_a_host_that_changes_nothing_is_called_again(host: str, words: str) -> None:
+    cell = Cell(experiment="trust", server="epoll", workload=Workload(), options=("--host", host))
+
+    assert console.named(cell.id) == f"trust epoll, {words}"
 
 
 def cell_of(record: Record) -> analysis.CellData:

@@ -26,7 +26,7 @@ def readme() -> str:
 
 
 def test_findings_are_those_of_the_reference_run(run: Run, readme: str) -> None:
-    found = dict(report.findings(run))
+    found = dict(experiments.findings(run))
     quoted = re.findall(r"- \*\*(\w+)\*\*: (.*?)(?= - \*\*|  | These sentences)", readme)
     assert len(quoted) >= 5
     for name, sentence in quoted:

@@ -97,3 +97,9 @@ def find(name: str) -> Experiment:
     if name not in ALL:
         raise KeyError(f"unknown experiment {name!r}; there are: {', '.join(ALL)}")
     return cast(Experiment, importlib.import_module(f"{__name__}.{name}"))
+
+
+def findings(run: "Run") -> list[tuple[str, str]]:
+    """What each experiment of a run says of its own data: (name, sentence)."""
+    names = run.header["plan"]["experiments"]
+    return [(name, find(name).finding(run)) for name in names if run.of(name)]

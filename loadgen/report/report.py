@@ -55,12 +55,6 @@ def _marked(figure: Figure, run: analysis.Run) -> Figure:
     return replace(figure, caption=f"{figure.caption} {QUICK}")
 
 
-def findings(run: analysis.Run) -> list[tuple[str, str]]:
-    """What each experiment of a run says of its own data."""
-    names = run.header["plan"]["experiments"]
-    return [(name, experiments.find(name).finding(run)) for name in names if run.of(name)]
-
-
 def machine(run: analysis.Run) -> str:
     """Where a run was measured, in one sentence."""
     found = run.header["environment"]
@@ -87,7 +81,7 @@ def _page(run: analysis.Run, figures: Mapping[str, Sequence[Figure]]) -> Iterato
         f" not valid, which are listed below and count not. {machine(run)}. Brackets are 95 %"
         f" intervals over blocks.{quick}"
     )
-    for name, finding in findings(run):
+    for name, finding in experiments.findings(run):
         experiment = experiments.find(name)
         yield from ("", f"## {name}", "", f"**{experiment.QUESTION}**", "", finding, "")
         yield f"Expected was: {experiment.HYPOTHESIS}"

@@ -1,0 +1,28 @@
+"""python -m loadgen audit: derive every figure of a run again."""
+
+import argparse
+from pathlib import Path
+
+from loadgen.commands import UserError
+
+HELP = "Derive every figure of a run anew; status 1: some do not hold."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which run."""
+    parser.add_argument("folder", type=Path, metavar="DIR", help="for example results/latest")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print what does not hold, a line each; 0 when all does. Raises UserError."""
+    from loadgen.analysis import audit
+    from loadgen.store import results
+
+    try:
+        problems = audit.examine(options.folder)
+    except results.ResultsError as error:
+        raise UserError(str(error)) from error
+    for problem in problems:
+        print(problem)
+    print(f"{len(problems)} things do not hold" if problems else "everything holds")
+    return 1 if problems else 0

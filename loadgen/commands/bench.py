@@ -1,0 +1,271 @@
+"""python -m loadgen bench: measure many servers in a run that can be stopped and resumed."""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from loadgen.commands import UsageError, UserError, arguments
+from servers import catalog
+
+if TYPE_CHECKING:
+    from loadgen.experiments import Experiment, Profile
+    from loadgen.machine.environment import Pinning
+    from loadgen.plan.runner import Plan
+    from loadgen.store.results import Header, RunFolder
+
+HELP = "Measure all servers, in shuffled blocks, and draw charts."
+
+# How often every cell is measured, and how much longer a run may take to measure again what has a
+# wide interval.
+MOST_BLOCKS = 1000
+BLOCKS = {"quick": 1, "standard": 3, "full": 4}
+SPARE = {"quick": 0.0, "standard": 0.1, "full": 0.0}
+
+# A run is measured on one machine: these must not differ when it is resumed.
+SAME_MACHINE = ("cpu", "cpus", "kernel", "python", "server_cpus", "generator_cpus")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is measured, how often, and where the run is kept."""
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="a minute; no claims of significance")
+    size.add_argument("--full", action="store_true", help="a fine grid; up to an hour")
+    parser.add_argument(
+        "--experiments", type=arguments.names, metavar="A,B", help="only these: see `list`"
+    )
+    parser.add_argument(
+        "--servers", type=arguments.names, metavar="A,B", help="only these: see `list`"
+    )
+    parser.add_argument("--blocks", type=int, metavar="N", help="measure every cell N times")
+    parser.add_argument("--seed", type=int, help="of order and schedules (default: from the clock)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="a new folder for the run")
+    parser.add_argument("--resume", type=Path, metavar="DIR", help="continue a stopped run")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure what is due, draw it and show it; 0 when any trial was measured. Raises UserError."""
+    from loadgen import experiments
+    from loadgen.analysis import analysis
+    from loadgen.machine import environment
+    from loadgen.plan import runner
+    from loadgen.report import console
+    from loadgen.store import results
+    from loadgen.trial import trial
+
+    descriptors = environment.raise_descriptor_limit()
+    cpus = environment.pinning()
+    try:
+        if options.resume:
+            _expect_no_choice(options)
+            stored = results.load(options.resume)
+            plan, records = _stored_plan(stored, descriptors), stored.records
+        else:
+            plan, records = _new_plan(options, descriptors), []
+        left_s = runner.remaining_s(plan, records)
+        if left_s:
+            _warn_of_load()
+            trial.compile()
+        folder = options.resume or _created(plan, cpus, options.out)
+        console.announce(plan, folder, cpus, left_s)
+        if left_s:
+            _measure(plan, folder, cpus, left_s)
+        _draw(folder)
+        measured = analysis.load(folder)
+    except results.ResultsError as error:
+        raise UserError(str(error)) from error
+    console.summarise(measured, experiments.findings(measured))
+    return 0 if any(record["outcome"] == "measured" for record in measured.records) else 1
+
+
+# The plan: a new one, or that of a run that was stopped.
+
+
+def _new_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
+    """What was asked for. Raises UserError when that is nothing, or nothing that there is."""
+    import time
+
+    from loadgen.plan import runner
+
+    profile: Profile = "quick" if options.quick else "full" if options.full else "standard"
+    chosen, servers = _experiments(options, profile), arguments.servers(options.servers)
+    if options.blocks is not None and not 0 < options.blocks <= MOST_BLOCKS:
+        raise UsageError(f"--blocks is {options.blocks}: it must be from 1 to {MOST_BLOCKS}")
+    seed = int(time.time()) if options.seed is None else options.seed
+    if not 0 <= seed < 2**31:
+        raise UsageError(f"--seed is {seed}: it must be from 0 to {2**31 - 1}")
+    plan = runner.plan(
+        profile,
+        chosen,
+        servers,
+        blocks=options.blocks or BLOCKS[profile],
+        spare=0.0 if options.blocks else SPARE[profile],
+        seed=seed,
+        descriptors=descriptors,
+    )
+    if not plan.cells:
+        reasons = dict.fromkeys(skip.reason for skip in plan.skipped)
+        why = "; ".join(reasons) or "these experiments do not use these servers"
+        raise UserError(f"nothing to measure: every cell is skipped, see `list` ({why})")
+    return plan
+
+
+def _experiments(options: argparse.Namespace, profile: "Profile") -> "list[Experiment]":
+    """Those that were named, or those that the profile has time for. Raises UsageError."""
+    from loadgen import experiments
+
+    usual = experiments.QUICK if profile == "quick" else experiments.ALL
+    try:
+        return [experiments.find(name) for name in options.experiments or usual]
+    except KeyError as error:
+        raise UsageError(error.args[0]) from error
+
+
+def _expect_no_choice(options: argparse.Namespace) -> None:
+    """Raises UsageError when something is chosen that a stopped run has settled."""
+    for name in ("quick", "full", "experiments", "servers", "blocks", "seed", "out"):
+        if getattr(options, name) not in (None, False):
+            raise UsageError(f"--{name} does not go with --resume: a run goes on as it was planned")
+
+
+def _stored_plan(stored: "RunFolder", descriptors: int) -> "Plan":
+    """The plan of a stopped run, made again.
+
+    Raises UserError when this lab would not plan the same cells, or this is another machine or
+    another state of the lab.
+    """
+    from loadgen import experiments
+    from loadgen.plan import runner
+
+    folder, header = stored.path, stored.header
+    planned = header["plan"]
+    try:
+        plan = runner.plan(
+            cast("Profile", header["profile"]),
+            [experiments.find(name) for name in planned["experiments"]],
+            [catalog.find(name) for name in planned["servers"]],
+            blocks=planned["blocks"],
+            spare=planned["spare"],
+            seed=header["seed"],
+            descriptors=descriptors,
+        )
+    except KeyError as error:
+        raise UserError(f"{folder} was planned by another lab: {error.args[0]}") from error
+    _expect_same_machine(folder, header)
+    _expect_same_lab(folder, header)
+    if [cell.id for cell in plan.cells] != planned["cells"]:
+        raise UserError(
+            f"{folder} has other cells than this lab would run (another version, or another"
+            " descriptor limit): start a new run"
+        )
+    return plan
+
+
+def _expect_same_machine(folder: Path, header: "Header") -> None:
+    """Raises UserError when the run was begun on another machine, or pinned otherwise."""
+    from loadgen.machine import environment
+
+    machine = {**environment.describe(), **environment.pinning().as_record()}
+    if other := [n for n in SAME_MACHINE if machine[n] != header["environment"].get(n)]:
+        raise UserError(
+            f"{folder} was begun on another machine ({', '.join(other)} differ): start a new run"
+        )
+
+
+def _expect_same_lab(folder: Path, header: "Header") -> None:
+    """Raises UserError when the run was begun with other libraries or another commit."""
+    from loadgen.store import results
+
+    versions = results.versions()
+    if other := [n for n in versions if versions[n] != header["versions"].get(n)]:
+        raise UserError(
+            f"{folder} was begun with other versions of {', '.join(other)}: start a new run"
+        )
+    commit, begun = results.git_commit(), header["git_commit"]
+    if commit and begun and commit != begun:
+        raise UserError(
+            f"{folder} was begun with the lab at {begun} and this is {commit}: check that out, or"
+            " start a new run"
+        )
+
+
+# The run: its folder, its trials, its report.
+
+
+def _warn_of_load() -> None:
+    from loadgen.machine import doctor
+
+    load = doctor.watch_load()
+    if not load.fine:
+        print(f"warning: {load.state}: figures will be disturbed", file=sys.stderr)
+
+
+def _created(plan: "Plan", cpus: "Pinning", folder: Path | None) -> Path:
+    """A new folder for the run, with all that is known before the first trial."""
+    from loadgen.machine import environment
+    from loadgen.store import results
+    from loadgen.target import target
+
+    return results.create(
+        plan.profile,
+        plan=plan.as_record(),
+        seed=plan.seed,
+        environment={
+            **environment.describe(),
+            **cpus.as_record(),
+            "server_environment": target.SERVER_ENVIRONMENT,
+            "calibration": _calibration(cpus),
+        },
+        folder=folder,
+    )
+
+
+def _calibration(cpus: "Pinning") -> list[dict[str, Any]]:
+    """What the generator can reach here; nothing, with a warning, where the peer fails."""
+    from loadgen.target.target import TargetError
+    from loadgen.trial import calibrate
+
+    try:
+        reached = calibrate.reach(cpus)
+    except TargetError as error:
+        print(f"warning: the generator's own limit is not known: {error}", file=sys.stderr)
+        return []
+    share = min((point["cpu_fraction"] for point in reached), default=1.0)
+    if share < calibrate.CPU_WANTED and not cpus.shared:
+        print(
+            f"warning: the generator got {share:.0%} of its CPU while its own limit was measured:"
+            " the limit is too low",
+            file=sys.stderr,
+        )
+    return reached
+
+
+def _measure(plan: "Plan", folder: Path, cpus: "Pinning", left_s: float) -> None:
+    """Run what is due; whoever stops it is told how to go on."""
+    from loadgen.plan import runner
+    from loadgen.report import console
+
+    try:
+        console.follow(left_s, runner.execute(plan, folder, cpus))
+    except KeyboardInterrupt:
+        print(f"\nto continue: python -m loadgen bench --resume {folder}", file=sys.stderr)
+        raise
+
+
+def _draw(folder: Path) -> None:
+    """Write the report, in a process of its own: the one that measures does not load Matplotlib.
+
+    Raises UserError.
+    """
+    drawn = subprocess.run(
+        [sys.executable, "-m", "loadgen", "report", folder],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if drawn.returncode:
+        said = drawn.stderr.strip().splitlines() or [f"status {drawn.returncode}"]
+        reason = said[-1].removeprefix("error: ")
+        raise UserError(f"the report of {folder} could not be drawn: {reason}")

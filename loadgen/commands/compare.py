@@ -1,0 +1,35 @@
+"""python -m loadgen compare: two runs, cell by cell."""
+
+import argparse
+from pathlib import Path
+
+from loadgen.commands import UserError
+
+HELP = "Two runs, cell by cell, with intervals and ties."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which runs, and how to show what differs."""
+    parser.add_argument("first", type=Path, metavar="DIR_A")
+    parser.add_argument("second", type=Path, metavar="DIR_B")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Compare; 0 whatever differs. Raises UserError."""
+    import json
+
+    from loadgen.analysis import analysis, compare
+    from loadgen.report import console
+    from loadgen.store import results
+
+    try:
+        first, second = analysis.load(options.first), analysis.load(options.second)
+        found = compare.compare(first, second)
+    except results.ResultsError as error:
+        raise UserError(str(error)) from error
+    if options.json:
+        print(json.dumps(found.as_record(), allow_nan=False))
+    else:
+        console.show_comparison(found)
+    return 0
