@@ -35,6 +35,7 @@ class Variant:
     cost: str
     breaks: str
     colour: str
+    marker: str
     clients_at_once: int | None = None
     descriptor_limit: int | None = None
     refuses_threads: bool = False
@@ -63,6 +64,7 @@ VARIANTS = (
         cost="O(1)",
         breaks="with the second client",
         colour="#000000",
+        marker="o",
         clients_at_once=1,
     ),
     Variant(
@@ -73,6 +75,7 @@ VARIANTS = (
         cost="O(1), a thread per client",
         breaks="when no more threads can be started",
         colour="#E69F00",
+        marker="s",
         refuses_threads=True,
     ),
     Variant(
@@ -83,6 +86,7 @@ VARIANTS = (
         cost="O(clients) system calls",
         breaks="burns a core while idle",
         colour="#CC79A7",
+        marker="D",
         sleeps=False,
     ),
     Variant(
@@ -93,6 +97,7 @@ VARIANTS = (
         cost="O(highest descriptor)",
         breaks="at descriptor 1,024",
         colour="#56B4E9",
+        marker="^",
         descriptor_limit=1024,
     ),
     Variant(
@@ -103,6 +108,7 @@ VARIANTS = (
         cost="O(clients)",
         breaks="slower with every idle client",
         colour="#009E73",
+        marker="v",
     ),
     Variant(
         name="epoll",
@@ -112,6 +118,7 @@ VARIANTS = (
         cost="O(ready)",
         breaks="when descriptors run out",
         colour="#D55E00",
+        marker="P",
     ),
 )
 

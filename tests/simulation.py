@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from loadgen.engine import engine, wire
-from loadgen.engine.engine import Drive
+from loadgen.engine import buffers, loop, requests
+from loadgen.engine.samples import Samples
 from loadgen.engine.syscalls import EPOLL_DATA_WORD, EPOLL_EVENT_WORDS, NS_PER_S, SO_TIMESTAMPNS
-from loadgen.workload.workload import Workload
+from loadgen.workload.load import Load
 
 START_NS = 1_700_000_000 * NS_PER_S
 FIRST_FD = 1000
@@ -61,7 +61,7 @@ def _of_integers(call: Callable[..., int]) -> Callable[..., int]:
 
 
 class Simulation:
-    """Plays libc for `engine.drive`.
+    """Plays libc for `requests.drive`.
 
     serve         how long the server, one for all connections, takes
     send_cost_ns  what a send takes of the generator's time
@@ -94,9 +94,9 @@ class Simulation:
         self._errno = ctypes.c_int(0)
 
     def drive(
-        self, patch: pytest.MonkeyPatch, load: Workload, offsets_ns: np.ndarray | None = None
-    ) -> Drive:
-        """Run `engine.drive` in this world."""
+        self, patch: pytest.MonkeyPatch, load: Load, offsets_ns: np.ndarray | None = None
+    ) -> Samples:
+        """Run `requests.drive` in this world."""
         ends_s = np.cumsum([load.warmup_s, load.duration_s, load.drain_s])
         due_ns = [] if offsets_ns is None else offsets_ns.tolist()
         self._alarms_ns = deque(
@@ -117,14 +117,14 @@ class Simulation:
                 self.send,
             )
         }
-        for module in (wire, engine):
+        for module in (buffers, loop, requests):
             for name, function in list(vars(module).items()):
                 if name in libc:
                     patch.setattr(module, name, libc[name])
                 elif hasattr(function, "py_func"):
                     patch.setattr(module, name, function.py_func)
-        patch.setattr(engine, "_CLOSED_LOOP_MAX_PER_S", self._most_per_s)
-        return engine.drive(list(fds), load, offsets_ns)
+        patch.setattr(requests, "_CLOSED_LOOP_MAX_PER_S", self._most_per_s)
+        return requests.drive(list(fds), load, offsets_ns)
 
     def clock_gettime(self, clock: int, address: int) -> int:
         ctypes.memmove(address, struct.pack("qq", *divmod(self.now_ns, NS_PER_S)), 16)

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from loadgen.workload import arrivals
-from loadgen.workload.workload import Workload
+from loadgen.workload.load import Load
 
 NS_PER_S = 1_000_000_000
 SEEDS = range(20)
@@ -97,18 +97,16 @@ def test_constant_does_not_drift(rate_per_s: float) -> None:
 
 
 def test_schedule_covers_warm_up_and_window() -> None:
-    load = Workload(
-        mode="open", offered_per_s=10.0, arrivals="constant", warmup_s=0.5, duration_s=1.0
-    )
+    load = Load(offered_per_s=10.0, arrivals="constant", warmup_s=0.5, duration_s=1.0)
     assert len(arrivals.schedule(load)) == 15
 
 
 def test_schedule_is_that_of_the_seed() -> None:
-    load = Workload(mode="open", offered_per_s=100.0, arrivals="poisson", seed=5)
+    load = Load(offered_per_s=100.0, arrivals="poisson", seed=5)
     expected = arrivals.poisson(100.0, load.warmup_s + load.duration_s, 5)
     assert (arrivals.schedule(load) == expected).all()
 
 
 def test_closed_loop_has_no_schedule() -> None:
     with pytest.raises(ValueError, match="only an open loop has a schedule"):
-        arrivals.schedule(Workload())
+        arrivals.schedule(Load())

@@ -10,8 +10,8 @@ from driving import made_drive
 
 from loadgen import __main__
 from loadgen.analysis import analysis
-from loadgen.engine import engine
-from loadgen.engine.engine import Outcome
+from loadgen.engine import requests
+from loadgen.engine.samples import Outcome
 from loadgen.machine import environment
 from loadgen.machine.environment import Pinning
 from loadgen.target.target import TargetError
@@ -20,7 +20,7 @@ from loadgen.trial import calibrate
 
 @pytest.fixture(autouse=True)
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine.compile()
+    requests.compile()
     monkeypatch.setattr(calibrate, "CLIENTS", (1, 40))
     monkeypatch.setattr(calibrate, "REPEATS", 1)
 
@@ -49,7 +49,7 @@ def test_the_figures_of_a_drive_say_who_was_the_limit_and_what_was_taken() -> No
     assert calibrate._figures(late)["limiter"] == "generator"
 
 
-@pytest.mark.parametrize("outcome", [Outcome.WRONG, Outcome.UNFINISHED])
+@pytest.mark.parametrize("outcome", [Outcome.MISMATCHED, Outcome.TIMED_OUT])
 def test_a_peer_that_fails_is_said_with_what_to_do(outcome: Outcome) -> None:
     with pytest.raises(TargetError, match="repeat when the machine is quieter"):
         calibrate._figures(made_drive(intended_ns=[0], outcome=[outcome]))

@@ -7,7 +7,7 @@ import stubs
 from stubs import Stub
 
 from loadgen.engine import churn
-from loadgen.workload.workload import Workload
+from loadgen.workload.load import Load
 
 
 def conversation(number: int, line: bytes) -> Iterator[bytes]:
@@ -21,10 +21,10 @@ def test_the_window_is_empty_when_the_record_is_full_before_it_begins(
 ) -> None:
     """Room for one conversation per slot."""
     monkeypatch.setattr(churn, "_MAX_PER_S", 0)
-    load = Workload(driver="churn", connections=3, warmup_s=stubs.DEADLINE_S)
+    load = Load(connections=3, warmup_s=stubs.DEADLINE_S)
     with Stub(conversation) as stub:
-        drive = churn.drive(("127.0.0.1", stub.port), load).drive
-    assert drive.full
-    assert len(drive.outcome) == 3
-    assert drive.window_end_ns >= drive.window_start_ns
-    assert not drive.in_window.any()
+        samples = churn.drive(("127.0.0.1", stub.port), load).samples
+    assert samples.full
+    assert len(samples.outcome) == 3
+    assert samples.window_end_ns >= samples.window_start_ns
+    assert not samples.in_window.any()

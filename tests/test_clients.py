@@ -10,7 +10,7 @@ import stubs
 from stubs import Stub
 
 from loadgen.clients import clients
-from loadgen.engine import engine
+from loadgen.engine import requests
 from loadgen.engine.syscalls import Int64s
 
 HERE = frozenset(os.sched_getaffinity(0))
@@ -19,7 +19,7 @@ LOOPBACK = "127.0.0.1"
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled() -> None:
-    engine.compile()
+    requests.compile()
 
 
 @pytest.mark.parametrize("host", [LOOPBACK, "::1"])

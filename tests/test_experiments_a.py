@@ -16,12 +16,15 @@ import records
 from loadgen import experiments
 from loadgen.analysis import analysis
 from loadgen.clients import crowd
-from loadgen.engine import engine, wire
+from loadgen.engine import requests
+from loadgen.engine.samples import Samples, WindowClocks
 from loadgen.experiments import Cell, fairness, footprint, idle_cost
 from loadgen.machine import environment
 from loadgen.report import charts
 from loadgen.store.results import Record
 from loadgen.trial import trial
+from loadgen.workload.dialogue import GREETING
+from loadgen.workload.load import Load
 from loadgen.workload.workload import Workload
 from servers import catalog
 
@@ -118,7 +121,7 @@ def listening(converse: Callable[[socket.socket], None]) -> Iterator[tuple[str, 
             sock, _ = listener.accept()
             with sock:
                 sock.settimeout(DEADLINE_S)
-                sock.sendall(wire.GREETING)
+                sock.sendall(GREETING)
                 converse(sock)
 
         thread = threading.Thread(target=serve)
@@ -193,24 +196,24 @@ def test_a_silent_crowd_says_nothing() -> None:
 
 def test_nobody_asking_is_watched_for_the_whole_window() -> None:
     """The clock of this very process stands for a server's."""
-    drive = engine.drive(
+    drive = requests.drive(
         [],
-        Workload(connections=0, warmup_s=0.02, duration_s=0.05),
+        Load(connections=0, warmup_s=0.02, duration_s=0.05),
         server_clocks=[time.CLOCK_PROCESS_CPUTIME_ID],
         spin=False,
     )
     assert drive.window_end_ns - drive.window_start_ns == 50_000_000
-    assert drive.edges.realtime_ns[0] >= drive.window_start_ns
-    assert drive.edges.realtime_ns[1] >= drive.window_end_ns
+    assert drive.clocks.realtime_ns[0] >= drive.window_start_ns
+    assert drive.clocks.realtime_ns[1] >= drive.window_end_ns
     assert not len(drive.outcome)
-    assert drive.edges.server_cpu_ns.shape == (2, 1)
+    assert drive.clocks.server_cpu_ns.shape == (2, 1)
 
 
 def share_out(answers: Sequence[int], greedy_pipeline: int = 0) -> dict[str, float | None] | None:
     """`trial.fairness` of a drive in which each connection got so many answers."""
     total = sum(answers)
     inside = np.full(total, 5, np.int64)
-    drive = engine.Drive(
+    drive = Samples(
         intended_ns=inside,
         sent_ns=inside,
         arrived_ns=inside,
@@ -219,7 +222,7 @@ def share_out(answers: Sequence[int], greedy_pipeline: int = 0) -> dict[str, flo
         outcome=np.zeros(total, np.uint8),
         window_start_ns=0,
         window_end_ns=10,
-        edges=wire.Edges(*[np.zeros(2, np.int64)] * 5),
+        clocks=WindowClocks(*[np.zeros(2, np.int64)] * 5),
         errors=np.zeros(len(answers), np.int32),
         unstamped=0,
         full=False,

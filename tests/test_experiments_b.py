@@ -20,8 +20,8 @@ from loadgen import __main__ as command_line
 from loadgen import experiments
 from loadgen.analysis import analysis
 from loadgen.clients import timeline_clients
-from loadgen.engine import churn, engine
-from loadgen.engine.engine import Outcome
+from loadgen.engine import churn, samples
+from loadgen.engine.samples import Outcome
 from loadgen.machine import environment
 from loadgen.plan import runner
 from loadgen.report import report
@@ -29,6 +29,7 @@ from loadgen.store.results import Record
 from loadgen.target import trace
 from loadgen.trial import trial, verdict
 from loadgen.trial.trial import Subject
+from loadgen.workload.load import Load
 from loadgen.workload.workload import Workload
 from servers import catalog
 
@@ -151,7 +152,7 @@ def churned(
     load = {"warmup_s": 0.0, "duration_s": 0.15, "drain_s": settings.deadline_s, **workload}
     churn.compile()
     with Visitors(behave) as server:
-        held = churn.drive(server.address, Workload(driver="churn", **load), spin=False)
+        held = churn.drive(server.address, Load(**load), spin=False)
     return server, held
 
 
@@ -159,7 +160,7 @@ def churned(
 def test_churn_holds_whole_conversations_and_the_server_counts_the_same(slots: int) -> None:
     server, held = churned(greet_and_answer, connections=slots)
 
-    drive = held.drive
+    drive = held.samples
     assert len(drive.outcome) == len(server.lines) == server.closed_first > slots
     assert (drive.outcome == Outcome.OK).all()
     assert len(set(server.lines)) == len(server.lines), "every line is another one"
@@ -177,7 +178,7 @@ def test_churn_comes_from_many_addresses_so_that_ports_are_not_the_limit() -> No
     server, held = churned(greet_and_answer, connections=4)
 
     counts = Counter(server.addresses)
-    assert len(counts) == min(250, len(held.drive.outcome))
+    assert len(counts) == min(250, len(held.samples.outcome))
     assert max(counts.values()) - min(counts.values()) <= 1
     assert all(address.startswith("127.2.0.") for address in counts)
 
@@ -189,17 +190,17 @@ def test_a_wrong_answer_is_counted_as_such_and_no_other() -> None:
 
     server, held = churned(third_is_wrong)
 
-    expected = [Outcome.WRONG if n % 3 == 2 else Outcome.OK for n in range(len(server.lines))]
-    assert held.drive.outcome.tolist() == expected
-    assert Outcome.WRONG in expected
+    expected = [Outcome.MISMATCHED if n % 3 == 2 else Outcome.OK for n in range(len(server.lines))]
+    assert held.samples.outcome.tolist() == expected
+    assert Outcome.MISMATCHED in expected
 
 
 @pytest.mark.parametrize(
     ("behave", "outcome", "error"),
     [
-        (lambda n, line: greet_and_answer(n, line) + b"x", Outcome.WRONG, 0),
-        (lambda n, line: greet_and_answer(n, line)[:-1], Outcome.ERROR, engine.CLOSED),
-        (None, Outcome.ERROR, engine.CLOSED),
+        (lambda n, line: greet_and_answer(n, line) + b"x", Outcome.MISMATCHED, 0),
+        (lambda n, line: greet_and_answer(n, line)[:-1], Outcome.ERROR, samples.CLOSED),
+        (None, Outcome.ERROR, samples.CLOSED),
     ],
     ids=["too much", "too little", "no greeting"],
 )
@@ -208,36 +209,36 @@ def test_what_ends_otherwise_is_not_ok(
 ) -> None:
     _, held = churned(behave)
 
-    assert len(held.drive.outcome) > 0
-    assert set(held.drive.outcome.tolist()) == {outcome}
-    assert set(held.drive.errors.tolist()) == {error}
+    assert len(held.samples.outcome) > 0
+    assert set(held.samples.outcome.tolist()) == {outcome}
+    assert set(held.samples.errors.tolist()) == {error}
 
 
 def test_where_nobody_listens_every_conversation_is_an_error_and_it_ends_in_time() -> None:
     churn.compile()
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
-        load = Workload(driver="churn", connections=3, warmup_s=0, duration_s=0.02)
+        load = Load(connections=3, warmup_s=0, duration_s=0.02)
         held = churn.drive(silent.getsockname(), load)
 
-    assert {engine.error_name(code) for code in held.drive.errors.tolist()} == {"ECONNREFUSED"}
-    assert set(held.drive.outcome.tolist()) == {Outcome.ERROR}
+    assert {samples.error_name(code) for code in held.samples.errors.tolist()} == {"ECONNREFUSED"}
+    assert set(held.samples.outcome.tolist()) == {Outcome.ERROR}
 
 
 def test_a_server_that_never_greets_leaves_everything_unfinished_and_is_left_in_time() -> None:
     churn.compile()
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        load = Workload(driver="churn", connections=3, warmup_s=0, duration_s=0.02, drain_s=0.02)
+        load = Load(connections=3, warmup_s=0, duration_s=0.02, drain_s=0.02)
         held = churn.drive(silent.getsockname(), load)
 
-    assert held.drive.outcome.tolist() == [Outcome.UNFINISHED] * 3
+    assert held.samples.outcome.tolist() == [Outcome.TIMED_OUT] * 3
 
 
 def test_churn_refuses_what_it_cannot_do() -> None:
     with pytest.raises(ValueError, match="IPv4"):
-        churn.drive(("::1", 1), Workload(driver="churn"))
+        churn.drive(("::1", 1), Load())
     with pytest.raises(ValueError, match="message_bytes is 5000"):
-        churn.drive(("127.0.0.1", 1), Workload(driver="churn", message_bytes=5000))
+        churn.drive(("127.0.0.1", 1), Load(message_bytes=5000))
 
 
 @pytest.mark.parametrize("server", MODELS)

@@ -9,15 +9,15 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import stubs
-from driving import count, drive, endless, offsets, open_loop, stamping, workload
+from driving import closed_loop, count, drive, endless, offsets, open_loop, stamping
 from simulation import START_NS, Server, Simulation, busy_for, lindley, stalling
 from stubs import Stub
 
-from loadgen.engine.engine import Drive, Outcome
+from loadgen.engine.samples import Outcome, Samples
 from loadgen.store import histogram
 from loadgen.trial import record
 from loadgen.workload import arrivals
-from loadgen.workload.workload import Workload
+from loadgen.workload.load import Load
 
 US, MS, S = 1_000, 1_000_000, 1_000_000_000
 
@@ -31,17 +31,16 @@ def _stamping() -> Iterator[None]:
 def simulated(
     patch: pytest.MonkeyPatch,
     serve: Server,
-    load: Workload,
+    load: Load,
     offsets_ns: np.ndarray | None = None,
     **world: int,
-) -> Drive:
+) -> Samples:
     return Simulation(serve, **world).drive(patch, load, offsets_ns)
 
 
-def poisson(rate_per_s: float, duration_s: float, connections: int = 4) -> Workload:
-    return Workload(
+def poisson(rate_per_s: float, duration_s: float, connections: int = 4) -> Load:
+    return Load(
         connections=connections,
-        mode="open",
         offered_per_s=rate_per_s,
         arrivals="poisson",
         warmup_s=0,
@@ -95,7 +94,7 @@ def test_window_by_intended_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Warm-up 20 ms, window 100 ms, and one request each millisecond."""
     result = simulated(monkeypatch, busy_for(1), open_loop(), offsets(120, MS))
     assert np.flatnonzero(result.in_window).tolist() == list(range(20, 120))
-    assert result.edges.realtime_ns.tolist() == [START_NS + 20 * MS, START_NS + 120 * MS]
+    assert result.clocks.realtime_ns.tolist() == [START_NS + 20 * MS, START_NS + 120 * MS]
 
 
 def test_forgotten_requests_shift_the_answers_of_a_connection(
@@ -103,17 +102,17 @@ def test_forgotten_requests_shift_the_answers_of_a_connection(
 ) -> None:
     """An answer to another request is a wrong one; the last ones are never answered."""
     result = simulated(monkeypatch, busy_for(US), open_loop(), offsets(100), forgets=10)
-    assert count(result) == {"OK": 9, "WRONG": 81, "UNFINISHED": 10}
+    assert count(result) == {"OK": 9, "MISMATCHED": 81, "TIMED_OUT": 10}
 
 
 def test_forgotten_requests_end_a_closed_loop_at_the_end_of_the_drain(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A client whose request was forgotten waits for ever, and nobody else does."""
-    load = workload(5, warmup_s=0, duration_s=0.1, drain_s=0.05)
+    load = closed_loop(5, warmup_s=0, duration_s=0.1, drain_s=0.05)
     result = simulated(monkeypatch, busy_for(MS), load, forgets=20)
-    assert count(result) == {"OK": 95, "UNFINISHED": 5}
-    assert result.edges.realtime_ns.tolist() == [START_NS, START_NS + 100 * MS]
+    assert count(result) == {"OK": 95, "TIMED_OUT": 5}
+    assert result.clocks.realtime_ns.tolist() == [START_NS, START_NS + 100 * MS]
 
 
 @pytest.mark.parametrize(("service_us", "busy_fraction"), [(400, 0.25), (100, 1.0)])
@@ -121,9 +120,9 @@ def test_a_generator_is_busy_while_it_acts(
     service_us: int, busy_fraction: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It acts for 100 us of every round and waits for the rest."""
-    load = Workload(warmup_s=0.1, duration_s=0.2)
+    load = Load(warmup_s=0.1, duration_s=0.2)
     result = simulated(monkeypatch, busy_for(service_us * US), load, send_cost_ns=100 * US)
-    assert result.edges.busy_fraction == pytest.approx(busy_fraction, rel=1e-3)
+    assert result.clocks.busy_fraction == pytest.approx(busy_fraction, rel=1e-3)
 
 
 @pytest.mark.parametrize(("service_ns", "busy_fraction"), [(100 * US, 1.0), (3600 * S, 0.0)])
@@ -132,15 +131,15 @@ def test_who_takes_the_cpu_at_an_edge_makes_no_generator_busier_than_there_was_t
     service_ns: int, busy_fraction: float, paused_at_ns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loop sees that it is time for an edge, and reads its clocks 50 ms later."""
-    load = Workload(warmup_s=0.1, duration_s=0.2, drain_s=0.1)
+    load = Load(warmup_s=0.1, duration_s=0.2, drain_s=0.1)
     pause = {"paused_at_ns": paused_at_ns, "pause_ns": 50 * MS}
     result = simulated(monkeypatch, busy_for(service_ns), load, send_cost_ns=100 * US, **pause)
     late_ns = 50 * MS if paused_at_ns == 300 * MS else 0
-    elapsed_ns = result.edges.elapsed_ns
+    elapsed_ns = result.clocks.elapsed_ns
     # A pause in front of the second edge is busy: nothing was asked for in vain meanwhile.
     least = max(busy_fraction, late_ns / elapsed_ns)
-    assert result.edges.busy_fraction == pytest.approx(least, rel=1e-2, abs=1e-6)
-    assert 0 <= result.edges.busy_fraction <= 1
+    assert result.clocks.busy_fraction == pytest.approx(least, rel=1e-2, abs=1e-6)
+    assert 0 <= result.clocks.busy_fraction <= 1
 
 
 @pytest.mark.parametrize(
@@ -152,7 +151,7 @@ def test_the_window_ends_when_the_record_is_full(
     warmup_s: float, window_ns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Room for 2 + 10 requests, and two are answered every 2 ms; no window is less than empty."""
-    load = workload(2, warmup_s=warmup_s, duration_s=2.0 - warmup_s)
+    load = closed_loop(2, warmup_s=warmup_s, duration_s=2.0 - warmup_s)
     result = simulated(monkeypatch, busy_for(MS), load, most_per_s=5)
     assert result.full
     assert count(result) == {"OK": 12}
@@ -180,7 +179,7 @@ def test_lindley(connections: int, serve: Server, monkeypatch: pytest.MonkeyPatc
 
 
 def test_injected_delay_comes_out_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
-    load = Workload(warmup_s=0, duration_s=1.0)
+    load = Load(warmup_s=0, duration_s=1.0)
     plain = simulated(monkeypatch, busy_for(200 * US), load)
     slower = simulated(monkeypatch, busy_for(210 * US), load)
     again = simulated(monkeypatch, busy_for(200 * US), load)
@@ -250,7 +249,7 @@ def test_percentiles_of_the_stall_oracle(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_closed_loop_is_blind_to_stalls(connections: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exactly C slow samples per stall, however long it is: p99 does not see it."""
     round_ns = connections * MS
-    load = Workload(connections=connections, warmup_s=0, duration_s=20.0, drain_s=5.0)
+    load = Load(connections=connections, warmup_s=0, duration_s=20.0, drain_s=5.0)
     result = simulated(monkeypatch, stalling(MS, S, 10 * S), load)
     service = result.arrived_ns - result.sent_ns
     assert (service > round_ns).sum() == 2 * connections
@@ -274,11 +273,11 @@ def test_stall_across_the_end_of_the_window(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_what_the_drain_does_not_see_is_censored(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same stall and a drain that ends within it: unfinished, not dropped."""
-    load = Workload(**{**poisson(4000, 0.55).__dict__, "drain_s": 0.1})
+    load = Load(**{**poisson(4000, 0.55).__dict__, "drain_s": 0.1})
     schedule = arrivals.schedule(load)
     result = simulated(monkeypatch, stalling(US, 200 * MS, S), load, schedule)
     inside = int((schedule >= 500 * MS).sum())
-    assert count(result) == {"OK": len(schedule) - inside, "UNFINISHED": inside}
+    assert count(result) == {"OK": len(schedule) - inside, "TIMED_OUT": inside}
     answered = result.outcome == Outcome.OK
     response = (result.arrived_ns - result.intended_ns)[answered]
     summary = histogram.summary(response, censored=inside)
@@ -295,7 +294,7 @@ def test_littles_law() -> None:
     """A closed loop never pauses, so what its requests took is clients x window, but for what
     reaches over the edges: exactly, whatever else the machine does."""
     with Stub() as stub:
-        result = drive(stub, workload(6, duration_s=0.3))
+        result = drive(stub, closed_loop(6, duration_s=0.3))
     start, end = result.window_start_ns, result.window_end_ns
     took_ns = (result.read_ns - result.sent_ns)[result.in_window].sum()
     reaching = record.overlap(result)
@@ -304,7 +303,7 @@ def test_littles_law() -> None:
 
 def test_constant_delay_is_a_lower_bound() -> None:
     with Stub(stubs.delayed(2 * MS)) as stub:
-        result = drive(stub, workload(2))
+        result = drive(stub, closed_loop(2))
     service = result.arrived_ns - result.sent_ns
     assert service.min() >= 2 * MS
 
@@ -385,7 +384,7 @@ def test_counts_are_conserved(behaviour: stubs.Behaviour, connections: int) -> N
     # because the loop itself came too late for it, is unfinished all the same.)
     sent = result.sent_ns > 0
     failed = result.errors[result.connection] != 0
-    assert not (failed & sent & (result.outcome == Outcome.UNFINISHED)).any()
+    assert not (failed & sent & (result.outcome == Outcome.TIMED_OUT)).any()
 
 
 def test_merged_shards_are_one_drive(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,14 +9,14 @@ import pytest
 from driving import made_drive
 
 from loadgen.analysis import audit
-from loadgen.engine import engine
+from loadgen.engine import samples
 from loadgen.engine.churn import Churn
-from loadgen.engine.engine import Outcome
+from loadgen.engine.samples import Outcome
 from loadgen.store.results import Record
 from loadgen.trial import record
 from loadgen.workload.workload import Workload
 
-OK, WRONG, ERROR, UNFINISHED = map(int, Outcome)
+OK, MISMATCHED, ERROR, TIMED_OUT = map(int, Outcome)
 SERVER = {"name": "epoll", "family": "readiness", "python": "python", "command": None}
 
 
@@ -58,8 +58,8 @@ def test_latencies_are_those_of_right_answers_alone() -> None:
         sent_ns=[100, 250, 300, 0, 500],
         arrived_ns=[190, 240, 0, 0, 0],
         read_ns=[195, 245, 0, 0, 0],
-        outcome=[OK, WRONG, WRONG, ERROR, UNFINISHED],
-        errors=[engine.UNSOLICITED],
+        outcome=[OK, MISMATCHED, MISMATCHED, ERROR, TIMED_OUT],
+        errors=[samples.UNSOLICITED],
     )
     made = empty(load := Workload(mode="open", offered_per_s=5.0, arrivals="constant"))
     record.fill_in_drive(made, drive, load)
@@ -123,9 +123,9 @@ def test_churn_accounts_for_every_connection_of_the_window() -> None:
     """Greeted or not, with a name for who was not; what failed after the greeting is lost."""
     drive = made_drive(
         intended_ns=[50, 100, 200, 300, 400],
-        outcome=[ERROR, OK, ERROR, ERROR, UNFINISHED],
+        outcome=[ERROR, OK, ERROR, ERROR, TIMED_OUT],
         arrived_ns=[0, 250, 0, 0, 0],
-        errors=[engine.CLOSED, 0, 104, engine.CLOSED, 0],
+        errors=[samples.CLOSED, 0, 104, samples.CLOSED, 0],
         window_ns=(100, 1_000_000_100),
     )
     held = Churn(drive, greeted_ns=np.array([0, 180, 0, 390, 0]))
@@ -182,7 +182,7 @@ def test_a_probe_tells_a_late_generator_from_a_slow_server() -> None:
         outcome=[OK, OK],
         busy_ns=500_000_000,
     )
-    nothing = made_drive(intended_ns=[0], outcome=[UNFINISHED], arrived_ns=[0])
+    nothing = made_drive(intended_ns=[0], outcome=[TIMED_OUT], arrived_ns=[0])
     probes = [
         record.probed(rate_per_s, record.Driven(each, {}))
         for rate_per_s, each in ((2_000.0, drive), (4_000.0, nothing))

@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from loadgen.workload.workload import MAX_CHURN_BYTES, MAX_REQUESTS, Workload
+from loadgen.workload.load import MAX_CHURN_BYTES, MAX_REQUESTS
+from loadgen.workload.workload import Workload
 
 SLOW = {"slow_connections": 5, "slow_behaviour": "half_line"}
 OPEN = {"mode": "open", "offered_per_s": 1000.0, "arrivals": "poisson"}

@@ -5,23 +5,17 @@ counts, figures, verdicts and charts alike, and hashes all of it anew, has writt
 """
 
 import math
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-import matplotlib
-from matplotlib import image
-
-from loadgen.experiments import Cell
-from loadgen.report import report
-from loadgen.store import histogram, results
-from loadgen.store.results import Record, RunFolder
-from loadgen.trial import knee, verdict
-from loadgen.workload.workload import Workload
+from loadgen.plan.order import planned_order
+from loadgen.store import chain, folder, histogram, provenance
+from loadgen.store.folder import RunFolder
+from loadgen.store.schema import Record
+from loadgen.trial.cell import Cell
+from loadgen.trial.methods import search
 
 # A histogram keeps three figures (histogram._EXACT_BITS): a mean or an extreme derived from it may
 # be off by half a unit of the last one at either end of a bucket.
@@ -30,22 +24,19 @@ HISTOGRAM_TOLERANCE = 2e-3
 ROUNDING = 1e-9
 
 
-def examine(folder: Path) -> list[str]:
-    """What does not hold, a line each; nothing when all does.
-
-    Raises results.ResultsError for a folder that cannot be read at all.
-    """
-    stored = results.load(folder)
+def examine(stored: RunFolder) -> list[str]:
+    """What does not hold, a line each; nothing when all does."""
+    orders = Orders(stored)
     return [
         *unfinished_line(stored),
         *hashes(stored),
-        *plan(stored),
+        *plan(stored, orders),
         *(
-            f"line {number} (block {record['block']}, {record['cell']}): {problem}"
+            f"line {number} (block {record['block']}, {_id(record)}): {problem}"
             for number, record in enumerate(stored.records, start=1)
-            for problem in trial(record, stored)
+            for problem in trial(record, stored, orders)
         ),
-        *redrawn(stored),
+        *sources(stored),
     ]
 
 
@@ -58,22 +49,39 @@ def unfinished_line(stored: RunFolder) -> Iterator[str]:
 
 def hashes(stored: RunFolder) -> Iterator[str]:
     """Each line is chained to the one before it, the first to run.json."""
-    previous = results.chain_start(stored.header)
-    for number, record in enumerate(stored.records, start=1):
-        hashed = results.chained_hash(record, previous)
+    previous = chain.start(stored.raw_header)
+    for number, record in enumerate(stored.raw_records, start=1):
+        hashed = chain.link(record, previous)
         if record.get("sha256") != hashed:
-            before = f"line {number - 1}" if number > 1 else results.HEADER_NAME
+            before = f"line {number - 1}" if number > 1 else folder.HEADER_NAME
             yield f"line {number} does not hash to what it says: it or {before} was changed"
         previous = record.get("sha256", hashed)
 
 
-def plan(stored: RunFolder) -> Iterator[str]:
+class Orders:
+    """In which order the cells of each block were to be measured: ids, by block."""
+
+    def __init__(self, stored: RunFolder) -> None:
+        self._cells = [Cell.of(cell) for cell in stored.header["plan"]["cells"]]
+        self._seed = stored.header["seed"]
+        self._of: dict[int, list[str]] = {}
+        self.ids = {cell.id for cell in self._cells}
+
+    def of(self, block: int) -> list[str]:
+        """Of one block."""
+        if block not in self._of:
+            ordered = planned_order(self._cells, self._seed, block)
+            self._of[block] = [cell.id for cell in ordered]
+        return self._of[block]
+
+
+def plan(stored: RunFolder, orders: Orders) -> Iterator[str]:
     """Every planned trial, once, in the order that the seed says."""
     header = stored.header
-    cells, blocks = header["plan"]["cells"], header["plan"]["blocks"]
-    found = Counter((record["block"], record["cell"]) for record in stored.records)
+    blocks = header["plan"]["blocks"]
+    found = Counter((record["block"], _id(record)) for record in stored.records)
     for (block, cell), times in found.items():
-        if cell not in cells:
+        if cell not in orders.ids:
             yield f"block {block}, {cell}: is not in the plan"
         if times > 1:
             yield f"block {block}, {cell}: stored {times} times"
@@ -81,10 +89,10 @@ def plan(stored: RunFolder) -> Iterator[str]:
     missing = [
         (block, cell)
         for block in range(blocks)
-        for cell in results.planned_order(cells, header["seed"], block)
+        for cell in orders.of(block)
         if (block, cell) not in found
     ]
-    planned = len(cells) * blocks
+    planned = len(orders.ids) * blocks
     if missing:
         example = f"block {missing[0][0]}, {missing[0][1]}"
         yield (
@@ -92,7 +100,7 @@ def plan(stored: RunFolder) -> Iterator[str]:
             f" continue with bench --resume {stored.path}"
         )
 
-    places = [(record["block"], record["order"]) for record in stored.records]
+    places = [(record["block"], record["position"]) for record in stored.records]
     if places != sorted(places):
         yield "the trials are not in the order they were measured in"
     times_started = [datetime.fromisoformat(record["started_at"]) for record in stored.records]
@@ -102,11 +110,11 @@ def plan(stored: RunFolder) -> Iterator[str]:
         yield "the first trial began before the run did"
 
 
-def trial(record: Record, stored: RunFolder) -> Iterator[str]:
+def trial(record: Record, stored: RunFolder, orders: Orders) -> Iterator[str]:
     """All that one record says, against itself and the plan."""
     for check in CHECKS:
         yield from found_by(check, record)
-    yield from place(record, stored)
+    yield from position(record, orders)
     yield from seed(record, stored)
 
 
@@ -118,25 +126,24 @@ def found_by(check: Callable[[Record], Iterator[str]], record: Record) -> Iterat
         yield f"{check.__name__.replace('_', ' ')} cannot be checked: {error!r}"
 
 
-def place(record: Record, stored: RunFolder) -> Iterator[str]:
+def position(record: Record, orders: Orders) -> Iterator[str]:
     """Each cell was measured when it was its turn."""
-    header = stored.header
-    order = results.planned_order(header["plan"]["cells"], header["seed"], record["block"])
-    if not 0 <= record["order"] < len(order) or order[record["order"]] != record["cell"]:
-        yield f"place {record['order']} of its block belongs to another cell"
+    order, position = orders.of(record["block"]), record["position"]
+    if not 0 <= position < len(order) or order[position] != _id(record):
+        yield f"position {position} of its block belongs to another cell"
 
 
 def seed(record: Record, stored: RunFolder) -> Iterator[str]:
     """Each block has the seed that follows from that of the run."""
     expected = stored.header["seed"] + record["block"]
-    if record["seed"] != expected or record["workload"].get("seed") != expected:
+    if record["seed"] != expected:
         yield f"the seed is not {expected}, as run.json and the block make it"
 
 
 def conservation(record: Record) -> Iterator[str]:
     """Nothing is skipped silently."""
     counts = record["counts"]
-    parts = counts["ok"], counts["wrong"], counts["error"], counts["unfinished"]
+    parts = counts["ok"], counts["mismatched"], counts["error"], counts["timed_out"]
     others = sum(parts)
     if counts["scheduled"] != others or min(parts) < 0:
         yield f"{counts['scheduled']:,} requests were scheduled and {others:,} accounted for"
@@ -150,43 +157,36 @@ def conservation(record: Record) -> Iterator[str]:
 
 
 def identity(record: Record) -> Iterator[str]:
-    """The cell names experiment, server and workload."""
-    known = {field.name for field in fields(Workload)}
-    if not record["workload"].keys() <= known:
-        yield "the workload is not one of this version of the lab"
-        return
-    command = record["server"]["command"]
-    cell = Cell(
-        experiment=record["experiment"],
-        server=record["server"]["name"],
-        workload=Workload(**record["workload"]),
-        # python -m servers NAME --port 0 [options]
-        options=tuple(command[command.index("--port") + 2 :]) if command else (),
-    )
-    # A server that did not start has left no command, and so no options. Of one that was traced it
-    # is known all the same.
-    if cell.id != record["cell"] and (command or not record["cell"].startswith(cell.id)):
-        yield f"server and workload are those of {cell.id}"
+    """The server was started as the cell says."""
+    cell, server = Cell.of(record["cell"]), record["server"]
+    if server["name"] != cell.server:
+        yield f"the server is {server['name']}, and the cell is of {cell.server}"
+    command = server["command"]
+    # python -m servers NAME --port 0 [options]; none of a server that did not start.
+    if command and tuple(command[command.index("--port") + 2 :]) != cell.command_options:
+        yield f"the server was started otherwise than {cell.id} says: {' '.join(command)}"
 
 
 def throughput(record: Record) -> Iterator[str]:
     """Answers by the length of the window, which only a full memory shortens."""
     stated, generator = record["throughput_per_s"], record["generator"]
-    if stated is None or generator is None:
-        is_untimed = record["workload"].get("driver") in ("timeline", "trace")
-        if stated or (record["counts"]["ok"] and not is_untimed):
+    duration_s = record["cell"]["workload"].get("duration_s")  # None: there is no window
+    if stated is None or generator is None or not isinstance(duration_s, (int, float)):
+        if stated or (record["counts"]["ok"] and duration_s is not None):
             yield "there are answers without a generator, or a throughput without one"
         return
-    derived = record["counts"]["ok"] / record["workload"]["duration_s"]
-    if stated < derived * (1 - ROUNDING) if generator.get("full") else not _same(stated, derived):
+    derived = record["counts"]["ok"] / duration_s
+    if stated < derived * (1 - ROUNDING) if generator["full"] else not _same(stated, derived):
         yield f"throughput_per_s is {stated:,.1f}, and counts and window make {derived:,.1f}"
 
 
 def latencies(record: Record) -> Iterator[str]:
     """Counts, percentiles and extremes from the stored histograms."""
     counts = record["counts"]
-    for kind, text in record["histograms"].items():
-        stated: Any = record["latency_ns"].get(kind)
+    summaries: Any = record["latency_ns"]
+    texts: Any = record["histograms"]
+    for kind, text in texts.items():
+        stated = summaries[kind]
         if text is None:
             if stated and stated["n"]:
                 yield f"{kind} latencies have figures and no histogram"
@@ -194,15 +194,15 @@ def latencies(record: Record) -> Iterator[str]:
         if stated is None:
             yield f"{kind} latencies have a histogram and no figures"
             continue
-        censored = stated.get("censored", 0)
+        censored = stated["censored"]
         derived = histogram.summary(histogram.decode(text), censored)
         if kind == "greeting":
             if derived["n"] > record["connections"]["greeted"]:
                 yield f"{derived['n']:,} greetings, and fewer connections greeted"
-        elif (derived["n"], censored) != (counts["ok"], counts["unfinished"]):
+        elif (derived["n"], censored) != (counts["ok"], counts["timed_out"]):
             yield (
                 f"the {kind} histogram holds {derived['n']:,} and {censored:,} unanswered;"
-                f" the counts say {counts['ok']:,} and {counts['unfinished']:,}"
+                f" the counts say {counts['ok']:,} and {counts['timed_out']:,}"
             )
         for name in ("n", *histogram.PERCENTILES):
             if stated[name] != derived[name]:
@@ -215,18 +215,21 @@ def latencies(record: Record) -> Iterator[str]:
 def little(record: Record) -> Iterator[str]:
     """Little's law, exactly: in a closed loop the requests of a client follow each other without a
     gap, so what they took together ties counts, histogram, clients and window to each other."""
-    counts, generator, load = record["counts"], record["generator"], Workload(**record["workload"])
-    if not generator or generator["full"] or not load.is_back_to_back:
+    counts, generator = record["counts"], record["generator"]
+    workload = Cell.of(record["cell"]).workload
+    if not generator or generator["full"] or not workload.is_back_to_back:
         return
+    overlap: Any = generator["overlap_ns"]
     if not counts["ok"] or counts["ok"] != counts["scheduled"]:
         return  # what became of the others took time too
     clients: Any = record["connections"]["active"]
     service: Any = record["latency_ns"]["service"]
-    read_delay = generator["read_delay_ns"]
+    read_delay: Any = generator["read_delay_ns"]
+    duration_s: Any = record["cell"]["workload"]["duration_s"]
     took_ns = service["n"] * (service["mean"] + read_delay["mean"])
     longest_ns = service["max"] + read_delay["max"]
-    had_ns = clients * load.duration_s * 1e9
-    start_ns, end_ns = generator["overlap_ns"]["start_ns"], generator["overlap_ns"]["end_ns"]
+    had_ns = clients * duration_s * 1e9
+    start_ns, end_ns = overlap["start_ns"], overlap["end_ns"]
     if not 0 <= start_ns <= had_ns or not 0 <= end_ns <= clients * longest_ns:
         yield f"{clients:,} clients cannot overlap the window by {start_ns} and {end_ns} ns"
     if not _same(took_ns, had_ns - start_ns + end_ns):
@@ -249,7 +252,7 @@ def cpu(record: Record) -> Iterator[str]:
 
 def largest_rate(record: Record) -> Iterator[str]:
     """The knee is the largest of the rates tried that was kept, as often as it takes."""
-    found = record.get("knee")
+    found = record["knee"]
     if not found:
         return
     kept = Counter(
@@ -257,16 +260,16 @@ def largest_rate(record: Record) -> Iterator[str]:
         for probe in found["probes"]
         if probe["p99_ns"] is not None
         and probe["p99_ns"] <= found["limit_ns"]
-        and probe["achieved"] >= knee.ACHIEVED
+        and probe["achieved"] >= search.ACHIEVED
     )
-    largest = max((rate for rate, times in kept.items() if times >= knee.DECIDE), default=None)
+    largest = max((rate for rate, times in kept.items() if times >= search.DECIDE), default=None)
     if found["rate_per_s"] != largest:
         yield f"the knee is {found['rate_per_s']}, and its probes make {largest}"
 
 
 def judged(record: Record) -> Iterator[str]:
     """The verdict, from the record alone."""
-    again = verdict.judge(dict(record))
+    again = Cell.of(record["cell"]).workload.judge(record)
     if record["verdict"] != again:
         yield f"the verdict is {_in_words(record['verdict'])}, judged again {_in_words(again)}"
 
@@ -283,45 +286,16 @@ CHECKS: tuple[Callable[[Record], Iterator[str]], ...] = (
 )
 
 
-def redrawn(stored: RunFolder) -> Iterator[str]:
-    """The stored trials give the stored page and charts: SVG byte by byte, PNG pixel by pixel."""
-    folder = stored.path / report.CHARTS_NAME
-    drew = stored.header["versions"].get("matplotlib")
-    draws = matplotlib.__version__
-    other = "" if drew == draws else f" (drawn by Matplotlib {drew}, here by {draws})"
-    with tempfile.TemporaryDirectory(prefix="loadgen-") as scratch:
-        try:
-            page, *files = report.write(stored.path, Path(scratch))
-        except (results.ResultsError, KeyError, TypeError, ValueError) as error:
-            yield f"the charts cannot be drawn: {error}"
-            return
-        if not _same_text(stored.path / report.PAGE_NAME, page):
-            yield f"{report.PAGE_NAME} is not what this lab writes of the trials"
-        drawn = {path.name: path for path in files}
-        kept = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-        for name in sorted(drawn.keys() - kept):
-            yield f"{report.CHARTS_NAME}/{name} is missing: draw it with report {stored.path}"
-        for name in sorted(kept - drawn.keys()):
-            yield f"{report.CHARTS_NAME}/{name} is not drawn from this run"
-        for name in sorted(kept & drawn.keys()):
-            if not _same_picture(folder / name, drawn[name]):
-                yield f"{report.CHARTS_NAME}/{name} is not what this lab draws of the trials{other}"
+def sources(stored: RunFolder) -> Iterator[str]:
+    """The servers' sources that are stored with the run are those that were measured."""
+    for name, digest in stored.header["sources"].items():
+        path = stored.path / folder.SOURCES_NAME / name
+        if not path.is_file() or provenance.digest(path.read_bytes()) != digest:
+            yield f"{folder.SOURCES_NAME}/{name} is not the source that was measured"
 
 
-def _same_text(one: Path, other: Path) -> bool:
-    return one.is_file() and one.read_bytes() == other.read_bytes()
-
-
-def _same_picture(one: Path, other: Path) -> bool:
-    if one.read_bytes() == other.read_bytes():
-        return True
-    if one.suffix != ".png":
-        return False
-    try:
-        pixels, others = image.imread(one), image.imread(other)
-    except (OSError, SyntaxError, ValueError):
-        return False
-    return bool(pixels.shape == others.shape and (pixels == others).all())
+def _id(record: Record) -> str:
+    return Cell.of(record["cell"]).id
 
 
 def _same(one: float | None, other: float | None) -> bool:
@@ -339,4 +313,4 @@ def _near(one: float | None, other: float | None) -> bool:
 
 def _in_words(judgement: Any) -> str:
     state = "valid" if judgement["valid"] else f"not valid ({'; '.join(judgement['reasons'])})"
-    return f"{state}, limited by {judgement['limiter']}"
+    return f"{state}, limited by {judgement['bottleneck']}"

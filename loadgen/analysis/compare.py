@@ -2,16 +2,17 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from loadgen.analysis import analysis
-from loadgen.analysis.analysis import CellData, Estimate, Metric, Ratio, Run
-from loadgen.store.results import ResultsError
+from loadgen.analysis.estimate import Estimate, Ratio
+from loadgen.analysis.run import Run
+from loadgen.store.folder import ResultsError
+
 
 # What differs between any two moments on one and the same machine.
-_PASSING = {"load_1min", "calibration"}
+_PASSING = {"load_1min"}
 
 
 @dataclass(frozen=True)
@@ -58,28 +59,15 @@ def compare(first: Run, second: Run) -> Comparison:
     if not shared:
         raise ResultsError(f"{first.path} and {second.path} share no cell: nothing to compare")
     changes = [
-        Change(cell, figure, before, after, Ratio(unpaired_ratio(after, before)))
+        Change(cell, metric.name, before, after, Ratio(unpaired_ratio(after, before)))
         for cell in shared
-        for figure, metric in figures(first.cells[cell])
+        for metric in first.cells[cell].cell.workload.metrics
         if (before := first.cells[cell].over_blocks(metric))
         and (after := second.cells[cell].over_blocks(metric))
         and before.value > 0 < after.value
     ]
     alone = first.cells.keys() ^ second.cells.keys()
     return Comparison(tuple(differences(first, second)), tuple(changes), tuple(sorted(alone)))
-
-
-def figures(cell: CellData) -> Iterator[tuple[str, Metric]]:
-    """The figures that a cell is about: at a given rate it is not how much was answered."""
-    load = cell.first["workload"]
-    if load.get("knee_limit_s"):
-        yield "knee_per_s", lambda record: (record.get("knee") or {}).get("rate_per_s")
-    elif load["mode"] == "open":
-        yield "response_p50_us", analysis.latency_us("response", "p50")
-        yield "response_p99_us", analysis.latency_us("response", "p99")
-    else:
-        yield "throughput_per_s", analysis.throughput
-    yield "cpu_us_per_request", analysis.cpu_us
 
 
 def unpaired_ratio(above: Estimate, below: Estimate) -> Estimate:
@@ -99,9 +87,11 @@ def unpaired_ratio(above: Estimate, below: Estimate) -> Estimate:
 def differences(first: Run, second: Run) -> Iterator[str]:
     """What a change may be due to besides the servers."""
     one, other = first.header, second.header
-    for title in ("environment", "versions"):
-        before: dict[str, Any] = one[title]
-        after: dict[str, Any] = other[title]
+    pairs: tuple[tuple[Mapping[str, Any], Mapping[str, Any]], ...] = (
+        (one["environment"], other["environment"]),
+        (one["versions"], other["versions"]),
+    )
+    for before, after in pairs:
         for name in dict.fromkeys([*before, *after]):
             if name not in _PASSING and before.get(name) != after.get(name):
                 yield f"{name}: {_shown(before.get(name))} and {_shown(after.get(name))}"

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from loadgen.engine import engine
+from loadgen.engine import requests, samples
 from loadgen.engine.syscalls import SO_TIMESTAMPNS, Int64s
 
 # Clients that connect at once; less than any backlog, so that no SYN is dropped.
@@ -67,13 +67,13 @@ def connected(
                     group.append(sock)
                     started_ns.append(now_ns)
                 else:
-                    failed[engine.error_name(code)] += 1
-            answers = engine.greet([sock.fileno() for sock in group], greeting_s)
+                    failed[samples.error_name(code)] += 1
+            answers = requests.greet([sock.fileno() for sock in group], greeting_s)
             greeted += [s for s, good in zip(group, answers.greeted, strict=True) if good]
             greeting_ns.append(
                 (answers.arrived_ns - np.array(started_ns, np.int64))[answers.greeted]
             )
-            failed.update(engine.by_name(answers.errors[~answers.greeted]))
+            failed.update(samples.by_name(answers.errors[~answers.greeted]))
         yield Clients(greeted, np.concatenate(greeting_ns), dict(failed))
     finally:
         for sock in socks:

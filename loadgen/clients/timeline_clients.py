@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loadgen.engine.syscalls import NS_PER_S, SO_TIMESTAMPNS
-from loadgen.engine.wire import GREETING, PREFIX, SUFFIX
+from loadgen.workload.dialogue import GREETING, PREFIX, SUFFIX
 
 CLIENTS = 5
 REQUESTS = 4

@@ -1,0 +1,1 @@
+"""Loads a server from one thread, in compiled code, and stamps and verifies every request."""

@@ -20,6 +20,8 @@ import numpy.typing as npt
 from numba import config, njit, types
 
 Function = TypeVar("Function", bound=Callable[..., object])
+Bools = npt.NDArray[np.bool_]
+Bytes = npt.NDArray[np.uint8]
 Int32s = npt.NDArray[np.int32]
 Int64s = npt.NDArray[np.int64]
 
@@ -35,8 +37,8 @@ MSG_DONTWAIT, MSG_NOSIGNAL = 0x40, 0x4000
 
 NS_PER_S = 1_000_000_000
 
-
-INLINED_FROM = ("syscalls.py", "wire.py")
+# Each file whose functions or constants become part of functions that are compiled in another.
+INLINED_FROM = ("syscalls.py", "samples.py", "buffers.py", "loop.py")
 
 
 def cache_folder(package: Path, base: str = "") -> str:

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loadgen.engine import wire
 from loadgen.machine.environment import lack_of_descriptors
 from loadgen.target.target import started
+from loadgen.workload import dialogue
 from servers.catalog import Variant
 
 REQUESTS = 20
@@ -35,7 +35,7 @@ _TRY_S = 5.0
 # "1234  recvfrom(5, "abc\n", 65536, 0, NULL, NULL) = 4", with the caller before it (strace -f).
 _CALL = re.compile(r"^(?:\d+ +)?(\w+)\((.*?)(?:\)\s+= (.*)| <unfinished \.\.\.>)$")
 _RESUMED = re.compile(r"^(?:\d+ +)?<\.\.\. (\w+) resumed>(.*?)\)\s+= (.*)$")
-_ANSWER = re.compile(rf'"{wire.PREFIX.decode()}trace (\d+)')
+_ANSWER = re.compile(rf'"{dialogue.PREFIX.decode()}trace (\d+)')
 
 
 class TraceError(Exception):
@@ -183,13 +183,13 @@ def run(
             ExitStack() as clients,
         ):
             active = clients.enter_context(socket.create_connection(target.address, PATIENCE_S))
-            _expect(active, wire.GREETING)
+            _expect(active, dialogue.GREETING)
             for _ in range(idle):
                 silent = clients.enter_context(socket.create_connection(target.address, PATIENCE_S))
-                _expect(silent, wire.GREETING)
+                _expect(silent, dialogue.GREETING)
             for number in range(requests + 1):
                 active.sendall(b"trace %d\n" % number)
-                _expect(active, wire.PREFIX + b"trace %d" % number + wire.SUFFIX)
+                _expect(active, dialogue.PREFIX + b"trace %d" % number + dialogue.SUFFIX)
         return summarise(per_request(parse(trace)))
 
 

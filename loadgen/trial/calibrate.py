@@ -20,12 +20,14 @@ from typing import Any
 import numpy as np
 
 from loadgen.clients.clients import connected, on_cpus
-from loadgen.engine import engine, wire
+from loadgen.engine import requests
+from loadgen.engine.samples import Outcome, Samples
 from loadgen.engine.syscalls import (
     EPOLL_DATA_WORD,
     EPOLL_EVENT_WORDS,
     MSG_NOSIGNAL,
     NS_PER_S,
+    Bytes,
     Int32s,
     Int64s,
     close,
@@ -37,11 +39,12 @@ from loadgen.engine.syscalls import (
 from loadgen.machine.environment import Pinning
 from loadgen.target.target import TargetError, running
 from loadgen.trial import verdict
-from loadgen.workload.workload import Workload
+from loadgen.workload.dialogue import GREETING, PREFIX
+from loadgen.workload.load import Load
 
 CLIENTS = (1, 8, 64, 512)
 REPEATS = 3
-_LOAD = Workload(warmup_s=0.05, duration_s=0.2)
+_LOAD = Load(warmup_s=0.05, duration_s=0.2)
 CPU_WANTED = verdict.GENERATOR_CPU_SHARE
 _EVENTS = 64
 _RECEIVE_BYTES = 65_536
@@ -84,35 +87,35 @@ def _once(address: tuple[str, int], clients: int, cpus: Pinning) -> dict[str, An
                 f"the peer greeted {len(fds)} of {clients} clients: free its CPU, or repeat when"
                 " the machine is quieter"
             )
-        drive = on_cpus(
+        samples = on_cpus(
             cpus.generator,
-            lambda stop: engine.drive(fds, load, spin=not cpus.shared, stop=stop),
+            lambda stop: requests.drive(fds, load, spin=not cpus.shared, stop=stop),
             lambda _: None,
         )
-    return {"connections": clients, **_figures(drive)}
+    return {"connections": clients, **_figures(samples)}
 
 
-def _figures(drive: engine.Drive) -> dict[str, Any]:
-    ok = drive.in_window & (drive.outcome == engine.Outcome.OK)
-    if not ok.any() or (drive.outcome == engine.Outcome.WRONG).any():
+def _figures(samples: Samples) -> dict[str, Any]:
+    ok = samples.in_window & (samples.outcome == Outcome.OK)
+    if not ok.any() or (samples.outcome == Outcome.MISMATCHED).any():
         raise TargetError(
             "the peer did not answer within the window, or answered something else: free its CPU,"
             " or repeat when the machine is quieter"
         )
-    window_ns = drive.window_end_ns - drive.window_start_ns
-    service_ns = (drive.arrived_ns - drive.sent_ns)[ok]
-    read_delay_ns = (drive.read_ns - drive.arrived_ns)[ok]
+    window_ns = samples.window_end_ns - samples.window_start_ns
+    service_ns = (samples.arrived_ns - samples.sent_ns)[ok]
+    read_delay_ns = (samples.read_ns - samples.arrived_ns)[ok]
     return {
         "throughput_per_s": int(ok.sum()) * NS_PER_S / window_ns,
-        "busy_fraction": drive.edges.busy_fraction,
-        "cpu_fraction": drive.edges.cpu_fraction,
+        "busy_fraction": samples.clocks.busy_fraction,
+        "cpu_fraction": samples.clocks.cpu_fraction,
         "limiter": "generator" if read_delay_ns.mean() > service_ns.mean() else "peer",
     }
 
 
 @compiled
 def _respond(
-    epoll: int, timeout_ms: int, events: Int32s, text: wire.Bytes, start: int, stop: Int64s
+    epoll: int, timeout_ms: int, events: Int32s, text: Bytes, start: int, stop: Int64s
 ) -> None:
     """Answer until told to stop. `text` begins with `start` bytes that every answer begins with."""
     while stop[0] == 0:
@@ -129,7 +132,7 @@ def _respond(
 
 def main() -> None:
     """The peer, until it is terminated."""
-    prefix = np.frombuffer(wire.PREFIX, np.uint8)
+    prefix = np.frombuffer(PREFIX, np.uint8)
     text = np.zeros(len(prefix) + _RECEIVE_BYTES + 1, np.uint8)
     text[: len(prefix)] = prefix
     events = np.zeros(_EVENTS * EPOLL_EVENT_WORDS, np.int32)
@@ -145,7 +148,7 @@ def main() -> None:
         print(f"listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
         while True:
             sock, _ = listener.accept()
-            sock.sendall(wire.GREETING)
+            sock.sendall(GREETING)
             interest.register(sock.detach(), select.EPOLLIN)
 
 

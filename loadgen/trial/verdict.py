@@ -4,8 +4,9 @@
 stored figures. A check returns a reason, which says what happened and what to do, or None.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import cast
+from loadgen.store.schema import Bottleneck, Record, Verdict
 
 # Offered and achieved rate may differ by this much.
 RATE_TOLERANCE = 0.01
@@ -30,31 +31,34 @@ SEGMENT_BYTES = 65_536
 # Apart from each other, over one trial.
 CLOCK_DRIFT_NS = 1_000_000
 
-Record = dict[str, Any]
+Check = Callable[[Record], str | None]
 
 
-def judge(record: Record) -> dict[str, Any]:
-    """The `verdict` of a record: {valid, limiter, reasons}."""
-    voids = [reason for check in CHECKS if (reason := check(record))]
+def judge(record: Record, checks: Sequence[Check]) -> Verdict:
+    """The `verdict` of a record, of whose method `checks` have to pass."""
+    voids = [reason for check in checks if (reason := check(record))]
     flags = [reason for check in FLAGS if (reason := check(record))]
-    return {"valid": not voids, "limiter": limiter(record), "reasons": voids + flags}
+    return {"valid": not voids, "bottleneck": bottleneck(record, checks), "reasons": voids + flags}
 
 
-def limiter(record: Record) -> str:
-    """What kept the throughput from being higher: "server", "generator", "offered" or "unknown".
+def bottleneck(record: Record, checks: Sequence[Check]) -> Bottleneck:
+    """What kept the throughput from being higher.
 
-    Outstanding requests queue in front of whichever side is slower. So their time in the server
+    "model" where the server, by its design, serves none of those who ask; "offered" where all that
+    was asked in an open loop was answered. Otherwise outstanding requests queue in front of whichever side is slower. So their time in the server
     (sent to arrived) against their time in the generator (arrived to read) names it; CPU figures
     do not, because a generator that polls is always busy.
     """
-    generator, service = record["generator"], record["latency_ns"].get("service")
+    if none_served_by_design(record):
+        return "model"
+    generator, service = record["generator"], record["latency_ns"]["service"]
     if not generator or not service or not service["mean"]:
         return "unknown"
-    if record["workload"]["mode"] == "open" and not rate_missed(record):
+    if record["offered_per_s"] is not None and not rate_missed(record):
         return "offered"
-    if generator_bound(record):
+    if any(check(record) for check in checks if check in (generator_bound, generator_busy)):
         return "generator"
-    read_delay_ns = generator["read_delay_ns"]["mean"]
+    read_delay_ns = generator["read_delay_ns"]["mean"] or 0.0
     return "generator" if read_delay_ns > service["mean"] else "server"
 
 
@@ -67,8 +71,8 @@ def not_measured(record: Record) -> str | None:
 
 def wrong_answers(record: Record) -> str | None:
     """Bytes that differ from what had to be answered."""
-    wrong = record["counts"]["wrong"]
-    return f"{wrong} wrong answers: fix the server before timing it" if wrong else None
+    mismatched = record["counts"]["mismatched"]
+    return f"{mismatched} wrong answers: fix the server before timing it" if mismatched else None
 
 
 def errors(record: Record) -> str | None:
@@ -79,77 +83,76 @@ def errors(record: Record) -> str | None:
 
 def unanswered(record: Record) -> str | None:
     """A closed loop has nothing left over unless the server stopped answering."""
-    count = record["counts"]["unfinished"]
-    if not count or record["workload"]["mode"] == "open":
+    count = record["counts"]["timed_out"]
+    if not count or record["offered_per_s"] is not None:
         return None
     return f"{count} requests were not answered within the drain: the server hangs"
 
 
 def not_greeted(record: Record) -> str | None:
-    """Clients that were not served, though the model serves as many."""
+    """Fewer clients than the model serves by its design."""
     connections = record["connections"]
-    missing = connections["attempted"] - connections["greeted"]
-    if not missing or connections["limit"]:
+    missing = connections["due"] - connections["greeted"]
+    if missing <= 0:
         return None
     kinds = ", ".join(f"{count} {kind}" for kind, count in connections["failed"].items())
-    return f"{missing} of {connections['attempted']} connections were not greeted: {kinds}"
+    return f"{missing} of {connections['due']} connections were not greeted: {kinds}"
+
+
+def none_served_by_design(record: Record) -> bool:
+    """Did clients that only wait take all the places that the model has?"""
+    connections = record["connections"]
+    return bool(connections["limit"]) and connections["active"] == 0 and _asks(record)
 
 
 def nothing_answered(record: Record) -> str | None:
-    """Of a model with a limit, those before the measured clients may have taken all it has."""
-    load = record["workload"]
-    if record["counts"]["ok"] or not load["connections"]:
+    """No figure without an answer, unless it is the model's design that nobody gets one."""
+    if record["counts"]["ok"] or not _asks(record) or none_served_by_design(record):
         return None  # where nobody asks, what is measured is the waiting
-    if record["connections"]["limit"] and (load["idle_connections"] or load["slow_connections"]):
-        return None
     return "no request was answered: there is nothing to report"
+
+
+def _asks(record: Record) -> bool:
+    """Is there a client that sends requests?"""
+    return record["cell"]["workload"].get("connections", 1) != 0
 
 
 def rate_missed(record: Record) -> str | None:
     """In a search for a knee, of the rate that it found."""
-    offered = (record.get("knee") or {}).get("rate_per_s") or record["workload"]["offered_per_s"]
+    offered, counts = record["offered_per_s"], record["counts"]
     if offered is None:
         return None
-    counts = record["counts"]
     achieved = counts["ok"] / counts["scheduled"] if counts["scheduled"] else 0.0
     if achieved >= 1 - RATE_TOLERANCE:
         return None
     return f"only {achieved:.1%} of the offered {offered:,.0f}/s were answered: offer less"
 
 
-def is_search(record: Record) -> bool:
-    """Was the trial a search for a knee?
-
-    Its claim is that p99 of the response time stays below a limit, and that counts a late send
-    against the server: a generator at its own limit makes the knee too low, never too high.
-    """
-    return bool(record["workload"].get("knee_limit_s"))
-
-
 def generator_bound(record: Record) -> str | None:
-    """A generator that is never idle is the limit unless the server's CPU is never idle either.
+    """A generator that is never idle is the limit unless the server's CPU is never idle either."""
+    machine = record["machine"]
+    if machine and (machine["server_cpu_busy"] or 0) >= BUSY_LIMIT:
+        return None
+    return generator_busy(record)
 
-    That excuse does not count for a connection per request: the handshakes are the generator's own
-    work, and a server that polls is always busy.
-    """
+
+def generator_busy(record: Record) -> str | None:
+    """A generator that is never idle."""
     generator, machine = record["generator"], record["machine"]
-    if not generator or not machine or generator["busy_fraction"] is None or is_search(record):
+    if not generator or not machine or machine["server_cpu_busy"] is None:
         return None
-    server_busy = machine["server_cpu_busy"]
-    if server_busy is None or generator["busy_fraction"] <= BUSY_LIMIT:
-        return None
-    if server_busy >= BUSY_LIMIT and record["workload"]["driver"] != "churn":
+    if generator["busy_fraction"] <= BUSY_LIMIT:
         return None
     return (
         f"the generator was busy for {generator['busy_fraction']:.0%} of the window, the server's"
-        f" CPU for {server_busy:.0%}: this measures the generator"
+        f" CPU for {machine['server_cpu_busy']:.0%}: this measures the generator"
     )
 
 
 def late_sends(record: Record) -> str | None:
     """The schedule was not kept."""
     generator = record["generator"]
-    if record["workload"]["mode"] != "open" or not generator or is_search(record):
+    if record["offered_per_s"] is None or not generator:
         return None
     lag_ns = generator["send_lag_ns"]["p99"]
     if lag_ns is None or lag_ns <= SEND_LAG_P99_NS:
@@ -183,7 +186,7 @@ def generator_starved(record: Record) -> str | None:
     if not generator or not machine or machine["shared"]:
         return None
     share = generator["cpu_fraction"]
-    if not record["workload"]["connections"] or share is None or share >= GENERATOR_CPU_SHARE:
+    if not _asks(record) or share >= GENERATOR_CPU_SHARE:
         return None
     return f"the generator got {share:.0%} of its CPU: stop what else runs here, and repeat"
 
@@ -199,11 +202,11 @@ def overflows(record: Record) -> str | None:
 def retransmits(record: Record) -> str | None:
     """Losses, or acknowledgements that came very late."""
     count = record["machine"] and record["machine"]["retransmits"]
-    load = record["workload"]
-    if not count or not load["connections"]:
+    if not count or not _asks(record):
         return None  # nobody asked: those of others do not matter
     # Long lines take several segments, of at most 64 KiB on loopback.
-    segments = record["counts"]["scheduled"] * -(-load["message_bytes"] // SEGMENT_BYTES)
+    message_bytes = cast(int, record["cell"]["workload"].get("message_bytes", 1))
+    segments = record["counts"]["scheduled"] * -(-message_bytes // SEGMENT_BYTES)
     if count <= RETRANSMIT_LIMIT * segments:
         return None
     return f"{count} segments were sent again: something delays or loses packets here"
@@ -211,8 +214,7 @@ def retransmits(record: Record) -> str | None:
 
 def clocks_apart(record: Record) -> str | None:
     """Stamps are of CLOCK_REALTIME, which somebody may set."""
-    # Absent where the server died and its drive with it.
-    drift_ns = record["machine"] and record["machine"].get("clock_drift_ns")
+    drift_ns = record["machine"] and record["machine"]["clock_drift_ns"]
     if drift_ns is None or abs(drift_ns) <= CLOCK_DRIFT_NS:
         return None
     return f"the clock was set during the trial ({drift_ns / 1e6:+.1f} ms): stop the time daemon"
@@ -227,23 +229,24 @@ def shared_cpu(record: Record) -> str | None:
 
 def paused(record: Record) -> str | None:
     """The longest hiccup; without a real-time priority the meter also waits for its turn."""
-    hiccups = record["machine"] and record["machine"].get("hiccup_ns")
+    hiccups = record["machine"] and record["machine"]["hiccup_ns"]
     if not hiccups or not hiccups["realtime"]:
         return None
-    longest_ns = max(hiccups[name]["max"] or 0 for name in ("server_cpu", "generator_cpu"))
-    if longest_ns <= PAUSE_SHARE * record["workload"]["duration_s"] * 1e9:
+    longest_ns = max(hiccups["server_cpu"]["max"] or 0, hiccups["generator_cpu"]["max"] or 0)
+    duration_s = cast(float, record["cell"]["workload"]["duration_s"])
+    if longest_ns <= PAUSE_SHARE * duration_s * 1e9:
         return None
     return f"the machine paused for {longest_ns / 1e6:.0f} ms: high percentiles are its doing"
 
 
 def ended_early(record: Record) -> str | None:
     """A closed loop is as fast as it is, and the memory for stamps is fixed before."""
-    if not record["generator"] or not record["generator"].get("full"):
+    if not record["generator"] or not record["generator"]["full"]:
         return None
     return "the window ended early, there was no room for more stamps: shorten it or the warm-up"
 
 
-CHECKS: tuple[Callable[[Record], str | None], ...] = (
+CHECKS: tuple[Check, ...] = (
     not_measured,
     wrong_answers,
     errors,
@@ -262,4 +265,4 @@ CHECKS: tuple[Callable[[Record], str | None], ...] = (
 )
 
 # These are said and do not void: whoever has one CPU only wants to see something all the same.
-FLAGS: tuple[Callable[[Record], str | None], ...] = (shared_cpu, paused, ended_early)
+FLAGS: tuple[Check, ...] = (shared_cpu, paused, ended_early)

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from loadgen.workload.workload import Workload
+from loadgen.workload.load import Load
 
 Int64s = npt.NDArray[np.int64]
 
@@ -28,15 +28,15 @@ def constant(rate_per_s: float, duration_s: float) -> Int64s:
     return np.round(np.arange(0, round(duration_s * _NS_PER_S), gap_ns)).astype(np.int64)
 
 
-def schedule(workload: Workload) -> Int64s:
+def schedule(load: Load) -> Int64s:
     """Return when an open loop sends, in ns from the start of the warm-up, int64[n].
 
-    Raises ValueError if the workload is not a valid open loop.
+    Raises ValueError if the load is not a valid open loop.
     """
-    workload.validate()
-    if workload.offered_per_s is None:
-        raise ValueError(f"mode is {workload.mode!r}: only an open loop has a schedule")
-    length_s = workload.warmup_s + workload.duration_s
-    if workload.arrivals == "constant":
-        return constant(workload.offered_per_s, length_s)
-    return poisson(workload.offered_per_s, length_s, workload.seed)
+    load.validate()
+    if load.offered_per_s is None:
+        raise ValueError("offered_per_s is None: only an open loop has a schedule")
+    length_s = load.warmup_s + load.duration_s
+    if load.arrivals == "constant":
+        return constant(load.offered_per_s, length_s)
+    return poisson(load.offered_per_s, length_s, load.seed)

@@ -2,22 +2,19 @@
 
 import errno
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import numba
 import numpy as np
 import pytest
 import stubs
-from driving import count, drive, endless, offsets, open_loop, stamping, tag, workload
+from driving import closed_loop, count, drive, endless, offsets, open_loop, stamping, tag
 from stubs import Stub
 
-from loadgen.engine import engine, syscalls
-from loadgen.engine.engine import Outcome
+from loadgen.engine import requests, samples
+from loadgen.engine.samples import Outcome
 from loadgen.engine.syscalls import process_cpu_clock
 
 
@@ -40,7 +37,7 @@ def closing() -> Iterator[ExitStack]:
 @pytest.mark.parametrize("message_bytes", [2, 3, 5, 16, 4000])
 def test_closed_loop(connections: int, message_bytes: int) -> None:
     with Stub() as stub:
-        result = drive(stub, workload(connections, message_bytes=message_bytes))
+        result = drive(stub, closed_loop(connections, message_bytes=message_bytes))
     assert count(result) == {"OK": len(stub.served)}
     assert {len(request.line) for request in stub.served} == {message_bytes - 1}
     assert b"exit" not in {request.line for request in stub.served}
@@ -58,7 +55,7 @@ def test_closed_loop(connections: int, message_bytes: int) -> None:
 def test_stamps_enclose_those_of_the_server() -> None:
     """Both take their stamps from one clock, so their order holds for every single request."""
     with Stub(stubs.delayed(200_000)) as stub:
-        result = drive(stub, workload())
+        result = drive(stub, closed_loop())
     received = np.array([request.received_ns for request in stub.served])
     departed = np.array([request.departed_ns for request in stub.served])
     assert (result.sent_ns <= received).all()
@@ -68,21 +65,21 @@ def test_stamps_enclose_those_of_the_server() -> None:
 
 def test_requests_are_told_apart() -> None:
     with Stub() as stub:
-        drive(stub, workload(3))
+        drive(stub, closed_loop(3))
     lines = [request.line for request in stub.served]
     assert len(set(lines)) == len(lines)
 
 
 def test_long_messages_need_no_long_buffers() -> None:
     with Stub() as stub:
-        result = drive(stub, workload(2, message_bytes=1 << 20), receive_buffer_bytes=16_384)
+        result = drive(stub, closed_loop(2, message_bytes=1 << 20), receive_buffer_bytes=16_384)
     assert count(result) == {"OK": len(stub.served)}
     assert {len(request.line) for request in stub.served} == {(1 << 20) - 1}
 
 
 def test_answers_in_single_bytes() -> None:
     with Stub(stubs.byte_by_byte) as stub:
-        result = drive(stub, workload(2))
+        result = drive(stub, closed_loop(2))
     assert count(result) == {"OK": len(stub.served)}
     # The stamp is that of the last byte.
     for request in stub.served:
@@ -103,7 +100,7 @@ def test_open_loop(connections: int, spin: bool) -> None:
 
 
 def test_open_loop_makes_its_own_schedule() -> None:
-    load = workload(mode="open", offered_per_s=2000.0, arrivals="poisson", seed=7)
+    load = open_loop(offered_per_s=2000.0, arrivals="poisson", seed=7)
     with Stub() as stub:
         result = drive(stub, load)
     assert count(result) == {"OK": len(stub.served)}
@@ -143,7 +140,7 @@ def test_glued_answers() -> None:
 def test_greedy_connection_keeps_its_requests_outstanding() -> None:
     """The others keep one: with 20 against one each, they take turns 20 to 1 to 1."""
     with Stub(stubs.delayed(100_000)) as stub:
-        result = drive(stub, workload(3, greedy_pipeline=20))
+        result = drive(stub, closed_loop(3, pipeline_depth=20))
     assert count(result) == {"OK": len(stub.served)}
     outstanding = np.zeros(3, int)
     most = np.zeros(3, int)
@@ -161,55 +158,55 @@ def test_greedy_connection_keeps_its_requests_outstanding() -> None:
 def test_corrupted_answers_are_counted_exactly() -> None:
     with Stub(stubs.corrupting(7)) as stub:
         result = drive(stub, open_loop(2), offsets(70))
-    assert count(result) == {"OK": 60, "WRONG": 10}
+    assert count(result) == {"OK": 60, "MISMATCHED": 10}
 
 
 def test_each_byte_of_an_answer_matters() -> None:
     answer_bytes = 16 + 8
     with Stub(stubs.corrupting(1)) as stub:
         result = drive(stub, open_loop(), offsets(answer_bytes))
-    assert count(result) == {"WRONG": answer_bytes}
+    assert count(result) == {"MISMATCHED": answer_bytes}
 
 
 def test_swapped_answers_are_wrong() -> None:
     with Stub(stubs.swapping()) as stub:
         result = drive(stub, open_loop(), offsets(100))
-    assert count(result) == {"WRONG": 100}
+    assert count(result) == {"MISMATCHED": 100}
 
 
 def test_answers_given_twice_are_wrong() -> None:
     with Stub(stubs.repeating) as stub:
         one = drive(stub, open_loop(), offsets(1))
-    assert count(one) == {"WRONG": 1}
-    assert one.errors.tolist() == [engine.UNSOLICITED]
+    assert count(one) == {"MISMATCHED": 1}
+    assert one.errors.tolist() == [samples.UNSOLICITED]
     with Stub(stubs.repeating) as stub:
-        several = drive(stub, workload(drain_s=0.1))
+        several = drive(stub, closed_loop(drain_s=0.1))
     assert count(several).get("OK", 0) <= 1
 
 
 @pytest.mark.parametrize("mode", ["closed", "open"])
 @pytest.mark.parametrize("spin", [True, False])
 def test_silent_server_cannot_hold_the_loop(mode: str, spin: bool) -> None:
-    load = workload(2, drain_s=0.05) if mode == "closed" else open_loop(2, drain_s=0.05)
+    load = closed_loop(2, drain_s=0.05) if mode == "closed" else open_loop(2, drain_s=0.05)
     started = time.monotonic()
     with Stub(stubs.silent_after(0)) as stub:
         result = drive(stub, load, spin=spin)
     assert time.monotonic() - started < stubs.DEADLINE_S / 2
-    assert count(result) == {"UNFINISHED": 2 if mode == "closed" else 120}
+    assert count(result) == {"TIMED_OUT": 2 if mode == "closed" else 120}
 
 
 def test_server_that_never_reads() -> None:
     load = open_loop(drain_s=0.05, message_bytes=1 << 20)
     with Stub(reads=False) as stub:
         result = drive(stub, load, offsets(50))
-    assert count(result) == {"UNFINISHED": 50}
+    assert count(result) == {"TIMED_OUT": 50}
     assert (result.sent_ns > 0).sum() < 50  # the last ones never left
     assert not result.errors.any()
 
 
 @pytest.mark.parametrize(
     ("how", "error"),
-    [(ConnectionAbortedError, engine.CLOSED), (ConnectionResetError, errno.ECONNRESET)],
+    [(ConnectionAbortedError, samples.CLOSED), (ConnectionResetError, errno.ECONNRESET)],
 )
 def test_server_that_ends_the_connection(
     how: type[OSError], error: int, monkeypatch: pytest.MonkeyPatch
@@ -229,7 +226,7 @@ def test_server_that_ends_the_connection_of_an_open_loop(how: type[OSError]) -> 
     ok = (result.outcome == Outcome.OK).sum()
     assert ok <= 10
     assert result.outcome.tolist() == [Outcome.OK] * ok + [Outcome.ERROR] * (60 - ok)
-    assert result.errors[0] in (engine.CLOSED, errno.EPIPE, errno.ECONNRESET)
+    assert result.errors[0] in (samples.CLOSED, errno.EPIPE, errno.ECONNRESET)
 
 
 def test_one_connection_that_ends_does_not_end_the_others(
@@ -250,7 +247,7 @@ def test_one_connection_that_ends_does_not_end_the_others(
     assert counts["ERROR"] == 1
     # When the stub gets number 60, one request more is outstanding at most.
     assert counts["OK"] >= 57
-    assert sorted(result.errors.tolist()) == [engine.CLOSED, 0, 0]
+    assert sorted(result.errors.tolist()) == [samples.CLOSED, 0, 0]
 
 
 def test_last_words_are_not_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,34 +255,34 @@ def test_last_words_are_not_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     with Stub(stubs.ending_after(3, ConnectionAbortedError, last)) as stub:
         result = drive(stub, endless(monkeypatch))
     assert count(result)["OK"] == 3
-    assert count(result)["WRONG"] >= 1
+    assert count(result)["MISMATCHED"] >= 1
 
 
 def test_flood() -> None:
     with Stub(stubs.flooding) as stub:
-        closed = drive(stub, workload())
-    assert set(count(closed)) == {"WRONG"}
+        closed = drive(stub, closed_loop())
+    assert set(count(closed)) == {"MISMATCHED"}
     with Stub(stubs.flooding) as stub:
         opened = drive(stub, open_loop(), offsets(50))
-    assert count(opened) == {"WRONG": 50}
+    assert count(opened) == {"MISMATCHED": 50}
 
 
 def test_flood_before_a_long_request_is_sent(closing: ExitStack) -> None:
     """No answer can be right before its request has been sent."""
-    load = workload(message_bytes=1 << 20)
+    load = closed_loop(message_bytes=1 << 20)
     with Stub(greeting=b"Welcome!\n" + b"flood\n" * 10, reads=False) as stub:
         client = closing.enter_context(stub.connect()[0])
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        assert engine.greet([client.fileno()], stubs.DEADLINE_S).greeted.all()
-        result = engine.drive([client.fileno()], load)
-    assert count(result) == {"WRONG": 1}
-    assert result.errors.tolist() == [engine.UNSOLICITED]
+        assert requests.greet([client.fileno()], stubs.DEADLINE_S).greeted.all()
+        result = requests.drive([client.fileno()], load)
+    assert count(result) == {"MISMATCHED": 1}
+    assert result.errors.tolist() == [samples.UNSOLICITED]
 
 
 def test_full_record_ends_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "_CLOSED_LOOP_MAX_PER_S", 10)
+    monkeypatch.setattr(requests, "_CLOSED_LOOP_MAX_PER_S", 10)
     with Stub() as stub:
-        result = drive(stub, workload(2, warmup_s=0.0, duration_s=stubs.DEADLINE_S))
+        result = drive(stub, closed_loop(2, warmup_s=0.0, duration_s=stubs.DEADLINE_S))
     assert result.full
     assert count(result) == {"OK": 2 + 10 * stubs.DEADLINE_S}
     assert result.window_end_ns - result.window_start_ns < stubs.DEADLINE_S * 1e9
@@ -304,39 +301,39 @@ def test_stop_flag(monkeypatch: pytest.MonkeyPatch) -> None:
         result = drive(stub, endless(monkeypatch), stop=stop)
     assert not result.full
     assert count(result)["OK"] >= 99
-    assert count(result).get("UNFINISHED", 0) <= 1
-    assert result.edges.realtime_ns[1] < result.window_end_ns
+    assert count(result).get("TIMED_OUT", 0) <= 1
+    assert result.clocks.realtime_ns[1] < result.window_end_ns
 
 
-# ------------------------------------------------------------------------------- edges and clocks
+# ---------------------------------------------------------------------------- clocks of the window
 
 
-def test_edges() -> None:
+def test_window_clocks() -> None:
     """Each clock by itself: between two of them any time may pass."""
-    load = workload(2, warmup_s=0.05, duration_s=0.2)
+    load = closed_loop(2, warmup_s=0.05, duration_s=0.2)
     before_ns = time.monotonic_ns(), time.thread_time_ns()
     with Stub() as stub:
         result = drive(stub, load, server_clocks=[process_cpu_clock(1 << 22), 2])
     after_ns = time.monotonic_ns(), time.thread_time_ns()
-    edges = result.edges
-    assert edges.realtime_ns[0] >= result.window_start_ns
-    assert edges.realtime_ns[1] >= result.window_end_ns
+    clocks = result.clocks
+    assert clocks.realtime_ns[0] >= result.window_start_ns
+    assert clocks.realtime_ns[1] >= result.window_end_ns
     for clock_ns, low_ns, high_ns in zip(
-        (edges.monotonic_ns, edges.generator_cpu_ns), before_ns, after_ns, strict=True
+        (clocks.monotonic_ns, clocks.generator_cpu_ns), before_ns, after_ns, strict=True
     ):
         assert low_ns <= clock_ns[0] < clock_ns[1] <= high_ns
-    assert 0 < edges.busy_fraction <= 1
-    assert edges.server_cpu_ns.shape == (2, 2)
-    assert edges.server_cpu_ns[:, 0].tolist() == [-1, -1]  # no such process
-    assert np.diff(edges.server_cpu_ns[:, 1])[0] > 0
+    assert 0 < clocks.busy_fraction <= 1
+    assert clocks.server_cpu_ns.shape == (2, 2)
+    assert clocks.server_cpu_ns[:, 0].tolist() == [-1, -1]  # no such process
+    assert np.diff(clocks.server_cpu_ns[:, 1])[0] > 0
 
 
 def test_without_connections_the_window_passes_all_the_same() -> None:
-    result = engine.drive([], workload(0), server_clocks=[2])
+    result = requests.drive([], closed_loop(0), server_clocks=[2])
     assert len(result.outcome) == 0
     assert result.window_end_ns - result.window_start_ns == 100_000_000
-    assert result.edges.realtime_ns[0] >= result.window_start_ns
-    assert result.edges.realtime_ns[1] >= result.window_end_ns
+    assert result.clocks.realtime_ns[0] >= result.window_start_ns
+    assert result.clocks.realtime_ns[1] >= result.window_end_ns
 
 
 # -------------------------------------------------------------------------------------- greetings
@@ -346,7 +343,7 @@ def test_greetings(closing: ExitStack) -> None:
     with Stub() as stub:
         before_ns = time.time_ns()
         clients = [closing.enter_context(client) for client in stub.connect(20)]
-        greetings = engine.greet([client.fileno() for client in clients], stubs.DEADLINE_S)
+        greetings = requests.greet([client.fileno() for client in clients], stubs.DEADLINE_S)
     assert greetings.greeted.tolist() == [True] * 20
     assert (before_ns <= greetings.arrived_ns).all()
     assert (greetings.arrived_ns <= time.time_ns()).all()
@@ -356,8 +353,8 @@ def test_greetings(closing: ExitStack) -> None:
 @pytest.mark.parametrize(
     ("greeting", "code", "word"),
     [
-        (None, engine.CLOSED, "closed"),
-        (b"Welcome?\n", engine.NOT_GREETED, "wrong greeting"),
+        (None, samples.CLOSED, "closed"),
+        (b"Welcome?\n", samples.NOT_GREETED, "wrong greeting"),
         (b"Welc", 0, "waiting for the greeting"),
     ],
 )
@@ -366,11 +363,11 @@ def test_no_greeting(greeting: bytes | None, code: int, word: str, closing: Exit
         clients = [closing.enter_context(client) for client in stub.connect(2)]
         # Only who may still be greeted is waited for.
         deadline_s = stubs.DEADLINE_S if code else 0.2
-        greetings = engine.greet([client.fileno() for client in clients], deadline_s)
+        greetings = requests.greet([client.fileno() for client in clients], deadline_s)
     assert greetings.greeted.tolist() == [False, False]
     assert greetings.arrived_ns.tolist() == [0, 0]
     assert greetings.errors.tolist() == [code, code]
-    assert engine.error_name(code) == word
+    assert samples.error_name(code) == word
 
 
 def test_refused_connection_is_an_error_of_the_greeting(closing: ExitStack) -> None:
@@ -380,21 +377,21 @@ def test_refused_connection_is_an_error_of_the_greeting(closing: ExitStack) -> N
     client = closing.enter_context(socket.socket())
     client.setblocking(False)
     assert client.connect_ex(("127.0.0.1", port)) in (errno.EINPROGRESS, errno.ECONNREFUSED)
-    greetings = engine.greet([client.fileno()], 0.2)
+    greetings = requests.greet([client.fileno()], 0.2)
     assert not greetings.greeted.any()
 
 
 def test_greeting_leaves_what_follows(closing: ExitStack) -> None:
     with Stub(greeting=b"Welcome!\nHello") as stub:
         client = closing.enter_context(stub.connect()[0])
-        assert engine.greet([client.fileno()], stubs.DEADLINE_S).greeted.all()
+        assert requests.greet([client.fileno()], stubs.DEADLINE_S).greeted.all()
         assert client.recv(100) == b"Hello"
 
 
 def test_error_names() -> None:
-    assert engine.error_name(errno.ECONNRESET) == "ECONNRESET"
-    assert engine.error_name(engine.UNSOLICITED) == "unsolicited bytes"
-    assert engine.error_name(4711) == "errno 4711"
+    assert samples.error_name(errno.ECONNRESET) == "ECONNRESET"
+    assert samples.error_name(samples.UNSOLICITED) == "unsolicited bytes"
+    assert samples.error_name(4711) == "errno 4711"
 
 
 # --------------------------------------------------------------------------------------- bad calls
@@ -402,47 +399,17 @@ def test_error_names() -> None:
 
 def test_too_few_descriptors() -> None:
     with pytest.raises(ValueError, match="1 descriptors were given for 2 connections"):
-        engine.drive([0], workload(2))
+        requests.drive([0], closed_loop(2))
 
 
-def test_invalid_workload() -> None:
+def test_invalid_load() -> None:
     with pytest.raises(ValueError, match="message_bytes is 1"):
-        engine.drive([0], workload(message_bytes=1))
+        requests.drive([0], closed_loop(message_bytes=1))
 
 
 def test_no_descriptor_is_left_open() -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     with Stub() as stub:
         for _ in range(3):
-            drive(stub, workload(duration_s=0.01))
+            drive(stub, closed_loop(duration_s=0.01))
     assert len(list(Path("/proc/self/fd").iterdir())) == before
-
-
-def test_old_code_is_not_loaded_where_what_it_inlines_has_changed(tmp_path: Path) -> None:
-    folders = []
-    for text in ("old", "new"):
-        for name in syscalls.INLINED_FROM:
-            (tmp_path / name).write_text("same")
-        (tmp_path / "wire.py").write_text(text)
-        folders.append(syscalls.cache_folder(tmp_path))
-    assert folders[0] != folders[1]
-    ours = syscalls.cache_folder(Path(syscalls.__file__).parent)
-    assert Path(numba.config.CACHE_DIR).name == Path(ours).name
-
-
-def test_compiled_loop_is_cached() -> None:
-    """A second process loads what this one compiled: it compiles nothing."""
-    code = (
-        "from loadgen.engine import engine; engine.compile();"
-        "stats = engine._run.stats; print(sum(stats.cache_hits.values()), len(stats.cache_misses))"
-    )
-    root = Path(__file__).parent.parent
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    assert done.stdout.split() == ["1", "0"]

@@ -15,16 +15,14 @@ does not: 75 % with three blocks, 93 % with five, 91-95 % with six to twenty.
 import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from hdrh.histogram import HdrHistogram
 from scipy import stats
 
-from loadgen.store import histogram, results
-from loadgen.store.results import Header, Record
+from loadgen.store.schema import Record
+
 
 CONFIDENCE = 0.95
 # Minimum and maximum of five cover the median 93.75 % of the time at most, whatever the data.
@@ -149,124 +147,3 @@ def by_block(records: Iterable[Record], metric: Metric) -> dict[int, float]:
         if value is not None:
             values[record["block"]] = value
     return values
-
-
-def throughput(record: Record) -> float | None:
-    """Answers per second."""
-    return record["throughput_per_s"]
-
-
-def cpu_us(record: Record) -> float | None:
-    """CPU time of the server per answer, in microseconds."""
-    cost = record["server_cost"]
-    return cost["cpu_us_per_request"] if cost else None
-
-
-def latency_us(kind: str, percentile: str) -> Metric:
-    """A percentile of one trial, in microseconds."""
-
-    def metric(record: Record) -> float | None:
-        summary = record["latency_ns"].get(kind)
-        value = summary[percentile] if summary else None  # type: ignore[literal-required]
-        return None if value is None else value / 1000
-
-    return metric
-
-
-@dataclass(frozen=True)
-class CellData:
-    """All trials of one cell."""
-
-    records: list[Record] = field(default_factory=list)
-
-    @property
-    def valid(self) -> list[Record]:
-        """Those that count."""
-        return [record for record in self.records if record["verdict"]["valid"]]
-
-    @property
-    def first(self) -> Record:
-        """Any of them, for what all have in common."""
-        return self.records[0]
-
-    def over_blocks(self, metric: Metric) -> Estimate | None:
-        """Median and interval over the valid trials."""
-        values = [metric(record) for record in self.valid]
-        return estimate([value for value in values if value is not None])
-
-    def merged(self, kind: str) -> tuple[HdrHistogram, int]:
-        """All requests of all valid trials: those that were answered, in nanoseconds, and how many
-        more were not."""
-        texts = [record["histograms"].get(kind) for record in self.valid]
-        summaries = [record["latency_ns"].get(kind) for record in self.valid]
-        return (
-            histogram.merge(histogram.decode(text) for text in texts if text),
-            sum(summary.get("censored", 0) for summary in summaries if summary),
-        )
-
-    def merged_us(self, kind: str, percent: float) -> float | None:
-        """A percentile (0 to 100) of all requests of all valid trials, in microseconds; None where
-        `histogram.percentile` is."""
-        answered, unanswered = self.merged(kind)
-        value_ns = histogram.percentile(answered, percent, unanswered)
-        return None if value_ns is None else value_ns / 1000
-
-
-@dataclass(frozen=True)
-class Run:
-    """A stored run, ready to be asked."""
-
-    path: Path
-    header: Header
-    records: Sequence[Record]
-
-    @functools.cached_property
-    def cells(self) -> dict[str, CellData]:
-        """By cell id, in order of first appearance within the plan."""
-        found: dict[str, CellData] = {cell: CellData() for cell in self.header["plan"]["cells"]}
-        for record in self.records:
-            found.setdefault(record["cell"], CellData()).records.append(record)
-        return {cell: data for cell, data in found.items() if data.records}
-
-    @property
-    def ceiling_per_s(self) -> float | None:
-        """What the generator reached against the leanest peer; None if it was not calibrated."""
-        reached = self.header["environment"].get("calibration") or []
-        return max((point["throughput_per_s"] for point in reached), default=None)
-
-    def of(self, experiment: str) -> dict[str, CellData]:
-        """The cells of one experiment."""
-        return {
-            cell: data
-            for cell, data in self.cells.items()
-            if data.first["experiment"] == experiment
-        }
-
-    def along(self, experiment: str, axis: str) -> dict[str, dict[float, CellData]]:
-        """Server => value of a workload field => cell, both in order."""
-        table: dict[str, dict[float, CellData]] = {}
-        for data in self.of(experiment).values():
-            value = data.first["workload"][axis]
-            table.setdefault(data.first["server"]["name"], {})[value] = data
-        return {name: dict(sorted(row.items())) for name, row in table.items()}
-
-
-def load(folder: Path) -> Run:
-    """Read a run folder. Raises results.ResultsError."""
-    stored = results.load(folder)
-    return Run(stored.path, stored.header, stored.records)
-
-
-def needs_more(
-    records: Sequence[Record],
-    metric: Metric = throughput,
-    target_half_width: float = TARGET_HALF_WIDTH,
-) -> bool:
-    """Is another block of this cell worth its time? Looks at nothing but the trials so far.
-
-    A cell in which no trial was valid is not: more would fail the same way.
-    """
-    if len(records) < MINIMUM_BLOCKS:
-        return True
-    found = CellData(list(records)).over_blocks(metric)
-    return found is not None and found.half_width > target_half_width

@@ -1,9 +1,10 @@
-"""What the load generator reports against what went over the wire.
+"""The stamps that the load generator reports against those of the packets themselves.
 
 A packet socket sees the loopback packets of a real drive, stamped by the kernel when they were
 received (packet(7), socket(7)).
 """
 
+import dataclasses
 import os
 import select
 import socket
@@ -18,9 +19,9 @@ import stubs
 from driving import count, drive, stamping, tag
 from stubs import Stub
 
-from loadgen.engine import wire
 from loadgen.engine.syscalls import NS_PER_S, SO_TIMESTAMPNS
-from loadgen.workload.workload import Workload
+from loadgen.workload.dialogue import PREFIX
+from loadgen.workload.load import Load
 
 pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="packet sockets are Linux's"),
@@ -75,8 +76,8 @@ def wire_service_ns(packets: list[tuple[int, bytes, bool]]) -> dict[int, int]:
         for line in payload.split(b"\n")[:-1]:
             if to_server:
                 asked[tag(line)] = stamp_ns
-            elif line.startswith(wire.PREFIX):
-                request = tag(line.removeprefix(wire.PREFIX))
+            elif line.startswith(PREFIX):
+                request = tag(line.removeprefix(PREFIX))
                 service[request] = stamp_ns - asked[request]
     return service
 
@@ -84,11 +85,9 @@ def wire_service_ns(packets: list[tuple[int, bytes, bool]]) -> dict[int, int]:
 @pytest.mark.parametrize("mode", ["closed", "open"])
 def test_service_time_is_that_of_the_wire(mode: str) -> None:
     """p50 within 5 %, p99 within 10 %. The server takes 200 us for a request."""
-    load = Workload(connections=2, warmup_s=0.05, duration_s=1.0, drain_s=stubs.DEADLINE_S)
+    load = Load(connections=2, warmup_s=0.05, duration_s=1.0, drain_s=stubs.DEADLINE_S)
     if mode == "open":
-        load = Workload(
-            **{**load.__dict__, "mode": mode, "offered_per_s": 2500.0, "arrivals": "poisson"}
-        )
+        load = dataclasses.replace(load, offered_per_s=2500.0, arrivals="poisson")
     with Stub(stubs.delayed(200_000)) as stub, capture(stub.port) as packets:
         result = drive(stub, load)
     wire = wire_service_ns(packets)

@@ -1,0 +1,127 @@
+"""A stored run, ready to be asked: its cells, and what its trials say of them together."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hdrh.histogram import HdrHistogram
+
+from loadgen.analysis.estimate import MINIMUM_BLOCKS, TARGET_HALF_WIDTH, Estimate, Metric, estimate
+from loadgen.store import folder, histogram
+from loadgen.store.folder import ResultsError
+from loadgen.store.schema import Header, Latency, Model, Record
+from loadgen.trial.cell import Cell
+
+
+@dataclass(frozen=True)
+class CellData:
+    """All trials of one cell."""
+
+    cell: Cell
+    records: list[Record] = field(default_factory=list)
+
+    @property
+    def valid(self) -> list[Record]:
+        """Those that count."""
+        return [record for record in self.records if record["verdict"]["valid"]]
+
+    @property
+    def first(self) -> Record:
+        """Any of them, for what all have in common."""
+        return self.records[0]
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the interval, relative to its value, of the figure that is to become narrow."""
+        found = self.over_blocks(self.cell.workload.target)
+        return found.half_width if found else None
+
+    def over_blocks(self, metric: Metric) -> Estimate | None:
+        """Median and interval over the valid trials."""
+        values = [metric(record) for record in self.valid]
+        return estimate([value for value in values if value is not None])
+
+    def merged(self, kind: Latency) -> tuple[HdrHistogram, int]:
+        """All requests of all valid trials: those that were answered, in nanoseconds, and how many
+        more were not."""
+        texts = [record["histograms"][kind] for record in self.valid]
+        summaries = [record["latency_ns"][kind] for record in self.valid]
+        return (
+            histogram.merge(histogram.decode(text) for text in texts if text),
+            sum(summary["censored"] for summary in summaries if summary),
+        )
+
+    def merged_us(self, kind: Latency, percent: float) -> float | None:
+        """A percentile (0 to 100) of all requests of all valid trials, in microseconds; None where
+        `histogram.percentile` is."""
+        answered, unanswered = self.merged(kind)
+        value_ns = histogram.percentile(answered, percent, unanswered)
+        return None if value_ns is None else value_ns / 1000
+
+
+@dataclass(frozen=True)
+class Run:
+    """A stored run."""
+
+    path: Path
+    header: Header
+    records: Sequence[Record]
+
+    @functools.cached_property
+    def cells(self) -> dict[str, CellData]:
+        """By the cell's id, in the order of the plan. Raises ResultsError for a cell that this lab
+        does not know."""
+        try:
+            planned = [Cell.of(cell) for cell in self.header["plan"]["cells"]]
+            measured = [Cell.of(record["cell"]) for record in self.records]
+        except ValueError as error:
+            raise ResultsError(f"{self.path} was measured by another lab: {error}") from error
+        # In a run of schema 1 only the trials say how long they are.
+        cells = {cell.id: cell for cell in (*planned, *measured)}
+        found = {id: CellData(cell) for id, cell in cells.items()}
+        for cell, record in zip(measured, self.records, strict=True):
+            found[cell.id].records.append(record)
+        return {cell: data for cell, data in found.items() if data.records}
+
+    @property
+    def catalog(self) -> Sequence[Model]:
+        """The models as they were when the run was made, in their order."""
+        return self.header["catalog"]
+
+    @property
+    def ceiling_per_s(self) -> float | None:
+        """What the generator reached against the leanest peer; None if it was not calibrated."""
+        reached = self.header["calibration"]
+        return max((point["throughput_per_s"] for point in reached), default=None)
+
+    def of(self, experiment: str) -> dict[str, CellData]:
+        """The cells of one experiment."""
+        return {
+            id: data for id, data in self.cells.items() if data.cell.experiment == experiment
+        }
+
+    def along(self, experiment: str, axis: str) -> dict[str, dict[float, CellData]]:
+        """Server => value of a workload field => cell, both in order."""
+        table: dict[str, dict[float, CellData]] = {}
+        for data in self.of(experiment).values():
+            value: float = getattr(data.cell.workload, axis)
+            table.setdefault(data.cell.server, {})[value] = data
+        return {name: dict(sorted(row.items())) for name, row in table.items()}
+
+
+def load(path: Path) -> Run:
+    """Read a run folder. Raises ResultsError."""
+    stored = folder.load(path)
+    return Run(stored.path, stored.header, stored.records)
+
+
+def needs_more(cell: Cell, records: Sequence[Record]) -> bool:
+    """Is another block of this cell worth its time? Looks at nothing but the trials so far.
+
+    A cell in which no trial was valid is not: more would fail the same way.
+    """
+    if len(records) < MINIMUM_BLOCKS:
+        return True
+    half_width = CellData(cell, list(records)).half_width
+    return half_width is not None and half_width > TARGET_HALF_WIDTH

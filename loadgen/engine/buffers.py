@@ -1,0 +1,186 @@
+"""The memory that the kernel reads and writes, and the single steps that the compiled loops take.
+
+`SyscallBuffers` are made once per drive and belong to one thread. Nothing here allocates or blocks,
+except `nap`.
+"""
+
+import errno
+import select
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from loadgen.engine.syscalls import (
+    EPOLL_DATA_WORD,
+    EPOLL_EVENT_WORDS,
+    MSG_DONTWAIT,
+    NS_PER_S,
+    SO_TIMESTAMPNS,
+    SOL_SOCKET,
+    Bytes,
+    Int32s,
+    Int64s,
+    clock_gettime,
+    compiled,
+    epoll_ctl,
+    errno_location,
+    memcpy,
+    ppoll,
+    recvmsg,
+)
+from loadgen.workload.dialogue import Dialogue
+
+# How many events are taken from the kernel at once.
+EVENTS = 64
+# How long a loop that does not spin sleeps at most, and so how late it sees the stop flag.
+NAP_NS = 1_000_000
+EPOLLIN, EPOLLOUT = select.EPOLLIN, select.EPOLLOUT
+EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD = 1, 2, 3
+CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_THREAD_CPUTIME_ID = 0, 1, 3
+EAGAIN, EINTR = errno.EAGAIN, errno.EINTR
+
+# Long answers are received and verified in pieces: no connection has a buffer of its own.
+_RECEIVE_BYTES = 65_536
+_A = ord("a")
+
+
+class SyscallBuffers(NamedTuple):
+    """The memory that the kernel reads and writes, and the texts to send and to expect."""
+
+    epoll: int
+    header: Int64s  # struct msghdr (recvmsg(2)) in 64-bit words
+    vector: Int64s  # struct iovec
+    control: Int64s  # struct cmsghdr and its struct timespec
+    received: Bytes
+    events: Int32s  # struct epoll_event[EVENTS]
+    interest: Int32s  # struct epoll_event
+    ready: Int32s  # struct pollfd
+    time: Int64s  # struct timespec
+    errno: Int32s
+    unstamped: Int64s  # [0]: how many answers came without a kernel stamp
+    request: Bytes
+    answer: Bytes
+    request_tag_offset: int
+    answer_tag_offset: int
+    tag_digits: int
+
+
+def new_buffers(epoll: int, said: Dialogue) -> SyscallBuffers:
+    """Make the memory of one drive."""
+    longest_bytes = max(len(said.greeting), len(said.answer))
+    received = np.zeros(min(longest_bytes, _RECEIVE_BYTES), np.uint8)
+    control = np.zeros(8, np.int64)
+    vector = np.array([received.ctypes.data, 0], np.int64)
+    header = np.array([0, 0, vector.ctypes.data, 1, control.ctypes.data, 0, 0], np.int64)
+    return SyscallBuffers(
+        epoll=epoll,
+        header=header,
+        vector=vector,
+        control=control,
+        received=received,
+        events=np.zeros(EVENTS * EPOLL_EVENT_WORDS, np.int32),
+        interest=np.zeros(EPOLL_EVENT_WORDS, np.int32),
+        ready=np.array([epoll, EPOLLIN], np.int32),
+        time=np.zeros(2, np.int64),
+        errno=np.zeros(1, np.int32),
+        unstamped=np.zeros(1, np.int64),
+        request=as_array(said.request),
+        answer=as_array(said.answer),
+        request_tag_offset=said.request_tag_offset,
+        answer_tag_offset=said.answer_tag_offset,
+        tag_digits=said.tag_digits,
+    )
+
+
+def as_array(text: bytes) -> Bytes:
+    """Return a copy that can be written to; uint8[n]."""
+    return np.frombuffer(bytearray(text), np.uint8)
+
+
+@compiled
+def clock(buffers: SyscallBuffers, clock_id: int) -> int:
+    """Return what a clock shows, in nanoseconds, or -1 if it cannot be read."""
+    if clock_gettime(clock_id, buffers.time.ctypes.data) != 0:
+        return -1
+    return int(buffers.time[0] * NS_PER_S + buffers.time[1])
+
+
+@compiled
+def last_error(buffers: SyscallBuffers) -> int:
+    """Return errno of the libc call before."""
+    memcpy(buffers.errno.ctypes.data, errno_location(), 4)
+    return int(buffers.errno[0])
+
+
+@compiled
+def watch(buffers: SyscallBuffers, link: Any, operation: int, events: int) -> None:
+    """Add, change or delete the interest in a connection (a record with `fd` and `index`)."""
+    buffers.interest[0] = events
+    buffers.interest[EPOLL_DATA_WORD] = link.index
+    epoll_ctl(buffers.epoll, operation, link.fd, buffers.interest.ctypes.data)
+
+
+@compiled
+def connection_of(buffers: SyscallBuffers, event: int) -> int:
+    """Return the index of the connection that something happened to."""
+    return int(buffers.events[event * EPOLL_EVENT_WORDS + EPOLL_DATA_WORD])
+
+
+@compiled
+def write_tag(buffers: SyscallBuffers, request: int) -> None:
+    """Make the line to send and the answer to expect those of a request, by its number."""
+    for digit in range(buffers.tag_digits):
+        letter = _A + ((request >> (4 * digit)) & 15)
+        buffers.request[buffers.request_tag_offset + digit] = letter
+        buffers.answer[buffers.answer_tag_offset + digit] = letter
+
+
+@compiled
+def receive(buffers: SyscallBuffers, fd: int, count: int) -> int:
+    """Receive at most `count` bytes into the buffer; return what recvmsg returns."""
+    buffers.vector[1] = count
+    buffers.header[5] = buffers.control.nbytes  # recvmsg overwrites it with what it used
+    return recvmsg(fd, buffers.header.ctypes.data, MSG_DONTWAIT)
+
+
+@compiled
+def arrival_stamps(buffers: SyscallBuffers) -> tuple[int, int]:
+    """Return when what was last received had arrived, and when it was read, which is now.
+
+    Arrived is the kernel's stamp; where it gave none, because stamping was not on yet, that counts
+    as unstamped and as arrived when it was read.
+    """
+    read_ns = clock(buffers, CLOCK_REALTIME)
+    control = buffers.control
+    if buffers.header[5] >= 32 and control[1] == (SO_TIMESTAMPNS << 32 | SOL_SOCKET):
+        return int(control[2] * NS_PER_S + control[3]), read_ns
+    buffers.unstamped[0] += 1
+    return read_ns, read_ns
+
+
+@compiled
+def read_clocks(
+    buffers: SyscallBuffers, clocks_ns: Int64s, busy_since_ns: int, server_clocks: Int64s
+) -> int:
+    """Read all clocks into a row of what `window_clocks` reads; int64[4 + server clocks].
+
+    `busy_since_ns` is the start of the loop, put off by all that it has idled. Returns the time of
+    the reading: idling counts from there, so between two of them there is never more of it than
+    time.
+    """
+    now_ns = clock(buffers, CLOCK_REALTIME)
+    clocks_ns[0] = now_ns
+    clocks_ns[1] = clock(buffers, CLOCK_MONOTONIC)
+    clocks_ns[2] = clock(buffers, CLOCK_THREAD_CPUTIME_ID)
+    clocks_ns[3] = now_ns - busy_since_ns
+    for k in range(len(server_clocks)):
+        clocks_ns[4 + k] = clock(buffers, server_clocks[k])
+    return now_ns
+
+
+@compiled
+def nap(buffers: SyscallBuffers, longest_ns: int) -> None:
+    """Sleep until something is ready: by ppoll(2), as epoll_wait(2) counts in milliseconds."""
+    buffers.time[0] = 0
+    buffers.time[1] = min(max(longest_ns, 0), NAP_NS)
+    ppoll(buffers.ready.ctypes.data, 1, buffers.time.ctypes.data, 0)

@@ -1,0 +1,428 @@
+"""Requests on connections that stay: the hot loop that stamps and verifies each one. Linux only.
+
+Everything that is called per request is compiled, touches no Python object and holds no lock, so a
+`drive` belongs in a thread of its own, pinned to a CPU of its own; the calling process stays
+responsive and ends it with the `stop` flag. A request costs one send, one recvmsg and its share of
+an epoll_wait.
+
+Four stamps per request, all CLOCK_REALTIME because the kernel stamps in it (socket(7),
+SO_TIMESTAMP): `intended` (the schedule said so), `sent` (just before send), `arrived` (the kernel
+got the last byte of the answer), `read` (the loop got to it).
+
+For TCP the stamp that recvmsg returns is that of the last segment it copied from (net/ipv4/tcp.c,
+tcp_update_recv_tstamps). So a receive asks for no more than the answer in turn still lacks. Where
+the kernel merged the segments of several waiting answers, they all carry the stamp of the last one:
+never too early, late by at most the time they waited to be read.
+"""
+
+import select
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from loadgen.engine.buffers import (
+    CLOCK_MONOTONIC,
+    CLOCK_REALTIME,
+    EAGAIN,
+    EINTR,
+    EPOLL_CTL_ADD,
+    EPOLL_CTL_DEL,
+    EPOLL_CTL_MOD,
+    EPOLLIN,
+    EPOLLOUT,
+    EVENTS,
+    NAP_NS,
+    SyscallBuffers,
+    arrival_stamps,
+    clock,
+    connection_of,
+    last_error,
+    nap,
+    new_buffers,
+    receive,
+    watch,
+    write_tag,
+)
+from loadgen.engine.loop import (
+    Loop,
+    collected,
+    finish,
+    has_room,
+    is_out_of_time,
+    look_at_clock,
+    new_loop,
+    new_rows,
+    next_events,
+    read_due_clocks,
+    start,
+)
+from loadgen.engine.samples import (
+    CLOSED,
+    NOT_GREETED,
+    UNSOLICITED,
+    Greetings,
+    Outcome,
+    Samples,
+)
+from loadgen.engine.syscalls import (
+    EPOLL_EVENT_WORDS,
+    MSG_DONTWAIT,
+    MSG_NOSIGNAL,
+    NS_PER_S,
+    Int64s,
+    compiled,
+    epoll_wait,
+    memcmp,
+    send,
+)
+from loadgen.workload import arrivals
+from loadgen.workload.dialogue import GREETING, hello_echo
+from loadgen.workload.load import MAX_REQUESTS, Load
+
+# More than any generator of one core has sent; decides how many stamps a closed loop has room for.
+_CLOSED_LOOP_MAX_PER_S = 400_000
+
+_OK, _MISMATCHED, _ERROR, _TIMED_OUT = map(int, Outcome)
+
+_REQUEST = np.dtype(
+    [
+        ("intended_ns", np.int64),
+        ("sent_ns", np.int64),
+        ("arrived_ns", np.int64),
+        ("read_ns", np.int64),
+        ("connection", np.int32),
+        ("following", np.int32),  # the next request on the same connection, or -1
+        ("outcome", np.uint8),
+    ],
+    align=True,
+)
+
+_LINK = np.dtype(
+    [
+        ("fd", np.int32),
+        ("index", np.int32),
+        ("answering", np.int32),  # the request whose answer is due, or -1
+        ("sending", np.int32),  # the first request that is not completely sent, or -1
+        ("last", np.int32),  # the last request, or -1
+        ("error", np.int32),
+        ("sent_bytes", np.int64),  # of `sending`
+        ("received_bytes", np.int64),  # of the answer to `answering`
+        ("mismatch", np.bool_),  # in the answer to `answering`
+        ("blocked", np.bool_),  # waits until it can be written to
+        ("is_open", np.bool_),
+    ],
+    align=True,
+)
+
+
+@compiled
+def _fail(buffers: SyscallBuffers, link: Any, requests: Any, error: int) -> int:
+    """Give up a connection; return how many requests were outstanding on it."""
+    link.error = error
+    link.is_open = False
+    watch(buffers, link, EPOLL_CTL_DEL, 0)
+    if error == UNSOLICITED and link.answering < 0 and link.last >= 0:
+        # The answer before was not complete but too long.
+        requests[link.last].outcome = _MISMATCHED
+    outstanding = 0
+    mismatched = link.mismatch or error == UNSOLICITED
+    request = link.answering
+    while request >= 0:
+        requests[request].outcome = _MISMATCHED if mismatched else _ERROR
+        mismatched = False
+        outstanding += 1
+        request = requests[request].following
+    link.answering = -1
+    link.sending = -1
+    return outstanding
+
+
+@compiled
+def _transmit(buffers: SyscallBuffers, link: Any, requests: Any, now_ns: int) -> int:
+    """Send what the connection takes; return how many requests ended because it failed."""
+    size_bytes = len(buffers.request)
+    while link.sending >= 0:
+        write_tag(buffers, link.sending)
+        if link.sent_bytes == 0:
+            requests[link.sending].sent_ns = now_ns
+        rest_bytes = size_bytes - link.sent_bytes
+        start = buffers.request.ctypes.data + link.sent_bytes
+        count = send(link.fd, start, rest_bytes, MSG_DONTWAIT | MSG_NOSIGNAL)
+        if count < 0:
+            error = last_error(buffers)
+            if error == EINTR:
+                continue
+            if error != EAGAIN:
+                return _fail(buffers, link, requests, error)
+            count = 0
+        if count < rest_bytes:
+            link.sent_bytes += count
+            if not link.blocked:
+                link.blocked = True
+                watch(buffers, link, EPOLL_CTL_MOD, EPOLLIN | EPOLLOUT)
+            return 0
+        link.sent_bytes = 0
+        link.sending = requests[link.sending].following
+        if link.sending >= 0:
+            now_ns = clock(buffers, CLOCK_REALTIME)
+    if link.blocked:
+        link.blocked = False
+        watch(buffers, link, EPOLL_CTL_MOD, EPOLLIN)
+    return 0
+
+
+@compiled
+def _submit(loop: Loop, link: Any, requests: Any, intended_ns: int) -> None:
+    """Append the next request to a connection, and send it now unless others wait before it."""
+    progress = loop.progress[0]
+    request = progress.begun
+    progress.begun += 1
+    record = requests[request]
+    record.intended_ns = intended_ns
+    record.connection = link.index
+    if not link.is_open:
+        record.outcome = _ERROR
+        progress.ended += 1
+        return
+    if link.answering < 0:
+        link.answering = request
+    else:
+        requests[link.last].following = request
+    link.last = request
+    if link.sending >= 0:
+        return  # behind one that waits until the connection can be written to
+    link.sending = request
+    progress.ended += _transmit(loop.buffers, link, requests, progress.now_ns)
+
+
+@compiled
+def _answer(buffers: SyscallBuffers, link: Any, requests: Any) -> int:
+    """Receive from a connection that can be read; return how many requests ended by it.
+
+    An answer that differs by its bytes is MISMATCHED and the next one is awaited; bytes that no
+    request asked for end the connection.
+    """
+    due = link.answering
+    expected_bytes = len(buffers.answer)
+    want_bytes = min(expected_bytes - link.received_bytes, len(buffers.received))
+    count = receive(buffers, link.fd, want_bytes)
+    if count < 0:
+        error = last_error(buffers)
+        return 0 if error in (EAGAIN, EINTR) else _fail(buffers, link, requests, error)
+    if count == 0:
+        return _fail(buffers, link, requests, CLOSED)
+    if due < 0 or due == link.sending:
+        return _fail(buffers, link, requests, UNSOLICITED)
+    write_tag(buffers, due)
+    expected = buffers.answer.ctypes.data + link.received_bytes
+    if memcmp(buffers.received.ctypes.data, expected, count) != 0:
+        link.mismatch = True
+    link.received_bytes += count
+    if link.received_bytes < expected_bytes:
+        return 0
+    record = requests[due]
+    record.arrived_ns, record.read_ns = arrival_stamps(buffers)
+    record.outcome = _MISMATCHED if link.mismatch else _OK
+    link.mismatch = False
+    link.received_bytes = 0
+    link.answering = record.following
+    return 1
+
+
+@compiled
+def _await_greetings(buffers: SyscallBuffers, links: Any, requests: Any, timeout_ns: int) -> None:
+    """A greeting is the answer to a request that is never sent."""
+    deadline_ns = clock(buffers, CLOCK_MONOTONIC) + timeout_ns
+    for index in range(len(links)):
+        links[index].answering = index
+        watch(buffers, links[index], EPOLL_CTL_ADD, EPOLLIN)
+    waiting = len(links)
+    while waiting > 0 and clock(buffers, CLOCK_MONOTONIC) < deadline_ns:
+        nap(buffers, NAP_NS)
+        for event in range(epoll_wait(buffers.epoll, buffers.events.ctypes.data, EVENTS, 0)):
+            link = links[connection_of(buffers, event)]
+            ended = _answer(buffers, link, requests)
+            waiting -= ended
+            if ended and link.is_open:
+                watch(buffers, link, EPOLL_CTL_DEL, 0)
+
+
+@compiled
+def _begin(loop: Loop, links: Any, requests: Any, pipeline_depth: int) -> None:
+    """Send what a closed loop keeps outstanding."""
+    for index in range(len(links)):
+        for _ in range(pipeline_depth if index == 0 and pipeline_depth > 0 else 1):
+            look_at_clock(loop)
+            _submit(loop, links[index], requests, loop.progress[0].now_ns)
+
+
+@compiled
+def _handle(loop: Loop, links: Any, requests: Any, event: int, is_open: bool) -> None:
+    """Do what an event asks for; in a closed loop the next request follows an answer."""
+    buffers, progress = loop.buffers, loop.progress[0]
+    events = buffers.events[event * EPOLL_EVENT_WORDS]
+    link = links[connection_of(buffers, event)]
+    if events & EPOLLOUT:
+        look_at_clock(loop)
+        progress.ended += _transmit(buffers, link, requests, progress.now_ns)
+    if events & ~EPOLLOUT and link.is_open:
+        due = link.answering
+        progress.ended += _answer(buffers, link, requests)
+        if due >= 0 and requests[due].read_ns != 0:
+            progress.now_ns = requests[due].read_ns
+            in_window = progress.now_ns < progress.window_end_ns
+            if not is_open and in_window and has_room(loop, len(requests)):
+                _submit(loop, link, requests, progress.now_ns)
+
+
+@compiled
+def _until_due_ns(loop: Loop, offsets_ns: Int64s) -> int:
+    """Return how long it is until an open loop sends again; NAP_NS if there is nothing to send."""
+    progress = loop.progress[0]
+    if progress.begun >= len(offsets_ns):
+        return NAP_NS
+    return int(progress.start_ns + offsets_ns[progress.begun] - progress.now_ns)
+
+
+@compiled
+def _is_over(loop: Loop, capacity: int, is_open: bool) -> bool:
+    """Is everything answered, and in a closed loop: the window over, or no connection left?"""
+    progress = loop.progress[0]
+    if progress.ended < progress.begun:
+        return False
+    return bool(progress.clocks_read == 2 if progress.begun == capacity else not is_open)
+
+
+@compiled
+def _settle(loop: Loop, links: Any, requests: Any) -> None:
+    """Give their outcome to the requests whose answers are already known to be none."""
+    for index in range(len(links)):
+        link = links[index]
+        if link.is_open and link.answering < 0:
+            # Nothing is due: what is there is too much.
+            _answer(loop.buffers, link, requests)
+        elif link.is_open and link.mismatch:
+            requests[link.answering].outcome = _MISMATCHED
+
+
+@compiled
+def _run(
+    loop: Loop, links: Any, requests: Any, offsets_ns: Int64s, is_open: bool, pipeline_depth: int
+) -> None:
+    """Drive until everything is answered or the time is over; without `offsets_ns` if not open."""
+    for index in range(len(links)):
+        watch(loop.buffers, links[index], EPOLL_CTL_ADD, EPOLLIN)
+    start(loop)
+    if not is_open:
+        _begin(loop, links, requests, pipeline_depth)
+    while True:
+        read_due_clocks(loop)
+        if _is_over(loop, len(requests), is_open) or is_out_of_time(loop):
+            break
+        count = next_events(loop, _until_due_ns(loop, offsets_ns))
+        acted = count > 0
+        # A turn is one receive and, in an open loop, one send if one is due: neither can starve the
+        # other.
+        for turn in range(max(count, 1)):
+            if turn < count:
+                _handle(loop, links, requests, turn, is_open)
+            if is_open and _until_due_ns(loop, offsets_ns) <= 0:
+                request = loop.progress[0].begun
+                intended_ns = loop.progress[0].start_ns + offsets_ns[request]
+                _submit(loop, links[request % len(links)], requests, intended_ns)
+                acted = True
+        if acted:
+            look_at_clock(loop)
+    finish(loop)
+    _settle(loop, links, requests)
+
+
+def greet(fds: Sequence[int], deadline_s: float) -> Greetings:
+    """Wait until the server has greeted on every connection; leave what follows unread.
+
+    `fds` are connected sockets with SO_TIMESTAMPNS set, `deadline_s` is the time from now. Never
+    raises for what a server does: see `Greetings`.
+    """
+    links, requests = _new_links(fds), _new_requests(len(fds))
+    said = hello_echo(2)._replace(answer=GREETING, tag_digits=0)
+    with select.epoll() as epoll:
+        buffers = new_buffers(epoll.fileno(), said)
+        _await_greetings(buffers, links, requests, round(deadline_s * NS_PER_S))
+    errors = np.where(requests.outcome == _MISMATCHED, NOT_GREETED, links.error).astype(np.int32)
+    greeted = requests.outcome == _OK
+    return Greetings(greeted, np.where(greeted, requests.arrived_ns, 0), errors)
+
+
+def drive(
+    fds: Sequence[int],
+    load: Load,
+    offsets_ns: Int64s | None = None,
+    server_clocks: Sequence[int] = (),
+    spin: bool = True,
+    stop: Int64s | None = None,
+) -> Samples:
+    """Load a server over connections that it has greeted, and stamp and verify every request.
+
+    `fds` are the connected sockets (TCP_NODELAY and SO_TIMESTAMPNS set), one per
+    `load.connections`. `offsets_ns` (sorted int64[n], ns from the start of the warm-up) replaces
+    the schedule of an open loop; request i goes to connection i modulo connections.
+    `server_clocks` are clock ids (`syscalls.process_cpu_clock`) to be read at the start and the end
+    of the window. `spin` asks the kernel without pause and needs a CPU of its own. Whoever sets
+    `stop[0]` (int64[1]) from another thread ends the drive within a millisecond.
+
+    Always returns by the end of the drain, whatever the server does. Raises ValueError for an
+    invalid load.
+    """
+    load.validate()
+    if len(fds) != load.connections:
+        raise ValueError(f"{len(fds)} descriptors were given for {load.connections} connections")
+    if not load.is_open:
+        offsets_ns = np.zeros(0, np.int64)
+    elif offsets_ns is None:
+        offsets_ns = arrivals.schedule(load)
+    links = _new_links(fds)
+    requests = _new_requests(len(offsets_ns) if load.is_open else _closed_loop_capacity(load))
+    said = hello_echo(load.message_bytes)
+    with select.epoll() as epoll:
+        loop = new_loop(epoll.fileno(), load, said, server_clocks, spin, stop)
+        _run(loop, links, requests, offsets_ns, load.is_open, load.pipeline_depth)
+    progress = loop.progress[0]
+    if load.is_open:
+        # Those that a stop or a stall kept from being submitted were scheduled all the same.
+        requests.intended_ns = progress.start_ns + offsets_ns
+        requests.connection = np.arange(len(requests)) % len(links)
+    else:
+        requests = requests[: progress.begun]
+    return collected(loop, requests, requests.intended_ns, requests.sent_ns, links.error)
+
+
+def compile() -> None:
+    """Compile the hot loop, or load it from the cache, by using it once on a closed connection."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            theirs.sendall(GREETING)
+        greet([ours.fileno()], 1.0)
+        drive([ours.fileno()], Load(warmup_s=0, duration_s=0.001, drain_s=0))
+
+
+def _closed_loop_capacity(load: Load) -> int:
+    """How many requests a closed loop has room for."""
+    if not load.connections:
+        return 0  # all of them are submitted, and what is left is to wait for the window to end
+    at_start = load.connections + load.pipeline_depth
+    length_s = load.warmup_s + load.duration_s
+    return min(at_start + round(length_s * _CLOSED_LOOP_MAX_PER_S), MAX_REQUESTS)
+
+
+def _new_links(fds: Sequence[int]) -> Any:
+    links = new_rows(len(fds), _LINK, answering=-1, sending=-1, last=-1, is_open=True)
+    links.fd = fds
+    links.index = np.arange(len(fds))
+    return links
+
+
+def _new_requests(capacity: int) -> Any:
+    return new_rows(capacity, _REQUEST, following=-1, outcome=_TIMED_OUT)

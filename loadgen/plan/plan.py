@@ -1,0 +1,123 @@
+"""The plan of a run: its cells, how often each is measured, and what is skipped."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from loadgen.machine.limits import lack_of_descriptors
+from loadgen.plan.order import planned_order
+from loadgen.store import schema
+from loadgen.trial.cell import Cell
+from servers import catalog
+
+Profile = Literal["quick", "standard", "full"]
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A cell that is not run, and why, in words."""
+
+    cell: Cell
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is going to do; stored with it, so that it can be resumed.
+
+    blocks      every cell is measured at least this often
+    extra_time  as a share of the time that this takes: what may go into more blocks of those cells
+                whose interval is wide
+    """
+
+    profile: Profile
+    experiments: tuple[str, ...]
+    servers: tuple[str, ...]
+    blocks: int
+    extra_time: float
+    seed: int
+    cells: tuple[Cell, ...]
+    skipped: tuple[Skip, ...]
+
+    def total_s(self) -> float:
+        """About how long the planned blocks take."""
+        return self.blocks * sum(cell.workload.seconds for cell in self.cells)
+
+    def order(self, block: int) -> list[Cell]:
+        """The cells of one block in the order they are run in."""
+        return planned_order(self.cells, self.seed, block)
+
+    def trials(self) -> Iterator[tuple[int, int, Cell]]:
+        """All (block, position within the block, cell), in the order they are run in."""
+        for block in range(self.blocks):
+            for position, cell in enumerate(self.order(block)):
+                yield block, position, cell
+
+    def as_record(self) -> schema.Plan:
+        """As stored in run.json."""
+        return {
+            "experiments": list(self.experiments),
+            "servers": list(self.servers),
+            "blocks": self.blocks,
+            "extra_time": self.extra_time,
+            "cells": [cell.as_record() for cell in self.cells],
+            "skipped": [
+                {"cell": skip.cell.as_record(), "reason": skip.reason} for skip in self.skipped
+            ],
+        }
+
+
+def plan(
+    profile: Profile,
+    experiments: Sequence[str],
+    servers: Sequence[str],
+    cells: Sequence[Cell],
+    *,
+    blocks: int,
+    extra_time: float,
+    seed: int,
+    descriptors: int,
+) -> Plan:
+    """Decide which of the `cells` are run here. `descriptors` is the limit of one process."""
+    reasons = [_why_not(cell, descriptors) for cell in cells]
+    return Plan(
+        profile,
+        tuple(experiments),
+        tuple(servers),
+        blocks,
+        extra_time,
+        seed,
+        tuple(cell for cell, reason in zip(cells, reasons, strict=True) if reason is None),
+        tuple(
+            Skip(cell, reason)
+            for cell, reason in zip(cells, reasons, strict=True)
+            if reason is not None
+        ),
+    )
+
+
+def stored(header: schema.Header) -> Plan:
+    """The plan of a run that was begun. Raises ValueError when it was another lab's."""
+    found = header["plan"]
+    return Plan(
+        _profile(header["profile"]),
+        tuple(found["experiments"]),
+        tuple(found["servers"]),
+        found["blocks"],
+        found["extra_time"],
+        header["seed"],
+        tuple(map(Cell.of, found["cells"])),
+        tuple(Skip(Cell.of(skip["cell"]), skip["reason"]) for skip in found["skipped"]),
+    )
+
+
+def _profile(text: str) -> Profile:
+    for profile in ("quick", "standard", "full"):
+        if text == profile:
+            return profile
+    raise ValueError(f"the profile {text!r} is none of this lab")
+
+
+def _why_not(cell: Cell, descriptors: int) -> str | None:
+    missing = cell.workload.missing(catalog.find(cell.server))
+    return missing or lack_of_descriptors(cell.workload.clients, descriptors)

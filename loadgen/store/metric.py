@@ -1,0 +1,69 @@
+"""Figures of one record: what is compared, estimated, tabulated and drawn."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from loadgen.store.schema import Latency, Record
+
+Unit = Literal["per_s", "us", "ms", "fraction", "calls"]
+Percentile = Literal["p50", "p90", "p99", "p99_9"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure of a record; None where it was not measured.
+
+    name  with its unit, as it is printed and stored
+    """
+
+    name: str
+    unit: Unit
+    of: Callable[[Record], float | None]
+
+    def __call__(self, record: Record) -> float | None:
+        """The figure of one record."""
+        return self.of(record)
+
+
+def latency_us(kind: Latency, percentile: Percentile) -> Metric:
+    """A percentile of one trial, in microseconds."""
+
+    def of(record: Record) -> float | None:
+        summary = record["latency_ns"][kind]
+        value_ns = summary[percentile] if summary else None
+        return None if value_ns is None else value_ns / 1000
+
+    return Metric(f"{kind}_{percentile}_us", "us", of)
+
+
+def _cpu_us(record: Record) -> float | None:
+    cost = record["server_cost"]
+    return cost["cpu_us_per_request"] if cost else None
+
+
+def _cpu_fraction(record: Record) -> float | None:
+    cost = record["server_cost"]
+    return cost["cpu_fraction"] if cost else None
+
+
+def _knee_per_s(record: Record) -> float | None:
+    return record["knee"]["rate_per_s"] if record["knee"] else None
+
+
+def _system_calls(record: Record) -> float | None:
+    return record["system_calls"]["total"] if record["system_calls"] else None
+
+
+def _done_ms(record: Record) -> float | None:
+    clients = record["timeline"]["clients"] if record["timeline"] else []
+    left_ns = [client["left_ns"] for client in clients]
+    return max(left_ns) / 1e6 if left_ns and all(left_ns) else None
+
+
+throughput = Metric("throughput_per_s", "per_s", lambda record: record["throughput_per_s"])
+cpu_us = Metric("cpu_us_per_request", "us", _cpu_us)
+cpu_fraction = Metric("cpu_fraction", "fraction", _cpu_fraction)
+knee_per_s = Metric("knee_per_s", "per_s", _knee_per_s)
+system_calls = Metric("system_calls_per_request", "calls", _system_calls)
+done_ms = Metric("done_ms", "ms", _done_ms)

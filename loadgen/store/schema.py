@@ -1,0 +1,407 @@
+"""The form of everything that a run stores, schema 2: `run.json` and the lines of `trials.jsonl`.
+
+Names carry their units, and what was not measured is null, never absent. Whoever adds a column adds
+it here, with its meaning; results/README.md lists what stands here, and a test holds the two equal.
+A name that changes raises SCHEMA, and upgrade.py learns to read the form before.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, cast
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+
+# Pydantic cannot read typing.TypedDict before Python 3.12.
+from typing_extensions import TypedDict
+
+SCHEMA = 2
+
+Outcome = Literal["measured", "crashed"]
+Bottleneck = Literal["server", "generator", "offered", "model", "unknown"]
+Latency = Literal["response", "service", "greeting"]
+
+# As JSON has them: 1.0 is a number like 1, but 1 is no truth value, and no field is unknown.
+_STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class Cell(TypedDict):
+    """What is measured again in every block."""
+
+    experiment: Annotated[str, "which question it belongs to; `run` outside of a bench"]
+    server: Annotated[str, "the name in the catalog, or the address of somebody else's server"]
+    workload: Annotated[
+        dict[str, str | int | float | None],
+        "`method` and its fields: see loadgen/trial/methods, one file each",
+    ]
+    options: Annotated[list[str], "further words of the server's command line"]
+    replica: Annotated[int, "0; 1 is the same once more under another name, to be told apart"]
+
+
+class Server(TypedDict):
+    """The program that answered."""
+
+    name: str
+    family: Annotated[str | None, "the group of its model; null where somebody else started it"]
+    python: Annotated[str | None, "the interpreter"]
+    command: Annotated[list[str] | None, "its command line, if it got that far"]
+
+
+class Counts(TypedDict):
+    """Requests of the window; `scheduled` is the sum of the others."""
+
+    scheduled: int
+    ok: Annotated[int, "answered, every byte as it has to be"]
+    mismatched: Annotated[int, "answered otherwise"]
+    error: Annotated[int, "their connection failed"]
+    timed_out: Annotated[int, "not answered by the end of the drain"]
+
+
+class Connections(TypedDict):
+    """Clients of the trial, those that only wait included."""
+
+    attempted: int
+    due: Annotated[int, "of those attempted, how many the model serves by its design"]
+    limit: Annotated[str | None, "why not all of them, in words"]
+    greeted: int
+    failed: Annotated[dict[str, int], "how many were not greeted, by reason"]
+    active: Annotated[int | None, "those greeted that send requests"]
+    slow_sent_bytes: Annotated[int | None, "what the server's side took from slow clients"]
+    lost: Annotated[dict[str, int] | None, "greeted connections that failed later, by reason"]
+
+
+class Summary(TypedDict):
+    """Nanoseconds. A percentile is null when fewer than ten samples lie beyond it."""
+
+    n: int
+    mean: float | None
+    min: int | None
+    p50: int | None
+    p90: int | None
+    p99: int | None
+    p99_9: int | None
+    max: int | None
+    censored: Annotated[int, "requests that were never answered: larger than all others"]
+    at_least: Annotated[dict[str, int], "percentiles that fall among the censored"]
+
+
+class Latencies(TypedDict):
+    """By kind; null where there is nothing of the kind."""
+
+    response: Annotated[Summary | None, "arrived - intended (open loop)"]
+    service: Annotated[Summary | None, "arrived - sent"]
+    greeting: Annotated[Summary | None, "greeted - just before connect()"]
+
+
+class Histograms(TypedDict):
+    """HDR V2, base64, of the same kinds; all percentiles are derived from them."""
+
+    response: str | None
+    service: str | None
+    greeting: str | None
+
+
+class Overlap(TypedDict):
+    """Closed loop: how far requests do not match the window, summed over clients; ns."""
+
+    start_ns: Annotated[int, "in the window, before the first request that was sent in it"]
+    end_ns: Annotated[int, "beyond the window, until the last request sent in it was answered"]
+
+
+class Generator(TypedDict):
+    """What the generator says of itself."""
+
+    cpu_fraction: Annotated[float, "of the window, how much it had its CPU"]
+    busy_fraction: Annotated[float, "of the window, what it did not spend asking in vain for work"]
+    send_lag_ns: Annotated[Summary, "sent - intended"]
+    read_delay_ns: Annotated[Summary, "read - arrived"]
+    overlap_ns: Annotated[Overlap | None, "where a client sends again as it reads"]
+    unstamped: Annotated[int, "answers without a kernel stamp: arrived is read for them"]
+    full: Annotated[bool, "ended early, for want of room for stamps"]
+
+
+class Usage(TypedDict):
+    """What the whole process tree of the server has used so far, and what it holds."""
+
+    user_s: float
+    system_s: float
+    processes: int
+    threads: int
+    rss_bytes: int
+    pss_bytes: Annotated[int | None, "null where the kernel does not tell"]
+    fds: int
+    voluntary_switches: int
+    involuntary_switches: int
+
+
+class ServerCost(Usage):
+    """The same over the drive: times and switches are differences."""
+
+    cpu_us_per_request: Annotated[float | None, "CPU time over the window, per ok answer"]
+    cpu_fraction: Annotated[float, "of one core, over the window"]
+    watched_s: Annotated[float, "between the readings of the CPU clocks"]
+    drive_requests: Annotated[int, "of the whole drive, warm-up included"]
+
+
+class Pauses(TypedDict):
+    """How much longer than asked a meter slept; ns."""
+
+    n: int
+    p50: int | None
+    p90: int | None
+    p99: int | None
+    max: int | None
+
+
+class Hiccups(TypedDict):
+    """Pauses of the machine, watched on both CPUs."""
+
+    realtime: Annotated[bool, "false: the meter also waited for its turn"]
+    server_cpu: Pauses
+    generator_cpu: Pauses
+
+
+class Machine(TypedDict):
+    """How the machine behaved meanwhile."""
+
+    steal_fraction: Annotated[float | None, "of the pinned CPUs' time, taken by the hypervisor"]
+    server_cpu_busy: Annotated[float | None, "of the server's CPU, all programs"]
+    generator_cpu_busy: float | None
+    listen_overflows: Annotated[int, "connections dropped by a full backlog, whole machine"]
+    retransmits: Annotated[int, "TCP segments sent again, whole machine, probes left out"]
+    server_cpus: list[int]
+    generator_cpus: list[int]
+    shared: Annotated[bool, "one CPU for both"]
+    clock_drift_ns: Annotated[int | None, "CLOCK_REALTIME against CLOCK_MONOTONIC"]
+    hiccup_ns: Annotated[Hiccups | None, "null where only watching was asked for"]
+
+
+class Fairness(TypedDict):
+    """How the ok answers were shared out, without the greedy client, if there is one."""
+
+    jain: Annotated[float, "Jain's index: 1 when all get the same"]
+    slowest_share: Annotated[float, "of all answers"]
+    fastest_share: float
+    greedy_share: float | None
+
+
+class Footprint(TypedDict):
+    """What the server holds for those connected, before any of them asks."""
+
+    empty: Usage
+    connected: Usage
+    slab_bytes: Annotated[int, "the kernel's own objects, whole machine"]
+    socket_buffer_bytes: Annotated[int, "TCP's data under way, whole machine"]
+
+
+class Probe(TypedDict):
+    """One rate that a search tried."""
+
+    offered_per_s: float
+    achieved: Annotated[float, "share of the requests that were answered right"]
+    p99_ns: Annotated[float | None, "of the response time"]
+    send_lag_p99_ns: float | None
+    service_p99_ns: float | None
+    busy_fraction: Annotated[float, "of the generator"]
+
+
+class Knee(TypedDict):
+    """The largest rate that was kept, and the way to it."""
+
+    rate_per_s: float
+    limit_ns: Annotated[float, "what p99 of the response time must not exceed"]
+    probes: list[Probe]
+
+
+class TimelineRequest(TypedDict):
+    """ns since the first client connected."""
+
+    sent_ns: Annotated[int, "it began to be sent"]
+    complete_ns: Annotated[int, "all of it was sent"]
+    arrived_ns: Annotated[int, "the kernel had all of the answer"]
+
+
+class ClientTimeline(TypedDict):
+    """What one client did and saw; ns since the first of all connected; 0: never."""
+
+    connect_ns: int
+    greeted_ns: int
+    left_ns: int
+    requests: Annotated[list[TimelineRequest], "those that were answered right"]
+    mismatched: int
+    failure: str | None
+
+
+class Timeline(TypedDict):
+    """Every step of a few clients, in the order they came."""
+
+    clients: list[ClientTimeline]
+
+
+class CallRun(TypedDict):
+    """The same system call, several times in a row."""
+
+    call: str
+    times: int
+
+
+class SystemCalls(TypedDict):
+    """What strace counted."""
+
+    requests: int
+    per_request: dict[str, float]
+    total: Annotated[float, "per request"]
+    sequence: Annotated[list[CallRun], "of a request of median length"]
+
+
+class Verdict(TypedDict):
+    """May the trial be believed, and what kept the throughput from being higher?"""
+
+    valid: bool
+    bottleneck: Bottleneck
+    reasons: list[str]
+
+
+@with_config(_STRICT)
+class Record(TypedDict):
+    """One trial: one line of `trials.jsonl`."""
+
+    schema: int
+    cell: Cell
+    block: int
+    position: Annotated[int, "within the order of its block"]
+    started_at: Annotated[str, "UTC, ISO 8601"]
+    seed: Annotated[int, "of the schedule: the run's plus the block"]
+    outcome: Outcome
+    failure: Annotated[str | None, "of a crashed one, in one line"]
+    server: Server
+    offered_per_s: Annotated[float | None, "open loop: what was asked of the server"]
+    counts: Counts
+    connections: Connections
+    throughput_per_s: Annotated[float | None, "ok answers of the window by its length"]
+    latency_ns: Latencies
+    histograms: Histograms
+    generator: Generator | None
+    server_cost: ServerCost | None
+    machine: Machine | None
+    fairness: Fairness | None
+    footprint: Footprint | None
+    knee: Knee | None
+    timeline: Timeline | None
+    system_calls: SystemCalls | None
+    verdict: Verdict
+    sha256: Annotated[str, "of the line before and of this one; empty until it is stored"]
+
+
+class Skip(TypedDict):
+    """A cell that was not run."""
+
+    cell: Cell
+    reason: str
+
+
+class Plan(TypedDict):
+    """What the run was going to do."""
+
+    experiments: list[str]
+    servers: list[str]
+    blocks: Annotated[int, "every cell is measured at least this often"]
+    extra_time: Annotated[float, "what more blocks of wide cells may take, as a share of the rest"]
+    cells: list[Cell]
+    skipped: list[Skip]
+
+
+class Model(TypedDict):
+    """A line of the catalog, as it was."""
+
+    name: str
+    family: str
+    idea: str
+    waits: str
+    cost: str
+    breaks: str
+    colour: str
+    marker: Annotated[str, "as Matplotlib names them"]
+    sleeps: Annotated[bool, "uses no CPU while nothing happens"]
+
+
+class Calibration(TypedDict):
+    """What the generator reached against a peer that does almost nothing."""
+
+    connections: int
+    throughput_per_s: float
+    busy_fraction: float
+    cpu_fraction: float
+    limiter: str
+
+
+class Descriptors(TypedDict):
+    """RLIMIT_NOFILE; -1: none."""
+
+    soft: int
+    hard: int
+
+
+class Environment(TypedDict):
+    """The machine; what it does not tell is null."""
+
+    system: str
+    kernel: str
+    architecture: str
+    python: Annotated[str, "that of the generator"]
+    cpu: str | None
+    cpus: Annotated[int, "that this process may use"]
+    hypervisor: bool
+    memory_bytes: int
+    governor: str | None
+    somaxconn: str | None
+    port_range: str | None
+    congestion_control: str | None
+    tcp_rmem: str | None
+    tcp_wmem: str | None
+    descriptors: Descriptors
+    load_1min: float
+    server_cpus: list[int]
+    generator_cpus: list[int]
+    shared: Annotated[bool, "one CPU for both"]
+    server_environment: Annotated[dict[str, str], "set for every server that the lab starts"]
+
+
+@with_config(_STRICT)
+class Header(TypedDict):
+    """`run.json`: written once, before the first trial."""
+
+    schema: int
+    created_at: str
+    profile: str
+    seed: int
+    plan: Plan
+    catalog: Annotated[list[Model], "how the models are shown, in their order"]
+    sources: Annotated[dict[str, str], "file in `servers/` beside this one: its SHA-256"]
+    calibration: list[Calibration]
+    environment: Environment
+    versions: Annotated[dict[str, str], "of the libraries that figures depend on"]
+    git_commit: Annotated[str | None, "of the lab"]
+
+
+_RECORD: TypeAdapter[Record] = TypeAdapter(Record)
+_HEADER: TypeAdapter[Header] = TypeAdapter(Header)
+
+
+def record(value: object) -> Record:
+    """Parsed JSON as a record. Raises ValueError: the first field that does not fit, in a line."""
+    return cast(Record, _checked(_RECORD, value))
+
+
+def header(value: object) -> Header:
+    """Parsed JSON as a header. Raises ValueError as `record` does."""
+    return cast(Header, _checked(_HEADER, value))
+
+
+def _checked(form: TypeAdapter[Any], value: object) -> Mapping[str, Any]:
+    try:
+        form.validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        # Of a union pydantic names the branch too.
+        where = ".".join(str(part) for part in first["loc"] if part not in ("str", "int", "float"))
+        raise ValueError(f"{where or 'it'}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
+    return cast(Mapping[str, Any], value)

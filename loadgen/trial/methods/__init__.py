@@ -1,0 +1,31 @@
+"""The ways of measuring, one file each: what a cell's workload says, and how it is measured.
+
+To add one: a dataclass with `run(rig)`, `seconds`, `headline`, `missing`, in a file of its own, and
+its line in METHODS.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from loadgen.trial.methods.churn import Churn
+from loadgen.trial.methods.method import Method
+from loadgen.trial.methods.requests import Requests
+from loadgen.trial.methods.search import Search
+from loadgen.trial.methods.timeline import Timeline
+from loadgen.trial.methods.trace import Trace
+
+METHODS: tuple[type[Method], ...] = (Requests, Search, Churn, Timeline, Trace)
+
+
+def of(workload: Mapping[str, Any]) -> Method:
+    """The method that a stored workload names, with its fields. Raises ValueError for another."""
+    fields = dict(workload)
+    name = fields.pop("method", None)
+    for method in METHODS:
+        if method.name == name:
+            try:
+                return method(**fields)
+            except TypeError as error:
+                raise ValueError(f"the workload is none of this lab: {error}") from error
+    known = ", ".join(method.name for method in METHODS)
+    raise ValueError(f"unknown method {name!r}; there are: {known}")

@@ -1,0 +1,127 @@
+"""What every way of measuring has."""
+
+import argparse
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from loadgen.store import metric
+from loadgen.store.metric import Metric
+from loadgen.store.schema import Record
+from loadgen.store.schema import Verdict as VerdictRecord
+from loadgen.trial import verdict
+from loadgen.workload.load import check_number
+from servers import common
+from servers.catalog import Variant
+from servers.protocol import MAX_LINE_BYTES
+
+if TYPE_CHECKING:
+    from loadgen.trial.rig import Rig
+
+# Starting, verifying, connecting and stopping, besides what is measured.
+OVERHEAD_S = 0.3
+CONNECTS_PER_S = 5_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method(ABC):
+    """A way of measuring; its fields are its workload, and are stored with every record.
+
+    work            what an answer costs the server: "cpu:100us", "sleep:10ms"; None: nothing
+    max_line_bytes  the longest line that the server takes
+    """
+
+    name: ClassVar[str]
+    # What has to hold of a record so that it counts.
+    checks: ClassVar[tuple[verdict.Check, ...]] = verdict.CHECKS
+    # What each number may be; a whole one, where its limits are.
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {}
+
+    work: str | None = None
+    max_line_bytes: int = MAX_LINE_BYTES
+
+    @property
+    @abstractmethod
+    def clients(self) -> int:
+        """How many clients are connected at once, silent and slow ones included."""
+
+    @property
+    @abstractmethod
+    def seconds(self) -> float:
+        """About how long a trial takes."""
+
+    @property
+    @abstractmethod
+    def headline(self) -> Metric:
+        """What a record of it is about, in one figure."""
+
+    @property
+    def target(self) -> Metric:
+        """The figure whose interval is to become narrow."""
+        return self.headline
+
+    @property
+    def is_back_to_back(self) -> bool:
+        """Does a client send its next request at the very stamp at which it read the last answer?"""
+        return False
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The figures in which two runs are compared."""
+        return tuple(dict.fromkeys((self.target, self.headline, metric.cpu_us)))
+
+    @abstractmethod
+    def run(self, rig: "Rig") -> None:
+        """Measure, and fill in the records of the rig.
+
+        Raises TrialError, TargetError or OSError; what was filled in by then stays.
+        """
+
+    def missing(self, variant: Variant) -> str | None:
+        """Why a model cannot be measured like this here, in words; None if it can."""
+        return variant.missing()
+
+    def judge(self, record: Record) -> VerdictRecord:
+        """The verdict on a record."""
+        return verdict.judge(record, self.checks)
+
+    def check(self) -> None:
+        """Raise ValueError, in one line, unless this can be run."""
+        for name, limits in self.limits.items():
+            whole = all(isinstance(limit, int) for limit in limits)
+            check_number(name, getattr(self, name), limits, whole=whole)
+        if self.work is not None:
+            try:
+                common.work(self.work)
+            except argparse.ArgumentTypeError as error:
+                raise ValueError(f"work is {error}") from error
+
+    def server_options(self) -> tuple[str, ...]:
+        """What the workload asks of the server's command line."""
+        words: list[str] = []
+        if self.work is not None:
+            words += ["--work", self.work]
+        if self.max_line_bytes != MAX_LINE_BYTES:
+            words += ["--max-line", str(self.max_line_bytes)]
+        return tuple(words)
+
+    def as_record(self) -> dict[str, Any]:
+        """The workload as stored: `method` and its fields."""
+        return {"method": self.name, **dataclasses.asdict(self)}
+
+    def differences(self) -> dict[str, Any]:
+        """The fields that are not as in the plainest workload of this method, without times: how
+        long a trial lasts is no part of what it measures."""
+        return {
+            field.name: value
+            for field in dataclasses.fields(self)
+            if field.name not in ("warmup_s", "duration_s", "drain_s")
+            and (value := getattr(self, field.name)) != field.default
+        }
+
+
+def connecting_s(clients: int) -> float:
+    """About how long it takes to start a server and to connect its clients."""
+    return OVERHEAD_S + clients / CONNECTS_PER_S

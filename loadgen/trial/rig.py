@@ -1,0 +1,281 @@
+"""What a method measures with: servers that run, clients that are connected, clocks that are known.
+
+A rig has a station for each server under test. A method drives a station once, or several times, or
+several stations in turn; everything that was started or connected ends with the rig.
+"""
+
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self, TypeVar, cast
+
+from loadgen.clients import background, scripted
+from loadgen.clients.connect import GREETING_S, connected, stamping
+from loadgen.engine import churn, requests
+from loadgen.engine.samples import Samples
+from loadgen.engine.syscalls import Int64s
+from loadgen.machine import counters, hiccup
+from loadgen.machine.counters import Snapshot
+from loadgen.machine.cpus import Pinning, run_pinned
+from loadgen.store.schema import Hiccups, Machine, Record
+from loadgen.target import strace
+from loadgen.target.address import Address
+from loadgen.target.process import Target, TargetError, server_command, started
+from loadgen.target.usage import Usage
+from loadgen.trial import summary
+from loadgen.trial.errors import TrialError
+from loadgen.trial.methods.requests import SlowBehaviour
+from loadgen.workload.load import Load
+from servers.catalog import Variant
+
+# Where clients wait because of the model, not of the machine, nobody waits long for a greeting.
+LIMITED_GREETING_S = 0.2
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SystemUnderTest:
+    """What is measured: a server of the catalog that we start, or one that somebody else did.
+
+    variant   its line in the catalog; None for somebody else's server
+    address   where somebody else's server listens; numeric, because nothing looks it up
+    options   the command line of ours, behind the port
+    """
+
+    variant: Variant | None = None
+    address: Address | None = None
+    options: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """As records name it."""
+        return self.variant.name if self.variant else str(self.address)
+
+
+class Measurement(NamedTuple):
+    """A drive, and how the machine behaved meanwhile."""
+
+    samples: Samples
+    machine: Machine
+
+
+class Station:
+    """One server under test: started, connected to, driven; `record` is filled in on the way."""
+
+    def __init__(
+        self, system: SystemUnderTest, record: Record, cpus: Pinning, log: Path, around: ExitStack
+    ) -> None:
+        self.system, self.record = system, record
+        self.socks: Sequence[socket.socket] = ()
+        self._cpus, self._log, self._around = cpus, log, around
+        self._target: Target | None = None
+        self._address: Address
+
+    def start(self) -> None:
+        """Start the server, or go to where it is, and hold one whole conversation with it: no
+        figure without a correct server.
+
+        Raises TargetError or TrialError.
+        """
+        if self.system.variant is None:
+            assert self.system.address is not None
+            self._address = self.system.address
+        else:
+            self._target = self._around.enter_context(
+                started(
+                    self.system.variant.name,
+                    cpus=set(self._cpus.server),
+                    log=self._log,
+                    options=self.system.options,
+                )
+            )
+            self._address = self._target.address
+            self.record["server"]["command"] = list(map(summary.portable, self._target.command))
+        try:
+            scripted.verify(self._address)
+        except (OSError, scripted.MismatchError) as error:
+            raise TrialError(f"the conversation before the trial failed: {error}") from error
+
+    def connect(
+        self, active: int, *, idle: int = 0, slow: int = 0, behaviour: SlowBehaviour | None = None
+    ) -> None:
+        """Connect clients that only wait, then those that will send: `socks`.
+
+        idle, slow   clients that are silent, and clients that behave badly, as `behaviour` says
+        """
+        waits = self.system.variant is not None and self.system.variant.leaves_waiting
+        patience_s = LIMITED_GREETING_S if waits else background.PATIENCE_S
+        prepared = [
+            self._around.enter_context(
+                background.prepare(
+                    self._address,
+                    count,
+                    cpus=set(self._cpus.generator),
+                    behaviour=how,
+                    patience_s=patience_s,
+                )
+            )
+            for count, how in ((idle, "silent"), (slow, behaviour or "silent"))
+        ]
+        # Only now: a library that more processes share weighs less in each of them.
+        empty, kernel_empty = self.usage(), counters.kernel_memory()
+        silent, harmful = (clients.connect() for clients in prepared)
+        asking = self._around.enter_context(
+            connected(self._address, active, LIMITED_GREETING_S if waits else GREETING_S)
+        )
+        self.socks = asking.socks
+        clients = active + idle + slow
+        variant = self.system.variant
+        self.record["connections"] |= {
+            "attempted": clients,
+            "due": variant.serves(clients) if variant else clients,
+            "limit": variant.why_not_all(clients) if variant else None,
+            "greeted": silent.greeted + harmful.greeted + len(asking.socks),
+            "failed": dict(
+                Counter(silent.failed) + Counter(harmful.failed) + Counter(asking.failed)
+            ),
+            "active": len(asking.socks),
+            "slow_sent_bytes": harmful.sent_bytes,
+        }
+        summary.fill_in_latency(self.record, "greeting", asking.greeting_ns)
+        if asking.socks or not active:
+            summary.fill_in_footprint(
+                self.record, empty, self.usage(), kernel_empty, counters.kernel_memory()
+            )
+
+    def drive(
+        self, load: Load, meanwhile: Callable[[threading.Event], object] = lambda _: None
+    ) -> Measurement:
+        """Drive the connected clients once; `meanwhile` runs beside it until it is told to end."""
+        fds = [sock.fileno() for sock in self.socks]
+        # A meter wakes its CPUs again and again, which who only watches must not do.
+        watched = {"server_cpu": self._cpus.server, "generator_cpu": self._cpus.generator}
+        clocks = self._cpu_clocks()
+        with hiccup.noted(watched if fds else {}) as hiccups:
+            samples, machine = self._pinned(
+                lambda stop: requests.drive(
+                    fds,
+                    load,
+                    server_clocks=clocks,
+                    # Who only watches must not warm the CPU next to the server's either.
+                    spin=bool(fds) and not self._cpus.shared,
+                    stop=stop,
+                ),
+                meanwhile,
+            )
+        if fds:
+            machine["hiccup_ns"] = cast(Hiccups, hiccups)
+        return Measurement(samples, machine)
+
+    def converse(self, load: Load) -> tuple[Measurement, Int64s]:
+        """Hold a conversation per request; with the stamps of their greetings (int64[n], ns)."""
+        clocks = self._cpu_clocks()
+        held, machine = self._pinned(
+            lambda stop: churn.drive(
+                self._address, load, server_clocks=clocks, spin=not self._cpus.shared, stop=stop
+            )
+        )
+        return Measurement(held.samples, machine), held.greeted_ns
+
+    def watch(self, clients: int, requests: int) -> list[scripted.ClientTimeline]:
+        """Let clients come one after the other and keep each of their steps; there is no rate."""
+        apart_ns = time.time_ns() - time.monotonic_ns()
+        timelines, machine = self._pinned(
+            lambda _: scripted.timelines(self._address, clients, requests)
+        )
+        machine["clock_drift_ns"] = time.time_ns() - time.monotonic_ns() - apart_ns
+        self.record["machine"] = machine
+        return timelines
+
+    def trace(self, idle: int, requests: int) -> None:
+        """Count the system calls of a server of its own, which strace makes too slow for all else.
+
+        Raises TrialError or TargetError.
+        """
+        if self.system.variant is None:
+            raise TrialError("only a server that we start can be traced")
+        command = server_command(self.system.variant.name, self.system.options)
+        self.record["server"]["command"] = list(map(summary.portable, command))
+        try:
+            calls = strace.trace(
+                self.system.variant.name,
+                lambda address: scripted.numbered_requests(address, requests + 1, idle),
+                log=self._log,
+                cpus=set(self._cpus.server),
+                options=self.system.options,
+            )
+            traced = strace.summarise(strace.per_request(calls))
+        except (strace.TraceError, scripted.ConversationError) as error:
+            raise TrialError(str(error)) from error
+        summary.fill_in_trace(self.record, traced, clients=1 + idle)
+
+    def _pinned(
+        self,
+        work: Callable[[Int64s], T],
+        meanwhile: Callable[[threading.Event], object] = lambda _: None,
+    ) -> tuple[T, Machine]:
+        """Call `work` on the generator's CPU; and how the machine behaved meanwhile."""
+        before = Snapshot.take()
+        done = run_pinned(self._cpus.generator, work, meanwhile)
+        return done, counters.behaviour(before, Snapshot.take(), self._cpus)
+
+    def _cpu_clocks(self) -> list[int]:
+        return self._target.cpu_clocks() if self._target else []
+
+    def usage(self) -> Usage | None:
+        """What the server has used so far, and holds; None of somebody else's."""
+        return self._target.usage() if self._target else None
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the server, if it is ours."""
+        if self._target:
+            self._target.signal(number)
+
+    def expect_alive(self) -> None:
+        """Raise TargetError when our server has ended, or logged a traceback."""
+        if self._target and (failure := self._target.failure()):
+            raise TargetError(failure)
+
+
+class Rig:
+    """One station per server under test; ends what was started when it is left.
+
+    cpus   which CPUs server and generator have
+    seed   of schedules
+    log    file for the standard error of the server
+    """
+
+    def __init__(
+        self, systems: Sequence[tuple[SystemUnderTest, Record]], *, cpus: Pinning, log: Path, seed: int
+    ) -> None:
+        self.seed = seed
+        self._around = ExitStack()
+        self.stations = [
+            Station(system, record, cpus, log, self._around) for system, record in systems
+        ]
+
+    @property
+    def only(self) -> Station:
+        """The station of a method that measures one server."""
+        (station,) = self.stations
+        return station
+
+    def __enter__(self) -> Self:
+        # The kernel stamps arrivals from a little after the first socket asks for it.
+        self._around.enter_context(stamping())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._around.close()

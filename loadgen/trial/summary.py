@@ -1,0 +1,339 @@
+"""What a trial leaves behind: stamps and counters in, the fields of its record out.
+
+Nothing here measures or waits. A latency is that of an answer that was right: a wrong one may have
+no stamps, and would say how fast the server makes mistakes.
+"""
+
+import dataclasses
+import math
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from loadgen.clients.scripted import ClientTimeline
+from loadgen.engine.samples import Bools, Int64s, Outcome, Samples, by_name
+from loadgen.machine.counters import KernelMemory
+from loadgen.store import histogram, schema
+from loadgen.store.schema import Fairness, Footprint, Latency, Overlap, Record, SystemCalls
+from loadgen.target.usage import Usage, cpu_ns_between
+from loadgen.workload.load import Load
+
+if TYPE_CHECKING:
+    from loadgen.trial.cell import Cell
+    from loadgen.trial.rig import Measurement, SystemUnderTest
+
+NS_PER_S = 1_000_000_000
+
+
+def empty_record(
+    system: "SystemUnderTest",
+    cell: "Cell",
+    *,
+    block: int,
+    position: int,
+    seed: int,
+    started_at: datetime,
+) -> Record:
+    """A record in which nothing was measured yet; what a trial does not fill in stays null."""
+    variant = system.variant
+    return {
+        "schema": schema.SCHEMA,
+        "cell": cell.as_record(),
+        "block": block,
+        "position": position,
+        "started_at": started_at.isoformat(timespec="milliseconds"),
+        "seed": seed,
+        "outcome": "measured",
+        "failure": None,
+        "server": {
+            "name": system.name,
+            "family": variant.family if variant else None,
+            "python": portable(sys.executable) if variant else None,
+            "command": None,
+        },
+        "offered_per_s": None,
+        "counts": {"scheduled": 0, "ok": 0, "mismatched": 0, "error": 0, "timed_out": 0},
+        "connections": {
+            "attempted": 0,
+            "due": 0,
+            "limit": None,
+            "greeted": 0,
+            "failed": {},
+            "active": None,
+            "slow_sent_bytes": None,
+            "lost": None,
+        },
+        "throughput_per_s": None,
+        "latency_ns": {"response": None, "service": None, "greeting": None},
+        "histograms": {"response": None, "service": None, "greeting": None},
+        "generator": None,
+        "server_cost": None,
+        "machine": None,
+        "fairness": None,
+        "footprint": None,
+        "knee": None,
+        "timeline": None,
+        "system_calls": None,
+        "verdict": {"valid": False, "bottleneck": "unknown", "reasons": []},
+        "sha256": "",
+    }
+
+
+def portable(word: str) -> str:
+    """A path inside the lab as seen from its folder: a record may be read on another machine."""
+    return word.removeprefix(f"{Path(__file__).parents[2]}{os.sep}")
+
+
+def fill_in_latency(record: Record, kind: Latency, values_ns: Int64s, censored: int = 0) -> None:
+    """Figures and histogram of one kind of latency."""
+    record["latency_ns"][kind] = cast(schema.Summary, histogram.summary(values_ns, censored))
+    record["histograms"][kind] = histogram.encode(values_ns)
+
+
+def fill_in_drive(record: Record, measured: "Measurement", load: Load) -> None:
+    """Counts, latencies, shares, the machine, and what the generator says of itself; all of the
+    window only."""
+    samples = measured.samples
+    outcome = samples.outcome[samples.in_window]
+    timed_out = int((outcome == Outcome.TIMED_OUT).sum())
+    record["offered_per_s"] = load.offered_per_s
+    record["counts"] = {
+        "scheduled": len(outcome),
+        "ok": int((outcome == Outcome.OK).sum()),
+        "mismatched": int((outcome == Outcome.MISMATCHED).sum()),
+        "error": int((outcome == Outcome.ERROR).sum()),
+        "timed_out": timed_out,
+    }
+    # Empty where the record of stamps was full before the window began.
+    window_ns = samples.window_end_ns - samples.window_start_ns
+    ok_per_s = record["counts"]["ok"] * NS_PER_S / window_ns if window_ns else 0.0
+    record["throughput_per_s"] = ok_per_s
+
+    ok = _ok(samples)
+    intended, sent = samples.intended_ns[ok], samples.sent_ns[ok]
+    arrived, read = samples.arrived_ns[ok], samples.read_ns[ok]
+    fill_in_latency(record, "service", arrived - sent, timed_out)
+    if load.is_open:
+        fill_in_latency(record, "response", arrived - intended, timed_out)
+
+    clocks = samples.clocks
+    record["generator"] = {
+        "cpu_fraction": clocks.cpu_fraction,
+        "busy_fraction": clocks.busy_fraction,
+        "send_lag_ns": cast(schema.Summary, histogram.summary(sent - intended)),
+        "read_delay_ns": cast(schema.Summary, histogram.summary(read - arrived)),
+        "overlap_ns": overlap(samples) if load.is_back_to_back else None,
+        "unstamped": samples.unstamped,
+        "full": samples.full,
+    }
+    record["fairness"] = fairness(samples, load)
+    record["machine"] = measured.machine
+    record["machine"]["clock_drift_ns"] = int(
+        (np.diff(clocks.realtime_ns) - np.diff(clocks.monotonic_ns))[0]
+    )
+    record["connections"]["lost"] = dict(by_name(samples.errors[samples.errors != 0]))
+
+
+def fill_in_churn(
+    record: Record, measured: "Measurement", greeted_ns: Int64s, load: Load
+) -> None:
+    """As of requests, each of which is a conversation; greetings are those of the window."""
+    samples = measured.samples
+    fill_in_drive(record, measured, load)
+    assert record["generator"] is not None
+    record["generator"]["overlap_ns"] = None  # a slot has to connect before it asks again
+    record["fairness"] = None
+    inside = samples.in_window
+    greeted = inside & (greeted_ns > 0)
+    fill_in_latency(record, "greeting", (greeted_ns - samples.sent_ns)[greeted])
+    record["connections"] |= {
+        "attempted": int(inside.sum()),
+        "due": int(inside.sum()),
+        "greeted": int(greeted.sum()),
+        "failed": dict(by_name(samples.errors[inside & ~greeted])),
+    }
+
+
+def fill_in_timeline(record: Record, clients: Sequence[ClientTimeline], requests: int) -> None:
+    """What a few clients saw, counted; `requests` is how many each of them had to ask."""
+    record["timeline"] = {
+        "clients": [cast(schema.ClientTimeline, dataclasses.asdict(one)) for one in clients]
+    }
+    scheduled = len(clients) * requests
+    ok = sum(len(client.requests) for client in clients)
+    mismatched = sum(client.mismatched for client in clients)
+    record["counts"] |= {
+        "scheduled": scheduled,
+        "ok": ok,
+        "mismatched": mismatched,
+        "error": scheduled - ok - mismatched,
+    }
+    greeted = [client for client in clients if client.greeted_ns]
+    record["connections"] |= {
+        "attempted": len(clients),
+        "due": len(clients),
+        "greeted": len(greeted),
+        "failed": _failures([client for client in clients if not client.greeted_ns]),
+        "lost": _failures(greeted),
+    }
+    greeting_ns = [client.greeted_ns - client.connect_ns for client in greeted]
+    service_ns = [
+        request.arrived_ns - request.complete_ns
+        for client in clients
+        for request in client.requests
+    ]
+    fill_in_latency(record, "greeting", np.array(greeting_ns, np.int64))
+    fill_in_latency(record, "service", np.array(service_ns, np.int64))
+
+
+def fill_in_trace(record: Record, traced: SystemCalls, clients: int) -> None:
+    """The system calls of each request, all of which were answered."""
+    record["system_calls"] = traced
+    record["counts"] |= {"scheduled": traced["requests"], "ok": traced["requests"]}
+    record["connections"] |= {"attempted": clients, "due": clients, "greeted": clients}
+
+
+def fill_in_cost(
+    record: Record, before: Usage | None, after: Usage | None, samples: Samples
+) -> None:
+    """What the server used: CPU per request over the window, the rest over the whole drive.
+
+    The kernel counts user and system time in ticks of 10 ms, hence the long stretch; the CPU
+    clocks that were read inside the drive count in nanoseconds.
+    """
+    if before is None or after is None:
+        return  # somebody else's server
+    ok = record["counts"]["ok"]
+    cpu_ns = cpu_ns_between(samples.clocks.server_cpu_ns)
+    # Not the window: an edge can be read late, and then so is the clock.
+    watched_ns = max(1, int(np.diff(samples.clocks.monotonic_ns)[0]))
+    record["server_cost"] = {
+        **_usage(after),
+        "user_s": after.user_s - before.user_s,
+        "system_s": after.system_s - before.system_s,
+        "voluntary_switches": after.voluntary_switches - before.voluntary_switches,
+        "involuntary_switches": after.involuntary_switches - before.involuntary_switches,
+        "cpu_us_per_request": cpu_ns / 1000 / ok if ok else None,
+        "cpu_fraction": cpu_ns / watched_ns,
+        "watched_s": watched_ns / NS_PER_S,
+        "drive_requests": len(samples.outcome),
+    }
+
+
+def fill_in_footprint(
+    record: Record,
+    empty: Usage | None,
+    connected: Usage | None,
+    kernel_empty: KernelMemory,
+    kernel_connected: KernelMemory,
+) -> None:
+    """What the server holds for those connected: before and after they came, and before any asked.
+
+    The kernel's memory counts for both ends of a connection, and for the whole machine.
+    """
+    if empty is None or connected is None:
+        return  # somebody else's server
+    buffers_empty = kernel_empty.socket_buffer_bytes
+    found: Footprint = {
+        "empty": _usage(empty),
+        "connected": _usage(connected),
+        "slab_bytes": kernel_connected.slab_bytes - kernel_empty.slab_bytes,
+        "socket_buffer_bytes": kernel_connected.socket_buffer_bytes - buffers_empty,
+    }
+    record["footprint"] = found
+
+
+def _usage(usage: Usage) -> schema.Usage:
+    return cast(schema.Usage, dataclasses.asdict(usage))
+
+
+def _ok(samples: Samples) -> Bools:
+    """The requests of the window that were answered right; bool[n]."""
+    ok: Bools = samples.in_window & (samples.outcome == Outcome.OK)
+    return ok
+
+
+def _failures(clients: Sequence[ClientTimeline]) -> dict[str, int]:
+    return dict(Counter(client.failure for client in clients if client.failure))
+
+
+def overlap(samples: Samples) -> Overlap:
+    """How far the requests of the window do not match it: client time, summed over the clients.
+
+    start_ns    of the window, before the first request that was sent in it: the client still
+                waited for an answer from before
+    end_ns      beyond the window, until the last request that was sent in it was answered
+
+    So what the requests of the window took (sent to read) is clients x window - start + end, to the
+    nanosecond, however busy the machine was: Little's law without its limit.
+    """
+    first = np.full(len(samples.errors), samples.window_end_ns)
+    last = first.copy()
+    inside = samples.in_window
+    np.minimum.at(first, samples.connection[inside], samples.sent_ns[inside])
+    np.maximum.at(last, samples.connection[inside], samples.read_ns[inside])
+    return {
+        "start_ns": int((first - samples.window_start_ns).sum()),
+        "end_ns": int((last - samples.window_end_ns).sum()),
+    }
+
+
+def fairness(samples: Samples, load: Load) -> Fairness | None:
+    """How the ok answers of the window were shared out; None without any.
+
+    A share is a fraction of all answers. With a greedy client, whose share stands apart, `jain`,
+    `slowest_share` and `fastest_share` are those of the others. Jain's index is
+    (sum x)**2 / (n sum x**2): 1 when all get the same, 1/n when one gets everything (Jain, Chiu,
+    Hawe: A Quantitative Measure of Fairness, DEC-TR-301, 1984).
+    """
+    count = len(samples.errors)
+    answers = np.bincount(samples.connection[_ok(samples)], minlength=count).astype(float)
+    greedy = bool(load.pipeline_depth)
+    others = answers[1:] if greedy else answers
+    if not others.sum():
+        return None
+    shares = others / answers.sum()
+    return {
+        "jain": float(shares.sum() ** 2 / (len(shares) * (shares**2).sum())),
+        "slowest_share": float(shares.min()),
+        "fastest_share": float(shares.max()),
+        "greedy_share": float(answers[0] / answers.sum()) if greedy else None,
+    }
+
+
+def kept(samples: Samples) -> tuple[float, float | None]:
+    """The share of a window's requests that were answered right, and p99 of their response time in
+    ns (None: no answer)."""
+    ok = _ok(samples)
+    achieved = float(ok.sum() / max(samples.in_window.sum(), 1))
+    return achieved, _p99_ns((samples.arrived_ns - samples.intended_ns)[ok])
+
+
+def probe(
+    samples: Samples, offered_per_s: float, achieved: float, p99_ns: float
+) -> schema.Probe:
+    """A rate that a search tried.
+
+    It says of the generator how late it sent and how busy it was, and of the server how long it
+    took from then on: so which of the two did not keep the rate.
+    """
+    ok = _ok(samples)
+    return {
+        "offered_per_s": offered_per_s,
+        "achieved": achieved,
+        "p99_ns": p99_ns if math.isfinite(p99_ns) else None,
+        "send_lag_p99_ns": _p99_ns((samples.sent_ns - samples.intended_ns)[ok]),
+        "service_p99_ns": _p99_ns((samples.arrived_ns - samples.sent_ns)[ok]),
+        "busy_fraction": samples.clocks.busy_fraction,
+    }
+
+
+def _p99_ns(values_ns: Int64s) -> float | None:
+    """However few values there are: a probe is short, and decides nothing by itself."""
+    return float(np.percentile(values_ns, 99)) if len(values_ns) else None
