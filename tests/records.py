@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from loadgen import experiments
+from loadgen.analysis import analysis
 from loadgen.experiments import Cell
-from loadgen.report import report
+from loadgen.report import page
 from loadgen.store import histogram, results
 from loadgen.store.results import Record
 from loadgen.trial import verdict
@@ -188,5 +190,11 @@ def sound_run(folder: Path, *, blocks: int = 2, speed: float = 1.0) -> Path:
     with results.append_to(folder) as trials:
         for row in rows:
             trials.append(row)
-    report.write(folder)
+    report(folder)
     return folder
+
+
+def report(folder: Path) -> list[Path]:
+    """Draw a stored run; returns the page and the charts."""
+    run = analysis.load(folder)
+    return page.write(run, experiments.sections(run))

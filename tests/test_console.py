@@ -158,7 +158,8 @@ def test_what_is_skipped_is_counted_not_listed(screen: io.StringIO) -> None:
 
 def summary(screen: io.StringIO, folder: Path, found: Sequence[Record]) -> str:
     run = analysis.load(records.write_run(folder, found))
-    console.summarise(run, experiments.findings(run))
+    sections = experiments.sections(run)
+    console.summarise(run, [(section.name, section.finding) for section in sections])
     return screen.getvalue()
 
 

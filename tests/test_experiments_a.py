@@ -20,7 +20,7 @@ from loadgen.engine import requests
 from loadgen.engine.samples import Samples, WindowClocks
 from loadgen.experiments import Cell, fairness, footprint, idle_cost
 from loadgen.machine import environment
-from loadgen.report import charts
+from loadgen.report import svg
 from loadgen.store.results import Record
 from loadgen.trial import trial
 from loadgen.workload.dialogue import GREETING
@@ -75,7 +75,9 @@ def test_every_experiment_measures_draws_and_finds(name: str, tmp_path: Path) ->
 
     folder = records.write_run(tmp_path / "run", [record])
     run = analysis.load(folder)
-    drawn = [charts.save(figure, tmp_path / "charts") for figure in experiment.figures(run)]
+    drawn = [
+        svg.save(figure, tmp_path / "charts", run.catalog) for figure in experiment.figures(run)
+    ]
     assert all(path.stat().st_size for paths in drawn for path in paths)
     assert drawn
     assert re.search("do not decide|undecided|took no part|did not search", experiment.finding(run))
@@ -308,7 +310,7 @@ def told(name: str, factors: Sequence[float], times: float, folder: Path) -> str
     )
     experiment = experiments.find(name)
     for figure in experiment.figures(run):
-        charts.draw(figure)
+        svg.draw(figure, run.catalog)
     return experiment.finding(run)
 
 

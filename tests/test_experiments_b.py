@@ -24,7 +24,6 @@ from loadgen.engine import churn, samples
 from loadgen.engine.samples import Outcome
 from loadgen.machine import environment
 from loadgen.plan import runner
-from loadgen.report import report
 from loadgen.store.results import Record
 from loadgen.target import trace
 from loadgen.trial import trial, verdict
@@ -55,7 +54,7 @@ def measure(log: Path, experiment: str, server: str) -> Record:
 def drawn(folder: Path, *found: Record) -> list[str]:
     """The charts of a run that holds these records and nothing else."""
     records.write_run(folder, found)
-    return sorted(path.name for path in report.write(folder) if path.suffix == ".png")
+    return sorted(path.name for path in records.report(folder) if path.suffix == ".png")
 
 
 def found_in(folder: Path, found: list[Record]) -> str:

@@ -8,7 +8,7 @@ import pytest
 from loadgen import experiments
 from loadgen.analysis import analysis
 from loadgen.analysis.analysis import Run
-from loadgen.report import report
+from loadgen.report import page
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "servers" / "README.md", ROOT / "results" / "README.md"]
@@ -26,7 +26,7 @@ def readme() -> str:
 
 
 def test_findings_are_those_of_the_reference_run(run: Run, readme: str) -> None:
-    found = dict(experiments.findings(run))
+    found = {section.name: section.finding for section in experiments.sections(run)}
     quoted = re.findall(r"- \*\*(\w+)\*\*: (.*?)(?= - \*\*|  | These sentences)", readme)
     assert len(quoted) >= 5
     for name, sentence in quoted:
@@ -38,7 +38,7 @@ def test_the_machine_and_the_number_of_trials_are_said(run: Run, readme: str) ->
     assert (
         f"{len(run.records):,} trials of the committed run ({invalid} of them not valid" in readme
     )
-    assert report.machine(run) in readme
+    assert page.machine(run) in readme
 
 
 def test_the_ceiling_and_the_fastest_server_are_those_of_the_reference_run(
@@ -80,8 +80,8 @@ def test_every_experiment_is_named_with_its_question(readme: str) -> None:
         assert f"| [{name}](loadgen/experiments/{name}.py) | {question} |" in readme
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_somewhere(page: Path) -> None:
-    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
-    assert links or page.parent.name == "results"
-    assert [link for link in links if not (page.parent / link).exists()] == []
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", path.read_text())
+    assert links or path.parent.name == "results"
+    assert [link for link in links if not (path.parent / link).exists()] == []

@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Any
 
 from loadgen.plan.order import planned_order
-from loadgen.store import chain, folder, histogram, provenance
-from loadgen.store.folder import RunFolder
+from loadgen.store import chain, histogram, provenance, runs
+from loadgen.store.runs import RunFolder
 from loadgen.store.schema import Record
 from loadgen.trial.cell import Cell
 from loadgen.trial.methods import search
@@ -53,7 +53,7 @@ def hashes(stored: RunFolder) -> Iterator[str]:
     for number, record in enumerate(stored.raw_records, start=1):
         hashed = chain.link(record, previous)
         if record.get("sha256") != hashed:
-            before = f"line {number - 1}" if number > 1 else folder.HEADER_NAME
+            before = f"line {number - 1}" if number > 1 else runs.HEADER_NAME
             yield f"line {number} does not hash to what it says: it or {before} was changed"
         previous = record.get("sha256", hashed)
 
@@ -289,9 +289,9 @@ CHECKS: tuple[Callable[[Record], Iterator[str]], ...] = (
 def sources(stored: RunFolder) -> Iterator[str]:
     """The servers' sources that are stored with the run are those that were measured."""
     for name, digest in stored.header["sources"].items():
-        path = stored.path / folder.SOURCES_NAME / name
+        path = stored.path / runs.SOURCES_NAME / name
         if not path.is_file() or provenance.digest(path.read_bytes()) != digest:
-            yield f"{folder.SOURCES_NAME}/{name} is not the source that was measured"
+            yield f"{runs.SOURCES_NAME}/{name} is not the source that was measured"
 
 
 def _id(record: Record) -> str:

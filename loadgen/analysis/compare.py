@@ -8,7 +8,7 @@ from typing import Any
 
 from loadgen.analysis.estimate import Estimate, Ratio
 from loadgen.analysis.run import Run
-from loadgen.store.folder import ResultsError
+from loadgen.store.runs import ResultsError
 
 
 # What differs between any two moments on one and the same machine.

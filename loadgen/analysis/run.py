@@ -1,16 +1,18 @@
 """A stored run, ready to be asked: its cells, and what its trials say of them together."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hdrh.histogram import HdrHistogram
 
+from loadgen.analysis import catalog
+from loadgen.analysis.catalog import Catalog
 from loadgen.analysis.estimate import MINIMUM_BLOCKS, TARGET_HALF_WIDTH, Estimate, Metric, estimate
-from loadgen.store import folder, histogram
-from loadgen.store.folder import ResultsError
-from loadgen.store.schema import Header, Latency, Model, Record
+from loadgen.store import histogram, runs
+from loadgen.store.runs import ResultsError
+from loadgen.store.schema import Header, Latency, Record
 from loadgen.trial.cell import Cell
 
 
@@ -30,6 +32,11 @@ class CellData:
     def first(self) -> Record:
         """Any of them, for what all have in common."""
         return self.records[0]
+
+    @property
+    def server(self) -> str:
+        """The name of the server that was measured."""
+        return self.cell.server
 
     @property
     def half_width(self) -> float | None:
@@ -84,10 +91,10 @@ class Run:
             found[cell.id].records.append(record)
         return {cell: data for cell, data in found.items() if data.records}
 
-    @property
-    def catalog(self) -> Sequence[Model]:
-        """The models as they were when the run was made, in their order."""
-        return self.header["catalog"]
+    @functools.cached_property
+    def catalog(self) -> Catalog:
+        """Its servers as they were presented when it was measured."""
+        return catalog.of(self.header)
 
     @property
     def ceiling_per_s(self) -> float | None:
@@ -96,23 +103,23 @@ class Run:
         return max((point["throughput_per_s"] for point in reached), default=None)
 
     def of(self, experiment: str) -> dict[str, CellData]:
-        """The cells of one experiment."""
-        return {
-            id: data for id, data in self.cells.items() if data.cell.experiment == experiment
-        }
+        """The cells of one experiment, by id; servers in the order of the catalog."""
+        found = {id: data for id, data in self.cells.items() if data.cell.experiment == experiment}
+        servers = self.catalog.in_order({data.server: None for data in found.values()})
+        return dict(sorted(found.items(), key=lambda entry: servers.index(entry[1].server)))
 
     def along(self, experiment: str, axis: str) -> dict[str, dict[float, CellData]]:
         """Server => value of a workload field => cell, both in order."""
         table: dict[str, dict[float, CellData]] = {}
         for data in self.of(experiment).values():
             value: float = getattr(data.cell.workload, axis)
-            table.setdefault(data.cell.server, {})[value] = data
+            table.setdefault(data.server, {})[value] = data
         return {name: dict(sorted(row.items())) for name, row in table.items()}
 
 
 def load(path: Path) -> Run:
     """Read a run folder. Raises ResultsError."""
-    stored = folder.load(path)
+    stored = runs.load(path)
     return Run(stored.path, stored.header, stored.records)
 
 

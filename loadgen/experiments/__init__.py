@@ -3,7 +3,7 @@
 An experiment is a module with
     NAME, QUESTION, HYPOTHESIS, HOW_TO_READ   texts
     cells(profile, servers)                   what is measured: a list of `Cell`
-    figures(run)                              an `analysis.Run` => a list of `charts.Figure`
+    figures(run)                              an `analysis.Run` => a list of `figure.Figure`
     finding(run)                              one sentence with figures from the run's own data
 """
 
@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
+from loadgen.report.figure import Figure, Section
+from loadgen.store.results import ResultsError
 from loadgen.workload.workload import Workload
 from servers.catalog import Variant
 
 if TYPE_CHECKING:
     from loadgen.analysis.analysis import Run
-    from loadgen.report.charts import Figure
 
 Profile = Literal["quick", "standard", "full"]
 
@@ -85,7 +86,7 @@ class Experiment(Protocol):
     def cells(self, profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
         """What is measured."""
 
-    def figures(self, run: "Run") -> "list[Figure]":
+    def figures(self, run: "Run") -> list[Figure]:
         """What is drawn, from stored trials alone."""
 
     def finding(self, run: "Run") -> str:
@@ -99,7 +100,22 @@ def find(name: str) -> Experiment:
     return cast(Experiment, importlib.import_module(f"{__name__}.{name}"))
 
 
-def findings(run: "Run") -> list[tuple[str, str]]:
-    """What each experiment of a run says of its own data: (name, sentence)."""
-    names = run.header["plan"]["experiments"]
-    return [(name, find(name).finding(run)) for name in names if run.of(name)]
+def sections(run: "Run") -> list[Section]:
+    """What the experiments of a run have to show, in the order of its plan.
+
+    Raises ResultsError for a run whose experiments this lab does not know.
+    """
+    try:
+        return [
+            Section(
+                name=name,
+                question=experiment.QUESTION,
+                hypothesis=experiment.HYPOTHESIS,
+                finding=experiment.finding(run),
+                figures=tuple(experiment.figures(run)),
+            )
+            for name in run.header["plan"]["experiments"]
+            if run.of(name) and (experiment := find(name))
+        ]
+    except KeyError as error:
+        raise ResultsError(f"{run.path} was measured by another lab: {error.args[0]}") from error

@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from loadgen.analysis.analysis import Run, cpu_us, latency_us, throughput
 from loadgen.experiments import Cell, Profile
 from loadgen.experiments.tools import against, largest_common, lines, nothing_to_say
-from loadgen.report.charts import Figure, Panel
-from loadgen.report.units import microseconds
+from loadgen.report.figure import Figure, Panel
 from loadgen.workload.workload import Workload
 from servers.catalog import Variant
 
@@ -79,7 +78,12 @@ def figures(run: Run) -> list[Figure]:
             title="A connection per request: the wait for the greeting, and what it costs",
             panels=tuple(
                 Panel(
-                    slots, label, lines(rows, metric), x_log=True, y_log=True, y_text=microseconds
+                    slots,
+                    label,
+                    lines(rows, metric),
+                    x_log=True,
+                    y_log=True,
+                    y_format="microseconds",
                 )
                 for label, metric in (
                     ("connect to greeting, median", latency_us("greeting", "p50")),

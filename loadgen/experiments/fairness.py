@@ -13,9 +13,8 @@ from collections.abc import Sequence
 
 from loadgen.analysis.analysis import CellData, Metric, Run
 from loadgen.experiments import Cell, Profile
-from loadgen.experiments.tools import bars, compared
-from loadgen.report.charts import Figure, Panel, in_catalog_order
-from loadgen.report.units import percent, short
+from loadgen.experiments.tools import bar_panel, compared
+from loadgen.report.figure import Figure, Panel
 from loadgen.store.results import Record
 from loadgen.workload.workload import Workload
 from servers.catalog import Variant
@@ -85,23 +84,22 @@ def share_percent(name: str) -> Metric:
 def figures(run: Run) -> list[Figure]:
     """Equals above, with a greedy client below."""
     table = by_pipeline(run)
-    panels = []
+    panels: list[Panel] = []
     for pipeline in (0, GREEDY_PIPELINE):
         row = table.get(pipeline, {})
         title = f"one keeps {pipeline} outstanding" if pipeline else "all equal"
-        shown = (
-            ("slowest client (of an equal share)", share_percent("slowest_share"), percent),
-            (
-                ("greedy client (of an equal share)", share_percent("greedy_share"), percent)
-                if pipeline
-                else ("fastest client (of an equal share)", share_percent("fastest_share"), percent)
-            ),
-            ("Jain's index", jain, short),
-        )
+        other = "greedy" if pipeline else "fastest"
         panels += [
-            Panel(label, "", bars(row, metric, text), title=title, kind="bars", x_text=text)
-            for label, metric, text in shown
+            bar_panel(
+                title,
+                f"{who} client (of an equal share)",
+                row,
+                share_percent(f"{who}_share"),
+                "percent",
+            )
+            for who in ("slowest", other)
         ]
+        panels.append(bar_panel(title, "Jain's index", row, jain, "number"))
     return [
         Figure(
             name="fairness",
@@ -120,7 +118,7 @@ def by_pipeline(run: Run) -> dict[int, dict[str, CellData]]:
     for data in run.of(NAME).values():
         if not data.first["connections"].get("limit"):
             row = table.setdefault(data.first["workload"]["greedy_pipeline"], {})
-            row[data.first["server"]["name"]] = data
+            row[data.server] = data
     return table
 
 
@@ -131,7 +129,7 @@ def finding(run: Run) -> str:
     equals = table.get(0, {})
     even = [
         f"{found.value:.0f} % with {name}"
-        for name in in_catalog_order(equals)
+        for name in equals
         if (found := equals[name].over_blocks(slowest)) is not None
     ]
     row = table.get(GREEDY_PIPELINE, {})

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from loadgen.analysis.analysis import Metric, Run
 from loadgen.experiments import Cell, Profile
 from loadgen.experiments.tools import against, largest_common, lines, listed, nothing_to_say
-from loadgen.report.charts import Figure, Panel
+from loadgen.report.figure import Figure, Panel
 from loadgen.report.units import size
 from loadgen.store.results import Record
 from loadgen.workload.workload import Workload
@@ -124,7 +124,9 @@ def figures(run: Run) -> list[Figure]:
             title="What it takes to hold a connection",
             panels=(
                 *(
-                    Panel(clients, label, lines(many, metric), x_log=True, y_log=True, y_text=size)
+                    Panel(
+                        clients, label, lines(many, metric), x_log=True, y_log=True, y_format="size"
+                    )
                     for label, metric in MEMORY
                 ),
                 *(

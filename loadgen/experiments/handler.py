@@ -7,11 +7,11 @@ same GIL, and threads pay for passing it around.
 
 from collections.abc import Sequence
 
-from loadgen.analysis.analysis import CellData, Run, latency_us, throughput
+from loadgen.analysis.analysis import CellData, Metric, Run, latency_us, throughput
 from loadgen.experiments import Cell, Profile
-from loadgen.experiments.tools import ANSWERS, bars, compared, option
-from loadgen.report.charts import Figure, Panel
-from loadgen.report.units import microseconds, short
+from loadgen.experiments.tools import ANSWERS, bar_panel, compared, option
+from loadgen.report.figure import Figure, Panel
+from loadgen.report.units import Format
 from loadgen.workload.workload import Workload
 from servers.catalog import Variant
 
@@ -58,39 +58,33 @@ def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
 def figures(run: Run) -> list[Figure]:
     """Throughput and latency of each model, one panel per kind of work."""
     table = by_work(run)
-    return [
+
+    def panels(label: str, metric: Metric, written: Format) -> tuple[Panel, ...]:
+        made = (
+            bar_panel(work or "no work", label, row, metric, written) for work, row in table.items()
+        )
+        return tuple(panel for panel in made if panel.series)
+
+    found = [
         Figure(
-            name=name,
-            title=title,
-            panels=tuple(
-                Panel(label, "", drawn, title=work or "no work", kind="bars", x_text=text)
-                for work, row in table.items()
-                if (drawn := bars(row, metric, text))
-            ),
-            caption=caption,
+            name="handler",
+            title="Answers that take time: how many per second",
+            panels=panels("answers per second", throughput, "number"),
+            caption=HOW_TO_READ,
             columns=2,
             panel_height_in=2.6,
-        )
-        for name, title, label, metric, text, caption in (
-            (
-                "handler",
-                "Answers that take time: how many per second",
-                "answers per second",
-                throughput,
-                short,
-                HOW_TO_READ,
-            ),
-            (
-                "handler-latency",
-                "Answers that take time: how long a client waits",
-                "service time, median",
-                latency_us("service", "p50"),
-                microseconds,
-                "Shorter is better. The blocking server serves one client, quickly; the other"
-                " fifteen are not in its figure, because they wait for ever.",
-            ),
-        )
+        ),
+        Figure(
+            name="handler-latency",
+            title="Answers that take time: how long a client waits",
+            panels=panels("service time, median", latency_us("service", "p50"), "microseconds"),
+            caption="Shorter is better. The blocking server serves one client, quickly; the other"
+            " fifteen are not in its figure, because they wait for ever.",
+            columns=2,
+            panel_height_in=2.6,
+        ),
     ]
+    return [figure for figure in found if figure.panels]
 
 
 def by_work(run: Run) -> dict[str, dict[str, CellData]]:
@@ -98,7 +92,7 @@ def by_work(run: Run) -> dict[str, dict[str, CellData]]:
     table: dict[str, dict[str, CellData]] = {}
     for data in run.of(NAME).values():
         row = table.setdefault(option(data, "--work") or "", {})
-        row[data.first["server"]["name"]] = data
+        row[data.server] = data
     return {work: table[work] for work in sorted(table, key=_order)}
 
 

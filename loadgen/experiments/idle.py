@@ -11,8 +11,7 @@ from dataclasses import replace
 from loadgen.analysis.analysis import Run, cpu_us, latency_us, throughput
 from loadgen.experiments import Cell, Profile
 from loadgen.experiments.tools import Rows, against, largest_common, lines, nothing_to_say
-from loadgen.report.charts import Figure, Panel, Wall
-from loadgen.report.units import microseconds
+from loadgen.report.figure import Figure, Panel, Wall
 from loadgen.workload.workload import Workload
 from servers.catalog import Variant
 
@@ -94,7 +93,12 @@ def figures(run: Run) -> list[Figure]:
             title="Silent clients: latency and CPU per answer of the busy ones",
             panels=tuple(
                 Panel(
-                    silent, label, lines(rows, metric), x_log=True, y_log=True, y_text=microseconds
+                    silent,
+                    label,
+                    lines(rows, metric),
+                    x_log=True,
+                    y_log=True,
+                    y_format="microseconds",
                 )
                 for label, metric in (
                     ("service time, median", latency_us("service", "p50")),

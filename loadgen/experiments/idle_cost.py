@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from loadgen.analysis.analysis import MINIMUM_BLOCKS, Estimate, Run
 from loadgen.experiments import Cell, Profile
 from loadgen.experiments.tools import lines
-from loadgen.report.charts import Figure, Panel
-from loadgen.report.units import percent
+from loadgen.report.figure import Figure, Panel
 from loadgen.store.results import Record
 from loadgen.workload.workload import Workload
-from servers.catalog import Variant, find
+from servers.catalog import Variant
 
 NAME = "idle_cost"
 QUESTION = "What does a server cost while nothing happens?"
@@ -76,7 +75,7 @@ def figures(run: Run) -> list[Figure]:
                     lines(run.along(NAME, "idle_connections"), core_percent),
                     x_log=True,
                     y_range=(-3, 105),
-                    y_text=percent,
+                    y_format="percent",
                 ),
             ),
             caption=HOW_TO_READ,
@@ -92,9 +91,10 @@ def finding(run: Run) -> str:
     asleep: list[tuple[float, str]] = []
     for name, row in rows.items():
         found = row[max(row)].over_blocks(core_percent)
-        if found is None:
+        line = run.catalog.find(name)
+        if found is None or line is None:
             continue
-        if find(name).sleeps:
+        if line.sleeps:
             asleep.append((found.value, name))
         else:
             busy, silent = found, max(row)

@@ -16,8 +16,8 @@ import numpy as np
 from loadgen.analysis.analysis import MINIMUM_BLOCKS, CellData, Estimate, Run, estimate, latency_us
 from loadgen.experiments import Cell, Profile
 from loadgen.experiments.tools import lines, served
-from loadgen.report.charts import Figure, Panel, Point, Series, in_catalog_order
-from loadgen.report.units import microseconds, short
+from loadgen.report.figure import Figure, Panel, Point, Series
+from loadgen.report.units import microseconds, number
 from loadgen.store import histogram
 from loadgen.store.results import Record
 from loadgen.trial.knee import FIRST_PER_S
@@ -127,7 +127,7 @@ def figures(run: Run) -> list[Figure]:
                     lines(rows, latency_us("response", percentile)),
                     x_log=True,
                     y_log=True,
-                    y_text=microseconds,
+                    y_format="microseconds",
                 )
                 for percentile, title in (("p50", "median"), ("p99", "p99"), ("p99_9", "p99.9"))
             ),
@@ -152,7 +152,7 @@ def figures(run: Run) -> list[Figure]:
                                 (Point(0, e.value, e.low, e.high),),
                                 _rate(e.value) + _served(run, name),
                             )
-                            for name in in_catalog_order(knees)
+                            for name in knees
                             if (e := estimate(knees[name])) is not None
                         ),
                         kind="bars",
@@ -177,13 +177,13 @@ def figures(run: Run) -> list[Figure]:
                         "response time",
                         tuple(
                             Series(name, curve(rows[name][rate], "response"))
-                            for name in in_catalog_order(rows)
+                            for name in rows
                             if rate in rows[name] and rows[name][rate].valid
                         ),
                         title=f"{rate:,.0f} requests per second",
                         nines=True,
                         y_log=True,
-                        y_text=microseconds,
+                        y_format="microseconds",
                     )
                     for rate in rates
                 ),
@@ -203,13 +203,13 @@ def _rated(run: Run) -> dict[str, dict[float, CellData]]:
     for data in run.of(NAME).values():
         load = data.first["workload"]
         if load["mode"] == "open" and not load["knee_limit_s"] and not load["stall_s"]:
-            rows.setdefault(data.first["server"]["name"], {})[load["offered_per_s"]] = data
+            rows.setdefault(data.server, {})[load["offered_per_s"]] = data
     return {name: dict(sorted(row.items())) for name, row in rows.items()}
 
 
 def _knees(run: Run) -> dict[str, list[float]]:
     return {
-        data.first["server"]["name"]: values
+        data.server: values
         for data in run.of(NAME).values()
         if (values := [v for record in data.valid if (v := knee_per_s(record)) is not None])
     }
@@ -275,7 +275,7 @@ def _stall_figure(closed: CellData, opened: CellData) -> Figure:
                 ),
                 nines=True,
                 y_log=True,
-                y_text=microseconds,
+                y_format="microseconds",
             ),
         ),
         caption=f"The server is stopped for {1000 * STALL_S:g} ms once every {STALL_EVERY_S:g} s."
@@ -293,7 +293,7 @@ def finding(run: Run) -> str:
     if knees:
         told = ", ".join(
             f"{name} {_at_least(run, name)}{_rates(e)}{_served(run, name)}"
-            for name in in_catalog_order(knees)
+            for name in knees
             if (e := knees[name]) is not None
         )
         parts.append(
@@ -316,7 +316,7 @@ def finding(run: Run) -> str:
 def _at_least(run: Run, server: str) -> str:
     """ "at least ", where late sends and not the server ended a search, or nothing did."""
     for data in run.of(NAME).values():
-        if data.first["server"]["name"] != server:
+        if data.server != server:
             continue
         for found in filter(None, (record.get("knee") for record in data.valid)):
             beyond = [p for p in found["probes"] if p["offered_per_s"] > found["rate_per_s"]]
@@ -331,9 +331,7 @@ def _at_least(run: Run, server: str) -> str:
 
 def _served(run: Run, server: str) -> str:
     """ " (1 of 16 served)", where that is so."""
-    note = served(
-        [data for data in run.of(NAME).values() if data.first["server"]["name"] == server]
-    )
+    note = served([data for data in run.of(NAME).values() if data.server == server])
     return f" {note}" if note else ""
 
 
@@ -344,7 +342,7 @@ def _rates(found: Estimate) -> str:
 
 
 def _rate(per_s: float) -> str:
-    return short(float(f"{per_s:.3g}"))
+    return number(float(f"{per_s:.3g}"))
 
 
 def _told(cell: CellData, kind: str, percentile: float) -> str:

@@ -11,11 +11,11 @@ starts its servers (target.py).
 
 from collections.abc import Sequence
 
-from loadgen.analysis.analysis import Run, throughput
+from loadgen.analysis.analysis import Metric, Run, throughput
 from loadgen.experiments import Cell, Profile
 from loadgen.experiments.tools import against, lines
-from loadgen.report.charts import Figure, Panel
-from loadgen.report.units import short, size
+from loadgen.report.figure import Figure, Panel
+from loadgen.report.units import Format, size
 from loadgen.store.results import Record
 from loadgen.workload.workload import Workload
 from servers.catalog import Variant
@@ -75,24 +75,25 @@ def bytes_per_s(record: Record) -> float | None:
 def figures(run: Run) -> list[Figure]:
     """Requests and bytes per second, over the length of a line."""
     rows = run.along(NAME, "message_bytes")
+
+    def panel(label: str, metric: Metric, written: Format) -> Panel:
+        return Panel(
+            "length of a line",
+            label,
+            lines(rows, metric),
+            x_log=True,
+            y_log=True,
+            x_format="size",
+            y_format=written,
+        )
+
     return [
         Figure(
             name="payload",
             title="Long lines: from a price per request to a price per byte",
-            panels=tuple(
-                Panel(
-                    "length of a line",
-                    label,
-                    lines(rows, metric),
-                    x_log=True,
-                    y_log=True,
-                    x_text=size,
-                    y_text=text,
-                )
-                for label, metric, text in (
-                    ("answers per second", throughput, short),
-                    ("answered per second", bytes_per_s, size),
-                )
+            panels=(
+                panel("answers per second", throughput, "number"),
+                panel("answered per second", bytes_per_s, "size"),
             ),
             caption=HOW_TO_READ,
             panel_height_in=3.6,

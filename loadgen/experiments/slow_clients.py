@@ -6,11 +6,11 @@ the others do not notice. This is what non-blocking sends and back-pressure are 
 
 from collections.abc import Sequence
 
-from loadgen.analysis.analysis import CellData, Run, latency_us, throughput
+from loadgen.analysis.analysis import CellData, Metric, Run, latency_us, throughput
 from loadgen.experiments import Cell, Profile
-from loadgen.experiments.tools import ANSWERS, bars, compared, listed
-from loadgen.report.charts import Figure, Panel
-from loadgen.report.units import microseconds, short
+from loadgen.experiments.tools import ANSWERS, bar_panel, compared, listed
+from loadgen.report.figure import Figure, Panel
+from loadgen.report.units import Format
 from loadgen.store.results import Record
 from loadgen.workload.workload import SlowBehaviour, Workload
 from servers.catalog import Variant
@@ -75,38 +75,34 @@ def answers(record: Record) -> float | None:
 def figures(run: Run) -> list[Figure]:
     """Throughput and latency of the normal clients, with and without slow ones."""
     table = by_behaviour(run)
-    return [
+
+    def panels(label: str, metric: Metric, written: Format) -> tuple[Panel, ...]:
+        made = (
+            bar_panel(TITLES[behaviour], label, row, metric, written)
+            for behaviour, row in table.items()
+        )
+        return tuple(panel for panel in made if panel.series)
+
+    p99_us = latency_us("service", "p99")
+    found = [
         Figure(
-            name=name,
-            title=title,
-            panels=tuple(
-                Panel(label, "", drawn, title=TITLES[behaviour], kind="bars", x_text=text)
-                for behaviour, row in table.items()
-                if (drawn := bars(row, metric, text))
-            ),
-            caption=caption,
+            name="slow_clients",
+            title="Slow clients: what the others get",
+            panels=panels("answers per second to eight normal clients", answers, "number"),
+            caption=HOW_TO_READ,
             panel_height_in=2.4,
             same_x=True,
-        )
-        for name, title, label, metric, text, caption in (
-            (
-                "slow_clients",
-                "Slow clients: what the others get",
-                "answers per second to eight normal clients",
-                answers,
-                short,
-                HOW_TO_READ,
-            ),
-            (
-                "slow_clients-latency",
-                "Slow clients: how long the others wait",
-                "service time of normal clients, p99",
-                latency_us("service", "p99"),
-                microseconds,
-                "Shorter is better; whoever is not served waits for ever and has no bar.",
-            ),
-        )
+        ),
+        Figure(
+            name="slow_clients-latency",
+            title="Slow clients: how long the others wait",
+            panels=panels("service time of normal clients, p99", p99_us, "microseconds"),
+            caption="Shorter is better; whoever is not served waits for ever and has no bar.",
+            panel_height_in=2.4,
+            same_x=True,
+        ),
     ]
+    return [figure for figure in found if figure.panels]
 
 
 def by_behaviour(run: Run) -> dict[str | None, dict[str, CellData]]:
@@ -116,7 +112,7 @@ def by_behaviour(run: Run) -> dict[str | None, dict[str, CellData]]:
         load = data.first["workload"]
         if load["slow_connections"] in (0, SHOWN):
             row = table.setdefault(load["slow_behaviour"], {})
-            row[data.first["server"]["name"]] = data
+            row[data.server] = data
     return {kind: table[kind] for kind in (None, *BEHAVIOURS) if kind in table}
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from loadgen.analysis.analysis import CellData, Run
 from loadgen.experiments import Cell, Profile
 from loadgen.experiments.tools import Rows, against, largest_common
-from loadgen.report.charts import Bar, BarStyle, Figure, Panel, in_catalog_order
+from loadgen.report.figure import Bar, BarStyle, Figure, Panel
 from loadgen.store.results import Record
 from loadgen.workload.workload import Workload
 from servers.catalog import Variant
@@ -61,7 +61,7 @@ def figures(run: Run) -> list[Figure]:
     for idle in sorted({idle for row in rows.values() for idle in row}):
         traced = {
             name: record
-            for name in in_catalog_order(rows)
+            for name in rows
             if idle in rows[name] and (record := first_traced(rows[name][idle])) is not None
         }
         if traced:
@@ -131,7 +131,7 @@ def calls(record: Record) -> float | None:
 def finding(run: Run) -> str:
     """What a request costs whom; and the busy loop against epoll beside silent clients."""
     rows = run.along(NAME, "idle_connections")
-    told = [told_of(name, rows) for name in in_catalog_order(rows)]
+    told = [told_of(name, rows) for name in rows]
     sentence = "; ".join(filter(None, told))
     if not sentence:
         return "The data do not decide: no server was traced."

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from loadgen.analysis.analysis import Run, cpu_us, latency_us, throughput
 from loadgen.experiments import Cell, Profile
 from loadgen.experiments.tools import against, largest_common, lines, nothing_to_say
-from loadgen.report.charts import Figure, Panel
-from loadgen.report.units import microseconds
+from loadgen.report.figure import Figure, Panel
 from loadgen.workload.workload import Workload
 from servers.catalog import Variant
 
@@ -85,7 +84,7 @@ def figures(run: Run) -> list[Figure]:
                     lines(rows, latency_us("service", "p50")),
                     x_log=True,
                     y_log=True,
-                    y_text=microseconds,
+                    y_format="microseconds",
                 ),
                 Panel(
                     clients,
@@ -93,14 +92,14 @@ def figures(run: Run) -> list[Figure]:
                     lines(rows, latency_us("service", "p99")),
                     x_log=True,
                     y_log=True,
-                    y_text=microseconds,
+                    y_format="microseconds",
                 ),
                 Panel(
                     clients,
                     "server CPU per answer",
                     lines(rows, cpu_us),
                     x_log=True,
-                    y_text=microseconds,
+                    y_format="microseconds",
                 ),
             ),
             caption="Service time is arrived - sent, stamped by the kernel; lower is better. At"

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from loadgen.analysis.analysis import CellData, Run
+from loadgen.analysis.catalog import CatalogLine
 from loadgen.clients import timeline_clients
 from loadgen.experiments import Cell, Profile
 from loadgen.experiments.tools import against, largest_common, listed, nothing_to_say
-from loadgen.report.charts import Bar, BarStyle, Figure, Panel, Wall, in_catalog_order
+from loadgen.report.figure import Bar, BarStyle, Figure, Panel, Wall
 from loadgen.store.results import Record
 from loadgen.workload.workload import Workload
-from servers import catalog
 from servers.catalog import Variant
 
 NAME = "timeline"
@@ -51,16 +51,14 @@ def cells(_: Profile, servers: Sequence[Variant]) -> list[Cell]:
 
 def figures(run: Run) -> list[Figure]:
     """A panel per server: of its blocks, the one that took the median time."""
-    cells = {cell.first["server"]["name"]: cell for cell in run.of(NAME).values()}
-    shown = {
-        name: record
-        for name in in_catalog_order(cells)
-        if (record := typical(cells[name])) is not None
-    }
+    cells = {cell.server: cell for cell in run.of(NAME).values()}
+    shown = {name: record for name in cells if (record := typical(cells[name])) is not None}
     if not shown:
         return []
     longest_ms = max(filter(None, (done_ms(record) for record in shown.values())))
-    panels = [panel(name, record, longest_ms) for name, record in shown.items()]
+    panels = [
+        panel(name, run.catalog.find(name), record, longest_ms) for name, record in shown.items()
+    ]
     panels[-1] = dataclasses.replace(
         panels[-1], x_label="milliseconds since the first client connected"
     )
@@ -87,15 +85,14 @@ def typical(cell: CellData) -> Record | None:
     return ordered[(len(ordered) - 1) // 2][2] if ordered else None
 
 
-def panel(name: str, record: Record, longest_ms: float) -> Panel:
+def panel(name: str, line: CatalogLine | None, record: Record, longest_ms: float) -> Panel:
     """One server's five lanes."""
     done = done_ms(record) or longest_ms
     slow = timeline_clients.SLOW_CLIENT
-    known = {variant.name: variant.idea for variant in catalog.VARIANTS}
     return Panel(
         "",
         "",
-        title=f"{name}: {known[name]}" if name in known else name,
+        title=f"{name}: {line.idea}" if line else name,
         kind="lanes",
         bars=tuple(bars(name, record)),
         lanes=tuple(

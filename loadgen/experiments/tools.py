@@ -1,9 +1,10 @@
 """What several experiments do with their cells: lines over an axis, and sentences about ratios."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from loadgen.analysis.analysis import MINIMUM_BLOCKS, CellData, Estimate, Metric, estimate, ratio
-from loadgen.report.charts import Point, Series, in_catalog_order
+from loadgen.report.figure import Panel, Point, Series
+from loadgen.report.units import Format, formatted
 
 # How more requests per second are told.
 ANSWERS = ("answers", "times as many requests per second as")
@@ -14,7 +15,7 @@ Rows = Mapping[str, Mapping[float, CellData]]
 def lines(rows: Rows, metric: Metric) -> tuple[Series, ...]:
     """One series per server: medians over valid trials; hollow where there is none."""
     series = []
-    for name in in_catalog_order(rows):
+    for name in rows:
         points = []
         for x, cell in rows[name].items():
             if (point := point_at(x, cell, metric)) is not None:
@@ -110,22 +111,28 @@ def largest_common(rows: Rows, names: Sequence[str]) -> float | None:
     return max(shared, default=None)
 
 
-def bars(
-    cells: Mapping[str, CellData], metric: Metric, text: Callable[[float], str]
-) -> tuple[Series, ...]:
+def bars(cells: Mapping[str, CellData], metric: Metric, written: Format) -> tuple[Series, ...]:
     """One horizontal bar per server; "0 of 8 served" is a result, and drawn as a bar of none.
 
-    text   how the figure is written beside its bar
+    written   the format in which the figure stands beside its bar
     """
     found = []
-    for name in in_catalog_order(cells):
+    for name in cells:
         if (point := point_at(0, cells[name], metric)) is not None:
-            note = f"{text(float(f'{point.y:.3g}'))} {served([cells[name]])}".strip()
+            note = f"{formatted(float(f'{point.y:.3g}'), written)} {served([cells[name]])}".strip()
             found.append(Series(name, (point,), note))
         elif cells[name].first["connections"].get("active") == 0:
             clients = cells[name].first["workload"]["connections"]
             found.append(Series(name, (Point(0, 0),), f"0 of {clients:,} served"))
     return tuple(found)
+
+
+def bar_panel(
+    title: str, label: str, cells: Mapping[str, CellData], metric: Metric, written: Format
+) -> Panel:
+    """`bars` over an axis that is written alike."""
+    shown = bars(cells, metric, written)
+    return Panel(label, "", shown, title=title, kind="bars", x_format=written)
 
 
 def compared(

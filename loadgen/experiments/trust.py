@@ -25,7 +25,7 @@ from loadgen.analysis.analysis import (
 )
 from loadgen.experiments import Cell, Profile
 from loadgen.experiments.tools import ratio_text
-from loadgen.report.charts import Figure, Panel, Point, Series
+from loadgen.report.figure import Figure, Panel, Point, Series
 from loadgen.workload.workload import Workload
 from servers.catalog import VARIANTS, Variant
 

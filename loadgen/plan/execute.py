@@ -11,7 +11,7 @@ from pathlib import Path
 from loadgen.machine.cpus import Pinning
 from loadgen.plan.due import NeedsMore, due
 from loadgen.plan.plan import Plan
-from loadgen.store import folder
+from loadgen.store import runs
 from loadgen.store.schema import Record
 from loadgen.trial import trial
 from loadgen.trial.cell import Cell
@@ -24,9 +24,9 @@ def execute(
 ) -> Iterator[tuple[Cell, Record]]:
     """Run the trials that are due, storing each before it is yielded.
 
-    Raises folder.ResultsError.
+    Raises runs.ResultsError.
     """
-    with folder.append_to(path) as trials:
+    with runs.append_to(path) as trials:
         logs = path / "server-logs"
         logs.mkdir(exist_ok=True)
         records = list(trials.folder.records)

@@ -1,7 +1,17 @@
-"""Figures as people read them: rates, times, sizes and addresses, in tables, sentences, on axes."""
+"""Numbers as people read them: rates, times, sizes and addresses, in tables, sentences, on axes."""
+
+from collections.abc import Callable
+from typing import Literal
+
+Format = Literal["number", "size", "microseconds", "percent"]
 
 
-def short(value: float) -> str:
+def formatted(value: float, name: Format) -> str:
+    """A value in the format of that name, without which figures would hold functions."""
+    return _FORMATS[name](value)
+
+
+def number(value: float) -> str:
     """A number on an axis: 1000 => 1k, 0.5 => 0.5."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
@@ -55,6 +65,14 @@ def microseconds(value_us: float) -> str:
 def percent(value: float) -> str:
     """93.64 => 93.6 %, 1000 => 1,000 %"""
     return f"{value:,.0f} %" if value >= 100 else f"{value:.3g} %"
+
+
+_FORMATS: dict[Format, Callable[[float], str]] = {
+    "number": number,
+    "size": size,
+    "microseconds": microseconds,
+    "percent": percent,
+}
 
 
 def endpoint(address: tuple[str, int]) -> str:

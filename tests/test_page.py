@@ -6,12 +6,11 @@ import records
 
 from loadgen import experiments
 from loadgen.analysis import analysis
-from loadgen.report import report
 
 
 def test_the_page_has_question_finding_and_charts_that_are_there(tmp_path: Path) -> None:
     folder = records.sound_run(tmp_path / "run")
-    page, *files = report.write(folder)
+    page, *files = records.report(folder)
     text = page.read_text()
     throughput = experiments.find("throughput")
     assert throughput.QUESTION in text
@@ -29,7 +28,7 @@ def test_the_page_lists_what_was_not_valid(tmp_path: Path) -> None:
     ]
     reason = rows[0]["verdict"]["reasons"][0]
     folder = records.write_run(tmp_path / "run", rows)
-    page = report.write(folder)[0].read_text()
+    page = records.report(folder)[0].read_text()
     assert "3 trials" in page
     assert "2 of them not valid" in page
     assert f"- `{rows[0]['cell']}`, 2 times: {reason}" in page

@@ -1,16 +1,15 @@
-"""One look for all figures.
+"""Figures drawn by Matplotlib, as SVG and PNG: one look for all of them.
 
-A `Figure` is a plain value, built from stored results; drawing it needs nothing else. Colours and
-order come from the catalog, so a model looks the same in every figure.
+A figure names its servers, and the catalog of its run says in which colour and with which marker
+they are drawn, so a model looks the same in every figure.
 """
 
 import io
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -25,8 +24,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from matplotlib.transforms import Bbox, ScaledTranslation, Transform
 from PIL import Image
 
-from loadgen.report.units import short
-from servers import catalog
+from loadgen.analysis.catalog import Catalog
+from loadgen.report.figure import Bar, Figure, Panel, Point, Series, Wall
+from loadgen.report.units import formatted
 
 WIDTH_IN = 9.0
 DPI = 144  # 1,296 pixels: sharp where a page shows 900
@@ -36,7 +36,7 @@ LABEL_POINTS = 8.5
 INK, FAINT, GRID = "#222222", "#5F5F5F", "#E3E3E3"
 NINES = (0, 50, 90, 99, 99.9, 99.99, 99.999)
 BEYOND = "more than the generator can send"
-MARKERS = "osD^vP*Xh<>d"
+MARKER = "o"  # of what is no server
 # Curves that coincide: each is shifted by this much to the right of the one before, and thinner.
 # Axes that are narrower than DODGE_FULL_IN shift less.
 DODGE_POINTS, DODGE_FULL_IN = 2.4, 5.0
@@ -56,134 +56,14 @@ STYLE: Any = {  # matplotlib lists the keys it knows as a type of its own
 Pixels = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Point:
-    """One measured value with its interval; hollow: no valid trial behind it."""
+def save(figure: Figure, folder: Path, catalog: Catalog) -> list[Path]:
+    """Draw as SVG and PNG; returns both paths. Raises OSError when it cannot be written.
 
-    x: float
-    y: float
-    low: float | None = None
-    high: float | None = None
-    hollow: bool = False
-
-
-@dataclass(frozen=True)
-class Series:
-    """One line, or one set of bars. `label` is a server of the catalog, or any text.
-
-    tone   the colour of a label that is no server
+    catalog   how the servers look: `Run.catalog`
     """
-
-    label: str
-    points: tuple[Point, ...]
-    note: str = ""
-    dashed: bool = False
-    tone: str = "#555555"
-
-    @property
-    def tint(self) -> str:
-        """The colour that the catalog gives to this label, or `tone`."""
-        return colour(self.label, self.tone)
-
-
-@dataclass(frozen=True)
-class Wall:
-    """Where a model ends, as a result: a vertical line with a text."""
-
-    x: float
-    text: str
-    server: str
-
-
-BarStyle = Literal["solid", "light", "faint", "hatched"]
-
-
-@dataclass(frozen=True)
-class Bar:
-    """From start to end, in one lane of a swim-lane panel, in the colour of a server.
-
-    style  "solid": something is done; "light": it waits; "faint": it waits, still outside;
-           "hatched": the other side keeps it waiting
-    text   in the bar where it fits, behind it where it does not
-    """
-
-    lane: int
-    start: float
-    end: float
-    server: str
-    style: BarStyle = "solid"
-    text: str = ""
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One pair of axes.
-
-    kind     "lines"; "bars": one horizontal bar per series, its first point's y; "lanes": `bars`;
-             "key": `bars` too, as a legend without axes
-    ceiling  value above which the generator is the limit: shaded
-    nines    the x axis is a percentile: 90 % and 99 % are as far apart as 99 % and 99.9 %
-    x_text, y_text  how a value is written on the axis
-    """
-
-    x_label: str
-    y_label: str
-    series: tuple[Series, ...] = ()
-    title: str = ""
-    kind: Literal["lines", "bars", "lanes", "key"] = "lines"
-    x_log: bool = False
-    y_log: bool = False
-    nines: bool = False
-    walls: tuple[Wall, ...] = ()
-    ceiling: float | None = None
-    bars: tuple[Bar, ...] = ()
-    lanes: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    x_range: tuple[float, float] | None = None
-    y_range: tuple[float, float] | None = None
-    x_text: Callable[[float], str] = short
-    y_text: Callable[[float], str] = short
-
-
-@dataclass(frozen=True)
-class Figure:
-    """What is drawn into one file.
-
-    name     of the file, without suffix
-    caption  how to read it
-    columns  panels beside each other
-    same_x   all panels have the x axis of the one that reaches farthest
-    """
-
-    name: str
-    title: str
-    panels: tuple[Panel, ...]
-    caption: str
-    columns: int = 1
-    same_x: bool = False
-    panel_height_in: float = 3.6
-
-
-def colour(label: str, otherwise: str = FAINT) -> str:
-    """That of the server with this name in the catalog; a text may follow the name."""
-    for variant in catalog.VARIANTS:
-        if variant.name == label.split(" ")[0]:
-            return variant.colour
-    return otherwise
-
-
-def marker(label: str) -> str:
-    """Tells models apart without colour."""
-    names = [variant.name for variant in catalog.VARIANTS]
-    name = label.split(" ")[0]
-    return MARKERS[names.index(name) % len(MARKERS)] if name in names else "o"
-
-
-def save(figure: Figure, folder: Path) -> list[Path]:
-    """Draw as SVG and PNG; returns both paths. Raises OSError when it cannot be written."""
     folder.mkdir(exist_ok=True)
     paths = [folder / f"{figure.name}.svg", folder / f"{figure.name}.png"]
-    canvas = draw(figure)
+    canvas = draw(figure, catalog)
     pixels = io.BytesIO()
     with matplotlib.rc_context(STYLE):
         canvas.savefig(paths[0], metadata={"Title": figure.title, "Date": None, "Creator": None})
@@ -194,16 +74,17 @@ def save(figure: Figure, folder: Path) -> list[Path]:
     return paths
 
 
-def draw(figure: Figure) -> Canvas:
-    """As a Matplotlib figure."""
+def draw(figure: Figure, catalog: Catalog) -> Canvas:
+    """As a Matplotlib figure, with the looks that `catalog` gives to its servers."""
     with matplotlib.rc_context(STYLE):
-        return _Sheet(figure).canvas
+        return _Sheet(figure, catalog).canvas
 
 
 class _Sheet:
     """The arithmetic of one figure: everything is placed in inches, and texts are measured."""
 
-    def __init__(self, figure: Figure) -> None:
+    def __init__(self, figure: Figure, catalog: Catalog) -> None:
+        self._catalog = catalog
         self.canvas = Canvas(figsize=(WIDTH_IN, 1), dpi=DPI)
         FigureCanvasAgg(self.canvas)
         caption = self._wrapped(figure.caption, WIDTH_IN - 2 * EDGE_IN)
@@ -248,6 +129,20 @@ class _Sheet:
             reach = max(ax.get_xlim()[1] for ax in self.canvas.axes)
             for ax in self.canvas.axes:
                 ax.set_xlim(right=reach)
+
+    def colour(self, label: str, otherwise: str = FAINT) -> str:
+        """That of the server with this name; a text may follow the name."""
+        line = self._catalog.find(label)
+        return line.colour if line else otherwise
+
+    def tint(self, series: Series) -> str:
+        """The colour of the server with this label, or the series' own tone."""
+        return self.colour(series.label, series.tone)
+
+    def marker(self, label: str) -> str:
+        """Tells models apart without colour."""
+        line = self._catalog.find(label)
+        return line.marker if line else MARKER
 
     def width_in(self, text: str, points: float = LABEL_POINTS) -> float:
         """How wide a line of text is drawn."""
@@ -294,8 +189,8 @@ def _dress(panel: Panel, ax: Axes) -> None:
     if panel.y_log:
         ax.set_yscale("log")
         ax.yaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: panel.x_text(value)))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: panel.y_text(value)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: formatted(value, panel.x_format)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: formatted(value, panel.y_format)))
 
 
 def _name(series: Series) -> str:
@@ -328,19 +223,20 @@ def _lines(panel: Panel, ax: Axes, sheet: _Sheet) -> None:
         if not series.points:
             continue
         share = depth / max(len(panel.series) - 1, 1)
-        track = _one_line(panel, ax, series, place, share, depth - (len(panel.series) - 1) / 2)
+        dodge = depth - (len(panel.series) - 1) / 2
+        track = _one_line(panel, ax, sheet, series, place, share, dodge)
         obstacles.append(track)
         ends.append((series, track[-1]))
     texts = _Texts(ax, sheet, obstacles)
     if panel.ceiling is not None:
         _shade(panel.ceiling, ax, texts)
     for wall in panel.walls:
-        _build(wall, place(wall.x), ax, texts)
+        _build(wall, place(wall.x), sheet.colour(wall.server), ax, texts)
     for number, note in enumerate(panel.notes):
         corners = [(x, y) for y in (0.06, 0.94) for x in (0.02, 0.5)]
         spots = [ax.transAxes.transform((x, abs(y - 0.07 * number))) for x, y in corners]
         texts.put(note, FAINT, spots)
-    _label_ends(ends, ax, texts)
+    _label_ends(ends, ax, sheet, texts)
 
 
 def _words_only(panel: Panel, ax: Axes) -> None:
@@ -352,14 +248,20 @@ def _words_only(panel: Panel, ax: Axes) -> None:
 
 
 def _one_line(
-    panel: Panel, ax: Axes, series: Series, place: Any, share: float, dodge: float
+    panel: Panel,
+    ax: Axes,
+    sheet: _Sheet,
+    series: Series,
+    place: Any,
+    share: float,
+    dodge: float,
 ) -> Pixels:
     """Draw one series; returns points along it, in pixels, the last one at its end.
 
     share   0 for the lowest and thickest of the lines, 1 for the topmost and thinnest
     dodge   by how many steps it is shifted to the right
     """
-    tone = series.tint
+    tone = sheet.tint(series)
     narrow = min(1, _width_in(ax) / DODGE_FULL_IN)
     shift = 0.0 if panel.nines else dodge * DODGE_POINTS / 72 * narrow
     moved = ax.transData + ScaledTranslation(shift, 0, ax.figure.dpi_scale_trans)
@@ -386,7 +288,7 @@ def _one_line(
             ax.plot(
                 [x for x, _ in shown],
                 [y for _, y in shown],
-                marker=marker(series.label),
+                marker=sheet.marker(series.label),
                 markersize=5.5,
                 markerfacecolor="white" if hollow else tone,
                 markeredgecolor=tone if hollow else "white",
@@ -463,7 +365,7 @@ def _mark_x(panel: Panel, ax: Axes, xs: Sequence[float], place: Any) -> None:
             shown.append(x)
             reached = at
     ax.set_xticks([place(x) for x in shown])
-    ax.set_xticklabels([f"{x:g}" if panel.nines else panel.x_text(x) for x in shown])
+    ax.set_xticklabels([f"{x:g}" if panel.nines else formatted(x, panel.x_format) for x in shown])
     if xs[0] == 0 and len(xs) > 1 and not panel.nines:
         gap = math.sqrt(place(xs[0]) * place(xs[1]))
         along = ax.get_xaxis_transform()
@@ -538,9 +440,8 @@ def _shade(ceiling: float, ax: Axes, texts: _Texts) -> None:
     texts.put(BEYOND, FAINT, spots)
 
 
-def _build(wall: Wall, x: float, ax: Axes, texts: _Texts) -> None:
+def _build(wall: Wall, x: float, tone: str, ax: Axes, texts: _Texts) -> None:
     """Draw a wall, and its text beside it."""
-    tone = colour(wall.server)
     ax.axvline(x, color=tone, linewidth=1.4, linestyle=(0, (1, 1.5)))
     frame = ax.get_window_extent()
     at = ax.transData.transform((x, ax.get_ylim()[0]))[0]
@@ -549,7 +450,9 @@ def _build(wall: Wall, x: float, ax: Axes, texts: _Texts) -> None:
     texts.put(wall.text, tone, [np.array([side, y]) for y in heights for side in beside])
 
 
-def _label_ends(ends: Sequence[tuple[Series, Pixels]], ax: Axes, texts: _Texts) -> None:
+def _label_ends(
+    ends: Sequence[tuple[Series, Pixels]], ax: Axes, sheet: _Sheet, texts: _Texts
+) -> None:
     """Name each line: right of the axes, or beside its end where it ends early."""
     frame = ax.get_window_extent()
     gap = LABEL_POINTS * 1.25 * DPI / 72
@@ -559,7 +462,7 @@ def _label_ends(ends: Sequence[tuple[Series, Pixels]], ax: Axes, texts: _Texts) 
         if x > last - 0.12 * frame.width:
             at_edge.append((float(np.clip(y, frame.y0, frame.y1)), series))
         else:
-            texts.put(_name(series), series.tint, texts.around(_name(series), x, y))
+            texts.put(_name(series), sheet.tint(series), texts.around(_name(series), x, y))
     at_edge.sort(key=lambda entry: entry[0])
     heights = apart([y for y, _ in at_edge], gap, frame.y0, frame.y1)
     for (y, series), height in zip(at_edge, heights, strict=True):
@@ -570,12 +473,12 @@ def _label_ends(ends: Sequence[tuple[Series, Pixels]], ax: Axes, texts: _Texts) 
             xytext=(frame.x1 + 0.18 * DPI, height),
             textcoords="figure pixels",
             size=LABEL_POINTS,
-            color=series.tint,
+            color=sheet.tint(series),
             va="center",
             annotation_clip=False,
             arrowprops={
                 "arrowstyle": "-",
-                "color": series.tint,
+                "color": sheet.tint(series),
                 "linewidth": 0.7,
                 "shrinkA": 0,
                 "shrinkB": 0,
@@ -619,16 +522,19 @@ def _bars(panel: Panel, ax: Axes, sheet: _Sheet) -> None:
     right: list[float] = []
     for row, series in enumerate(panel.series):
         point = series.points[0]
-        tone, fill = series.tint, "white" if point.hollow else series.tint
+        tone = sheet.tint(series)
+        fill = "white" if point.hollow else tone
         if panel.x_log:
-            ax.plot([point.y], [row], marker=marker(series.label), color=tone, mfc=fill, ls="none")
+            ax.plot(
+                [point.y], [row], marker=sheet.marker(series.label), color=tone, mfc=fill, ls="none"
+            )
         else:
             ax.barh(row, point.y, height=0.62, color=fill, edgecolor=tone)
         reach = point.y
         if interval := _interval(point):
             ax.plot(interval, [row, row], color=INK, linewidth=1.4, path_effects=[HALO])
             reach = max(reach, interval[1])
-        text = series.note or panel.x_text(float(f"{point.y:.3g}"))
+        text = series.note or formatted(float(f"{point.y:.3g}"), panel.x_format)
         # So far right that the text ends inside.
         room = 1 - (sheet.width_in(text) + 0.15) / _width_in(ax)
         right.append(reach / max(room, 0.2))
@@ -681,7 +587,7 @@ def _lanes(panel: Panel, ax: Axes, sheet: _Sheet) -> None:
     last = max((bar.end for bar in panel.bars), default=1)
     ax.set_xlim(*(panel.x_range or (0, last * 1.05)))
     for bar in panel.bars:
-        tone = to_rgb(colour(bar.server))
+        tone = to_rgb(sheet.colour(bar.server))
         ax.barh(
             bar.lane,
             bar.end - bar.start,
@@ -695,7 +601,7 @@ def _lanes(panel: Panel, ax: Axes, sheet: _Sheet) -> None:
         if bar.text:
             _inscribe(bar, ax, sheet)
     for wall in panel.walls:
-        tone_name = colour(wall.server)
+        tone_name = sheet.colour(wall.server)
         ax.axvline(wall.x, color=tone_name, linewidth=1, linestyle=":")
         ax.annotate(
             wall.text,
@@ -713,7 +619,7 @@ def _inscribe(bar: Bar, ax: Axes, sheet: _Sheet) -> None:
     """Write a bar's text into it, or behind it."""
     (left, _), (right, _) = ax.transData.transform([(bar.start, 0), (bar.end, 0)])
     fits = sheet.width_in(bar.text) * DPI + 6 < right - left
-    red, green, blue = to_rgb(colour(bar.server))
+    red, green, blue = to_rgb(sheet.colour(bar.server))
     is_dark = bar.style == "solid" and 0.3 * red + 0.59 * green + 0.11 * blue < 0.55
     over_hatching = fits and bar.style == "hatched"
     ax.annotate(
@@ -735,9 +641,3 @@ def _key(panel: Panel, ax: Axes, sheet: _Sheet) -> None:
 
 
 _PAINTERS = {"lines": _lines, "bars": _bars, "lanes": _lanes, "key": _key}
-
-
-def in_catalog_order(labels: Iterable[str]) -> list[str]:
-    """Servers in the order of the catalog, others behind."""
-    names = [variant.name for variant in catalog.VARIANTS]
-    return sorted(labels, key=lambda label: names.index(label) if label in names else len(names))

@@ -14,14 +14,13 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
-from loadgen.report import charts
-from loadgen.report.charts import Bar, Figure, Panel, Point, Series, Wall
-from loadgen.report.units import microseconds, size
-from servers import catalog
+from loadgen.analysis.catalog import BEFORE_RUNS_STORED_IT as CATALOG
+from loadgen.report import svg
+from loadgen.report.figure import NEUTRAL, Bar, Figure, Panel, Point, Series, Wall
 
 CLIENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 SILENT = (0, 100, 500, 900, 1000, 2000, 5000)
-NAMES = [variant.name for variant in catalog.VARIANTS]
+NAMES = [line.name for line in CATALOG]
 
 
 def points(
@@ -167,14 +166,14 @@ def words(canvas: Canvas) -> dict[str, list[Bbox]]:
 
 
 def test_no_text_hides_another_or_leaves_the_picture(figure: Figure) -> None:
-    canvas = charts.draw(figure)
+    canvas = svg.draw(figure, CATALOG)
     boxes = [(text, box) for text, places in words(canvas).items() for box in places]
 
     for (text, box), (other, others) in itertools.combinations(boxes, 2):
         across = min(box.x1, others.x1) - max(box.x0, others.x0)
         up = min(box.y1, others.y1) - max(box.y0, others.y0)
         # A box has room for accents and descenders that hardly any word uses: two points of it.
-        assert across <= 1 or up <= 2 * charts.DPI / 72, f"{text!r} and {other!r}"
+        assert across <= 1 or up <= 2 * svg.DPI / 72, f"{text!r} and {other!r}"
     for text, box in boxes:
         assert box.x0 >= 0, text
         assert box.y0 >= 0, text
@@ -183,7 +182,7 @@ def test_no_text_hides_another_or_leaves_the_picture(figure: Figure) -> None:
 
 
 def test_every_series_is_named_once_in_every_panel(figure: Figure) -> None:
-    shown = words(charts.draw(figure))
+    shown = words(svg.draw(figure, CATALOG))
 
     for name in {series.label for panel in figure.panels for series in panel.series}:
         carrying = [text for text in shown if text == name or text.startswith(f"{name} (")]
@@ -192,39 +191,55 @@ def test_every_series_is_named_once_in_every_panel(figure: Figure) -> None:
 
 
 def test_it_is_stored_as_svg_and_png_of_moderate_size(figure: Figure, tmp_path: Path) -> None:
-    svg, png = charts.save(figure, tmp_path / "charts")
+    vectors, png = svg.save(figure, tmp_path / "charts", CATALOG)
 
-    assert svg.read_text().lstrip().startswith("<?xml")
+    assert vectors.read_text().lstrip().startswith("<?xml")
     assert png.stat().st_size < 120_000
     with Image.open(png) as image:
-        assert image.width == round(charts.WIDTH_IN * charts.DPI)
+        assert image.width == round(svg.WIDTH_IN * svg.DPI)
 
 
 def test_drawing_again_gives_the_same_bytes(figure: Figure, tmp_path: Path) -> None:
-    first = [path.read_bytes() for path in charts.save(figure, tmp_path / "one")]
+    first = [path.read_bytes() for path in svg.save(figure, tmp_path / "one", CATALOG)]
 
-    assert [path.read_bytes() for path in charts.save(figure, tmp_path / "two")] == first
+    assert [path.read_bytes() for path in svg.save(figure, tmp_path / "two", CATALOG)] == first
 
 
 def test_drawing_leaves_the_settings_of_matplotlib_alone() -> None:
     import matplotlib
 
     before = dict(matplotlib.rcParams)
-    charts.draw(THROUGHPUT)
+    svg.draw(THROUGHPUT, CATALOG)
     assert dict(matplotlib.rcParams) == before
 
 
 def axes(figure: Figure) -> Axes:
-    return charts.draw(figure).axes[0]
+    return svg.draw(figure, CATALOG).axes[0]
 
 
 def test_a_model_looks_the_same_in_every_figure() -> None:
-    looks = [(charts.colour(name), charts.marker(name)) for name in NAMES]
+    found = CATALOG.find("epoll with 4 workers")
+    assert found is not None
+    assert found == CATALOG.find("epoll")
+    looks = [(line.colour, line.marker) for line in CATALOG]
+    assert len(looks) == len({look[0] for look in looks}) == len({m for _, m in looks})
 
-    assert len(set(looks)) == len({look[0] for look in looks}) == len({m for _, m in looks})
-    assert looks == [(variant.colour, charts.marker(variant.name)) for variant in catalog.VARIANTS]
-    assert charts.colour("epoll with 4 workers") == charts.colour("epoll")
-    assert Series("somebody else's", ()).tint == "#555555"
+    labels = (*NAMES, "epoll with 4 workers", "somebody else's")
+    lines = tuple(Series(label, points(CLIENTS, [9e3] * 10)) for label in labels)
+    for y_log in (False, True):
+        ax = axes(Figure("f", "t", (Panel("x", "y", lines, x_log=True, y_log=y_log),), "c"))
+        drawn = [line for line in ax.lines if line.get_linestyle() != "None"]
+        marks = [line.get_marker() for line in ax.lines if len(line.get_xdata()) == len(CLIENTS)]
+        assert [line.get_color() for line in drawn] == [
+            *(colour for colour, _ in looks),
+            found.colour,
+            NEUTRAL,
+        ]
+        assert [mark for mark in marks if mark != "None"] == [
+            *(marker for _, marker in looks),
+            found.marker,
+            svg.MARKER,
+        ]
 
 
 def test_curves_that_coincide_stay_visible() -> None:
@@ -258,7 +273,7 @@ def test_zero_has_a_place_of_its_own_on_a_logarithmic_axis() -> None:
     assert "5k" in labels
     assert any(text.get_text() == "//" for text in ax.texts)
     places = np.diff(ax.transData.transform([(x, 1e4) for x in ax.get_xticks()])[:, 0])
-    assert places.min() >= 0.3 * charts.DPI
+    assert places.min() >= 0.3 * svg.DPI
 
 
 def test_a_wall_is_drawn_with_its_text() -> None:
@@ -269,7 +284,7 @@ def test_a_wall_is_drawn_with_its_text() -> None:
 
 
 def test_a_line_that_ends_early_is_named_where_it_ends() -> None:
-    canvas = charts.draw(IDLE)
+    canvas = svg.draw(IDLE, CATALOG)
     found = words(canvas)
     frame = canvas.axes[0].get_window_extent()
 
@@ -296,34 +311,36 @@ def test_what_the_generator_cannot_send_is_shaded() -> None:
 
 def test_a_log_axis_has_plain_numbers() -> None:
     for figure in (IDLE, BARS, NINES, GRID):
-        shown = words(charts.draw(figure))
+        shown = words(svg.draw(figure, CATALOG))
         assert not any("^" in text or "times" in text for text in shown)
 
 
 def test_a_single_point_and_a_zero_are_drawn() -> None:
     for y_log in (False, True):
         panel = Panel("x", "y", (Series("epoll", (Point(8, 0.0),)),), x_log=True, y_log=y_log)
-        words(charts.draw(Figure("f", "t", (panel,), "c")))
+        words(svg.draw(Figure("f", "t", (panel,), "c"), CATALOG))
 
 
 def test_an_axis_says_values_as_its_panel_does() -> None:
     line = Series("epoll", (Point(1024, 50.0), Point(65536, 20_000.0)))
-    panel = Panel("x", "y", (line,), x_log=True, y_log=True, x_text=size, y_text=microseconds)
-    shown = words(charts.draw(Figure("f", "t", (panel,), "c")))
+    panel = Panel(
+        "x", "y", (line,), x_log=True, y_log=True, x_format="size", y_format="microseconds"
+    )
+    shown = words(svg.draw(Figure("f", "t", (panel,), "c"), CATALOG))
     assert {"1 KiB", "64 KiB", "100 us", "10 ms"} <= set(shown)
 
 
 def test_bars_of_nothing_say_so() -> None:
     panel = Panel("x", "", kind="bars", ceiling=200e3)
-    assert "nothing was measured" in words(charts.draw(Figure("f", "t", (panel,), "c")))
+    assert "nothing was measured" in words(svg.draw(Figure("f", "t", (panel,), "c"), CATALOG))
 
 
 def test_bars_show_what_the_generator_could_not_send() -> None:
     bars = (Series("epoll", (Point(0, 190e3, 180e3, 230e3),)),)
     for ceiling, shaded in ((200e3, True), (900e3, False)):
         panel = Panel("x", "", bars, kind="bars", ceiling=ceiling)
-        shown = words(charts.draw(Figure("f", "t", (panel,), "c")))
-        assert (charts.BEYOND in shown) == shaded
+        shown = words(svg.draw(Figure("f", "t", (panel,), "c"), CATALOG))
+        assert (svg.BEYOND in shown) == shaded
 
 
 @settings(deadline=None)  # the machine may be busy
@@ -332,16 +349,12 @@ def test_bars_show_what_the_generator_could_not_send() -> None:
     gap=st.floats(1, 20),
 )
 def test_labels_are_moved_apart_as_little_as_needed(heights: list[float], gap: float) -> None:
-    moved = charts.apart(heights, gap, 0, 300)
+    moved = svg.apart(heights, gap, 0, 300)
 
     assert all(b - a >= gap - 1e-6 for a, b in itertools.pairwise(moved))
     assert all(-1e-6 <= height <= 300 + 1e-6 for height in moved)
     if all(b - a >= gap for a, b in itertools.pairwise(heights)):
         assert moved == pytest.approx(heights)
-
-
-def test_servers_come_in_the_order_of_the_catalog() -> None:
-    assert charts.in_catalog_order(["else", "epoll", "blocking"]) == ["blocking", "epoll", "else"]
 
 
 def test_a_text_among_the_lines_hides_none_of_their_marks() -> None:
@@ -358,7 +371,7 @@ def test_a_text_among_the_lines_hides_none_of_their_marks() -> None:
         walls=(Wall(1024, "select: ValueError at fd 1024", "select"),),
         y_range=(0, 15.5e3),
     )
-    canvas = charts.draw(Figure("f", "t", (panel,), "c"))
+    canvas = svg.draw(Figure("f", "t", (panel,), "c"), CATALOG)
     ax = canvas.axes[0]
     marks = [
         line.get_transform().transform(line.get_xydata())

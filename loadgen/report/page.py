@@ -1,61 +1,53 @@
-"""Run folder => charts and a page that shows them, from the stored trials alone.
+"""The report of a run: its charts, and a page that shows them beside what was found.
 
-No server is started here: whoever has the folder can draw all of it again.
+What is shown comes in as values, a `Section` per experiment. No server is started here: whoever has
+the run folder can draw all of it again.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from loadgen import experiments
-from loadgen.analysis import analysis
-from loadgen.report import charts
-from loadgen.report.charts import Figure
-from loadgen.store.results import ResultsError
+from loadgen.analysis.run import Run
+from loadgen.report import svg
+from loadgen.report.figure import Figure, Section
+from loadgen.store.runs import ResultsError
 
 CHARTS_NAME = "charts"
 PAGE_NAME = "report.md"
 QUICK = "A quick run: one block, no intervals, no claims of significance."
 
 
-def write(folder: Path, into: Path | None = None) -> list[Path]:
+def write(run: Run, sections: Sequence[Section], into: Path | None = None) -> list[Path]:
     """Draw every chart of a run, and the page that shows them; returns the files, the page first.
 
     into   another folder than that of the run
 
     Raises ResultsError.
     """
-    run = analysis.load(folder)
-    into = into or folder
+    into = into or run.path
     page = into / PAGE_NAME
     try:
-        figures = {
-            name: experiments.find(name).figures(run)
-            for name in run.header["plan"]["experiments"]
-            if run.of(name)
-        }
         drawn = [
             path
-            for shown in figures.values()
-            for figure in shown
-            for path in charts.save(_marked(figure, run), into / CHARTS_NAME)
+            for section in sections
+            for figure in section.figures
+            for path in svg.save(_marked(figure, run), into / CHARTS_NAME, run.catalog)
         ]
-        page.write_text("\n".join(_page(run, figures)))
-    except KeyError as error:
-        raise ResultsError(f"{folder} was measured by another lab: {error.args[0]}") from error
+        page.write_text("\n".join(_page(run, sections)))
     except OSError as error:
         raise ResultsError(f"cannot write to {into}: {error.strerror}") from error
     return [page, *drawn]
 
 
-def _marked(figure: Figure, run: analysis.Run) -> Figure:
+def _marked(figure: Figure, run: Run) -> Figure:
     if run.header["profile"] != "quick":
         return figure
     return replace(figure, caption=f"{figure.caption} {QUICK}")
 
 
-def machine(run: analysis.Run) -> str:
+def machine(run: Run) -> str:
     """Where a run was measured, in one sentence."""
     found = run.header["environment"]
     virtual = " of a virtual machine" if found["hypervisor"] else ""
@@ -70,7 +62,7 @@ def _listed(cpus: Sequence[int]) -> str:
     return ", ".join(map(str, cpus))
 
 
-def _page(run: analysis.Run, figures: Mapping[str, Sequence[Figure]]) -> Iterator[str]:
+def _page(run: Run, sections: Sequence[Section]) -> Iterator[str]:
     """The lines of the page."""
     invalid = [record for record in run.records if not record["verdict"]["valid"]]
     quick = f" {QUICK}" if run.header["profile"] == "quick" else ""
@@ -81,11 +73,10 @@ def _page(run: analysis.Run, figures: Mapping[str, Sequence[Figure]]) -> Iterato
         f" not valid, which are listed below and count not. {machine(run)}. Brackets are 95 %"
         f" intervals over blocks.{quick}"
     )
-    for name, finding in experiments.findings(run):
-        experiment = experiments.find(name)
-        yield from ("", f"## {name}", "", f"**{experiment.QUESTION}**", "", finding, "")
-        yield f"Expected was: {experiment.HYPOTHESIS}"
-        for figure in figures[name]:
+    for section in sections:
+        yield from ("", f"## {section.name}", "", f"**{section.question}**", "")
+        yield from (section.finding, "", f"Expected was: {section.hypothesis}")
+        for figure in section.figures:
             yield from ("", f"![{figure.title}]({CHARTS_NAME}/{figure.name}.svg)")
     if invalid:
         yield from ("", "## Trials that were not valid", "")

@@ -1,0 +1,128 @@
+"""A chart as a value: what it shows and how to read it, without a word about how it is drawn.
+
+An experiment makes figures of stored results, and a renderer draws them (svg.py). They are made of
+numbers and texts only, so that they can be written as JSON and drawn elsewhere. Servers are named,
+and no more: their colours, markers and order come with the run (analysis/catalog.py).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from loadgen.report.units import Format
+
+NEUTRAL = "#555555"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measured value with its interval; hollow: no valid trial behind it."""
+
+    x: float
+    y: float
+    low: float | None = None
+    high: float | None = None
+    hollow: bool = False
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line, or one set of bars. `label` is the name of a server, or any text.
+
+    tone   the colour of a label that is no server
+    """
+
+    label: str
+    points: tuple[Point, ...]
+    note: str = ""
+    dashed: bool = False
+    tone: str = NEUTRAL
+
+
+@dataclass(frozen=True)
+class Wall:
+    """Where a model ends, as a result: a vertical line with a text."""
+
+    x: float
+    text: str
+    server: str
+
+
+BarStyle = Literal["solid", "light", "faint", "hatched"]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """From start to end, in one lane of a swim-lane panel, in the colour of a server.
+
+    style  "solid": something is done; "light": it waits; "faint": it waits, still outside;
+           "hatched": the other side keeps it waiting
+    text   in the bar where it fits, behind it where it does not
+    """
+
+    lane: int
+    start: float
+    end: float
+    server: str
+    style: BarStyle = "solid"
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes.
+
+    kind     "lines"; "bars": one horizontal bar per series, its first point's y; "lanes": `bars`;
+             "key": `bars` too, as a legend without axes
+    ceiling  value above which the generator is the limit: shaded
+    nines    the x axis is a percentile: 90 % and 99 % are as far apart as 99 % and 99.9 %
+    x_format, y_format  how a value is written on the axis
+    """
+
+    x_label: str
+    y_label: str
+    series: tuple[Series, ...] = ()
+    title: str = ""
+    kind: Literal["lines", "bars", "lanes", "key"] = "lines"
+    x_log: bool = False
+    y_log: bool = False
+    nines: bool = False
+    walls: tuple[Wall, ...] = ()
+    ceiling: float | None = None
+    bars: tuple[Bar, ...] = ()
+    lanes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    x_range: tuple[float, float] | None = None
+    y_range: tuple[float, float] | None = None
+    x_format: Format = "number"
+    y_format: Format = "number"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What is drawn into one file.
+
+    name     of the file, without suffix
+    caption  how to read it
+    columns  panels beside each other
+    same_x   all panels have the x axis of the one that reaches farthest
+    """
+
+    name: str
+    title: str
+    panels: tuple[Panel, ...]
+    caption: str
+    columns: int = 1
+    same_x: bool = False
+    panel_height_in: float = 3.6
+
+
+@dataclass(frozen=True)
+class Section:
+    """What one experiment contributes to a report: its question, what was expected, what came out
+    in one sentence, and the figures."""
+
+    name: str
+    question: str
+    hypothesis: str
+    finding: str
+    figures: tuple[Figure, ...]

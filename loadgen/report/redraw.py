@@ -1,0 +1,58 @@
+"""Does a run's report show what its trials say? It is drawn again, and compared."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import matplotlib
+from matplotlib import image
+
+from loadgen.analysis.analysis import Run
+from loadgen.report import page
+from loadgen.report.figure import Section
+from loadgen.store.results import ResultsError
+
+
+def differences(run: Run, sections: Callable[[Run], Sequence[Section]]) -> Iterator[str]:
+    """What the trials do not give as it is stored, a line each: the page and SVG files byte by
+    byte, PNG files pixel by pixel.
+
+    sections   what the page shows of a run; a run for which it fails differs in one line
+    """
+    folder = run.path / page.CHARTS_NAME
+    drew = run.header["versions"].get("matplotlib")
+    draws = matplotlib.__version__
+    other = "" if drew == draws else f" (drawn by Matplotlib {drew}, here by {draws})"
+    with tempfile.TemporaryDirectory(prefix="loadgen-") as scratch:
+        try:
+            text, *files = page.write(run, sections(run), Path(scratch))
+        except (ResultsError, KeyError, TypeError, ValueError) as error:
+            yield f"the charts cannot be drawn: {error}"
+            return
+        if not _same_text(run.path / page.PAGE_NAME, text):
+            yield f"{page.PAGE_NAME} is not what this lab writes of the trials"
+        drawn = {path.name: path for path in files}
+        kept = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        for name in sorted(drawn.keys() - kept):
+            yield f"{page.CHARTS_NAME}/{name} is missing: draw it with report {run.path}"
+        for name in sorted(kept - drawn.keys()):
+            yield f"{page.CHARTS_NAME}/{name} is not drawn from this run"
+        for name in sorted(kept & drawn.keys()):
+            if not _same_picture(folder / name, drawn[name]):
+                yield f"{page.CHARTS_NAME}/{name} is not what this lab draws of the trials{other}"
+
+
+def _same_text(one: Path, other: Path) -> bool:
+    return one.is_file() and one.read_bytes() == other.read_bytes()
+
+
+def _same_picture(one: Path, other: Path) -> bool:
+    if one.read_bytes() == other.read_bytes():
+        return True
+    if one.suffix != ".png":
+        return False
+    try:
+        pixels, others = image.imread(one), image.imread(other)
+    except (OSError, SyntaxError, ValueError):
+        return False
+    return bool(pixels.shape == others.shape and (pixels == others).all())

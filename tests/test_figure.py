@@ -1,0 +1,56 @@
+"""Figures are plain values, and whoever makes them needs nothing that draws."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+from harness import ROOT
+
+from loadgen import experiments
+from loadgen.analysis import analysis
+from loadgen.report.figure import Section
+
+
+@pytest.fixture(scope="module")
+def sections() -> list[Section]:
+    return experiments.sections(analysis.load(ROOT / "results" / "reference"))
+
+
+def test_every_experiment_has_a_section_with_figures(sections: list[Section]) -> None:
+    assert [section.name for section in sections] == list(experiments.ALL)
+    for section in sections:
+        experiment = experiments.find(section.name)
+        assert (section.question, section.hypothesis) == (
+            experiment.QUESTION,
+            experiment.HYPOTHESIS,
+        )
+        assert section.finding
+        assert section.figures
+
+
+def test_figures_can_be_written_as_json(sections: list[Section]) -> None:
+    for section in sections:
+        for figure in section.figures:
+            plain = json.loads(json.dumps(dataclasses.asdict(figure), allow_nan=False))
+            assert [panel["kind"] for panel in plain["panels"]] == [
+                panel.kind for panel in figure.panels
+            ]
+
+
+def test_neither_measuring_nor_making_figures_loads_what_draws() -> None:
+    code = (
+        "from loadgen.plan import runner; from loadgen.report import console;"
+        "import sys; from loadgen import experiments; from loadgen.analysis import analysis;"
+        "from pathlib import Path;"
+        "assert experiments.sections(analysis.load(Path('results/reference')));"
+        "[experiments.find(name) for name in experiments.ALL];"
+        "print(*sys.modules, sep='\\n')"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = set(result.stdout.split())
+    assert "loadgen.experiments.trust" in loaded
+    assert not {"matplotlib", "PIL", "loadgen.report.svg"} & loaded
