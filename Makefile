@@ -41,10 +41,11 @@ test: $(READY) ## all tests (about 5 min)
 microbench: $(READY) ## pytest-benchmark: the protocol alone, and one round trip per server
 	@$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only
 
-lint: $(READY) ## ruff and mypy
+lint: $(READY) ## ruff, mypy, and the direction of imports
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
 
 clean: ## remove .venv and caches; runs under results/ stay
 	rm -rf .venv .pytest_cache .hypothesis .mypy_cache .ruff_cache .benchmarks build *.egg-info

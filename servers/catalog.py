@@ -47,6 +47,22 @@ class Variant:
         """The module with this variant's `serve`."""
         return f"servers.{self.name}_server"
 
+    def serves(self, clients: int) -> int:
+        if self.clients_at_once is not None:
+            return min(clients, self.clients_at_once)
+        return clients if self.descriptor_limit is None else min(clients, self.descriptor_limit - 4)
+
+    def why_not_all(self, clients: int) -> str | None:
+        if self.serves(clients) == clients:
+            return None
+        if self.clients_at_once is not None:
+            return f"serves {self.clients_at_once} at a time"
+        return "no descriptor beyond 1,023"
+
+    @property
+    def leaves_waiting(self) -> bool:
+        return self.clients_at_once is not None
+
     def missing(self) -> str | None:
         """Why it cannot run here, in words; None if it can."""
         for library in self.needs:

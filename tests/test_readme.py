@@ -1,6 +1,8 @@
-"""README quotes the committed run as it is, and its links lead somewhere."""
+"""README quotes the committed run as it is, and its links lead somewhere; ARCHITECTURE draws the
+layers that are held."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,12 @@ from loadgen.analysis.analysis import Run
 from loadgen.report import page
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "servers" / "README.md", ROOT / "results" / "README.md"]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "ARCHITECTURE.md",
+    ROOT / "servers" / "README.md",
+    ROOT / "results" / "README.md",
+]
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +92,12 @@ def test_links_lead_somewhere(path: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", path.read_text())
     assert links or path.parent.name == "results"
     assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_the_drawing_has_the_layers_that_the_linter_holds() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layers = settings["contracts"][0]["layers"]
+    drawing = (ROOT / "ARCHITECTURE.md").read_text().split("```")[1]
+
+    drawn = re.findall(r"^[ |v]{12}(\w+) {3}", drawing, re.MULTILINE)
+    assert drawn == [*layers[1:], "servers"]  # the first is __main__

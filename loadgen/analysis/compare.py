@@ -10,7 +10,6 @@ from loadgen.analysis.estimate import Estimate, Ratio
 from loadgen.analysis.run import Run
 from loadgen.store.runs import ResultsError
 
-
 # What differs between any two moments on one and the same machine.
 _PASSING = {"load_1min"}
 

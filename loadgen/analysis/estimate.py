@@ -23,7 +23,6 @@ from scipy import stats
 
 from loadgen.store.schema import Record
 
-
 CONFIDENCE = 0.95
 # Minimum and maximum of five cover the median 93.75 % of the time at most, whatever the data.
 ORDER_STATISTICS_FROM = 6

@@ -7,21 +7,18 @@ An experiment is a module with
     finding(run)                              one sentence with figures from the run's own data
 """
 
-import dataclasses
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
+from loadgen.plan.plan import Profile
 from loadgen.report.figure import Figure, Section
-from loadgen.store.results import ResultsError
-from loadgen.workload.workload import Workload
+from loadgen.store.runs import ResultsError
+from loadgen.trial.cell import Cell
 from servers.catalog import Variant
 
 if TYPE_CHECKING:
-    from loadgen.analysis.analysis import Run
-
-Profile = Literal["quick", "standard", "full"]
+    from loadgen.analysis.run import Run
 
 ALL = (
     "throughput",
@@ -41,39 +38,6 @@ ALL = (
 
 # What a run of a minute has time for; the others are named on the command line.
 QUICK = ("throughput", "idle", "load", "timeline")
-
-# How long a trial lasts is no part of what it measures, and its seed changes from block to block.
-_NOT_IN_ID = {"warmup_s", "duration_s", "drain_s", "seed"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One combination that is measured again in every block.
-
-    options   further words of the server's command line, names and values in turn
-    """
-
-    experiment: str
-    server: str
-    workload: Workload
-    options: tuple[str, ...] = ()
-
-    @property
-    def id(self) -> str:
-        """Stable and unique within a run: experiment/server/what differs from the plainest load."""
-        plain = Workload()
-        parts = [
-            f"{field.name}={getattr(self.workload, field.name)}"
-            for field in dataclasses.fields(Workload)
-            if field.name not in _NOT_IN_ID
-            and getattr(self.workload, field.name) != getattr(plain, field.name)
-        ]
-        parts += [
-            "=".join(pair).removeprefix("--")
-            for pair in zip(*[iter(self.options)] * 2, strict=True)
-        ]
-        return "/".join((self.experiment, self.server, ",".join(parts) or "plain"))
-
 
 class Experiment(Protocol):
     """The form that every module in this folder has."""

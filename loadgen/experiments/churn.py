@@ -10,11 +10,13 @@ the handshakes to pay for, would be the slower side.
 
 from collections.abc import Sequence
 
-from loadgen.analysis.analysis import Run, cpu_us, latency_us, throughput
-from loadgen.experiments import Cell, Profile
-from loadgen.experiments.tools import against, largest_common, lines, nothing_to_say
+from loadgen.analysis.run import Run
+from loadgen.store.metric import cpu_us, latency_us, throughput
+from loadgen.plan.plan import Profile
+from loadgen.trial.cell import Cell
+from loadgen.trial.methods import Churn
+from loadgen.experiments.tools import sweep, against, largest_common, lines, nothing_to_say
 from loadgen.report.figure import Figure, Panel
-from loadgen.workload.workload import Workload
 from servers.catalog import Variant
 
 NAME = "churn"
@@ -31,7 +33,7 @@ HOW_TO_READ = (
     " has the handshakes to pay for, was the slower side. An answer costs 20 us of CPU."
 )
 
-WORK = ("--work", "cpu:20us")
+WORK = "cpu:20us"
 SLOTS: dict[Profile, tuple[int, ...]] = {
     "quick": (1, 2),
     "standard": (1, 4, 16),
@@ -47,18 +49,14 @@ SECONDS: dict[Profile, tuple[float, float]] = {  # warm-up and window
 def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
     """Every server at every number of slots."""
     warmup_s, duration_s = SECONDS[profile]
-    return [
-        Cell(
-            experiment=NAME,
-            server=variant.name,
-            workload=Workload(
-                driver="churn", connections=slots, warmup_s=warmup_s, duration_s=duration_s
-            ),
-            options=WORK,
-        )
-        for variant in servers
-        for slots in SLOTS[profile]
-    ]
+    return sweep(
+        NAME,
+        servers,
+        [
+            Churn(connections=slots, work=WORK, warmup_s=warmup_s, duration_s=duration_s)
+            for slots in SLOTS[profile]
+        ],
+    )
 
 
 def figures(run: Run) -> list[Figure]:

@@ -10,13 +10,16 @@ answers at its end, ask again a moment too late, and sit out every other round.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
-from loadgen.analysis.analysis import CellData, Metric, Run
-from loadgen.experiments import Cell, Profile
-from loadgen.experiments.tools import bar_panel, compared
+from loadgen.analysis.run import CellData, Run
+from loadgen.analysis.estimate import Metric
+from loadgen.plan.plan import Profile
+from loadgen.trial.cell import Cell
+from loadgen.trial.methods import Requests
+from loadgen.experiments.tools import measured_by, sweep, bar_panel, compared
 from loadgen.report.figure import Figure, Panel
-from loadgen.store.results import Record
-from loadgen.workload.workload import Workload
+from loadgen.store.schema import Record
 from servers.catalog import Variant
 
 NAME = "fairness"
@@ -34,8 +37,10 @@ HOW_TO_READ = (
     " nearly all of the time here."
 )
 
+Who = Literal["slowest", "fastest", "greedy"]
+
 CLIENTS = 16
-GREEDY_PIPELINE = 64
+PIPELINE_DEPTH = 64
 SECONDS: dict[Profile, tuple[float, float]] = {
     "quick": (0.1, 0.3),
     "standard": (0.2, 0.8),
@@ -46,58 +51,62 @@ SECONDS: dict[Profile, tuple[float, float]] = {
 def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
     """Every server with equals, and with one greedy client among them."""
     warmup_s, duration_s = SECONDS[profile]
-    pipelines = (0, 16, GREEDY_PIPELINE, 256) if profile == "full" else (0, GREEDY_PIPELINE)
-    return [
-        Cell(
-            experiment=NAME,
-            server=variant.name,
-            workload=Workload(
+    depths = (0, 16, PIPELINE_DEPTH, 256) if profile == "full" else (0, PIPELINE_DEPTH)
+    return sweep(
+        NAME,
+        servers,
+        [
+            Requests(
                 connections=CLIENTS,
-                greedy_pipeline=pipeline,
+                pipeline_depth=depth,
                 warmup_s=warmup_s,
                 duration_s=duration_s,
-            ),
-        )
-        for variant in servers
-        for pipeline in pipelines
-    ]
+            )
+            for depth in depths
+        ],
+    )
 
 
 def jain(record: Record) -> float | None:
     """Jain's index over those who are not greedy."""
-    found = record.get("fairness")
+    found = record["fairness"]
     return found["jain"] if found else None
 
 
-def share_percent(name: str) -> Metric:
-    """The slowest, fastest or greedy share, in per cent of an equal one."""
+def share_percent(who: Who) -> Metric:
+    """The share of one client, in per cent of an equal one."""
 
     def metric(record: Record) -> float | None:
-        found = record.get("fairness")
-        if not found or found[name] is None:
+        found = record["fairness"]
+        if found is None:
             return None
-        return float(100 * found[name] * record["workload"]["connections"])
+        share = {
+            "slowest": found["slowest_share"],
+            "fastest": found["fastest_share"],
+            "greedy": found["greedy_share"],
+        }[who]
+        return None if share is None else 100 * share * CLIENTS
 
     return metric
 
 
 def figures(run: Run) -> list[Figure]:
     """Equals above, with a greedy client below."""
-    table = by_pipeline(run)
+    table = by_pipeline_depth(run)
     panels: list[Panel] = []
-    for pipeline in (0, GREEDY_PIPELINE):
-        row = table.get(pipeline, {})
-        title = f"one keeps {pipeline} outstanding" if pipeline else "all equal"
-        other = "greedy" if pipeline else "fastest"
+    for depth in (0, PIPELINE_DEPTH):
+        row = table.get(depth, {})
+        title = f"one keeps {depth} outstanding" if depth else "all equal"
+        others: tuple[Who, ...] = ("slowest", "greedy" if depth else "fastest")
         panels += [
             bar_panel(
                 title,
                 f"{who} client (of an equal share)",
                 row,
-                share_percent(f"{who}_share"),
+                share_percent(who),
                 "percent",
             )
-            for who in ("slowest", other)
+            for who in others
         ]
         panels.append(bar_panel(title, "Jain's index", row, jain, "number"))
     return [
@@ -112,34 +121,34 @@ def figures(run: Run) -> list[Figure]:
     ]
 
 
-def by_pipeline(run: Run) -> dict[int, dict[str, CellData]]:
-    """Greedy pipeline => server => cell, of the servers that serve more than one client."""
+def by_pipeline_depth(run: Run) -> dict[int, dict[str, CellData]]:
+    """Pipeline depth => server => cell, of the servers that serve more than one client."""
     table: dict[int, dict[str, CellData]] = {}
-    for data in run.of(NAME).values():
-        if not data.first["connections"].get("limit"):
-            row = table.setdefault(data.first["workload"]["greedy_pipeline"], {})
+    for data, workload in measured_by(run, NAME, Requests):
+        if not data.first["connections"]["limit"]:
+            row = table.setdefault(workload.pipeline_depth, {})
             row[data.server] = data
     return table
 
 
 def finding(run: Run) -> str:
     """What the slowest of equals gets, and what a greedy client gets from threads and a loop."""
-    table = by_pipeline(run)
-    slowest = share_percent("slowest_share")
+    table = by_pipeline_depth(run)
+    slowest = share_percent("slowest")
     equals = table.get(0, {})
     even = [
         f"{found.value:.0f} % with {name}"
         for name in equals
         if (found := equals[name].over_blocks(slowest)) is not None
     ]
-    row = table.get(GREEDY_PIPELINE, {})
+    row = table.get(PIPELINE_DEPTH, {})
     if not even or not {"epoll", "threaded"} <= row.keys():
         return "The data do not decide: epoll and threads were not measured with a greedy client."
     times = "times as large a share as"
     greedy = compared(
-        row, "epoll", "threaded", share_percent("greedy_share"), "gives a greedy client", times
+        row, "epoll", "threaded", share_percent("greedy"), "gives a greedy client", times
     )
     return (
         f"Of {CLIENTS} equal clients the slowest gets, of an equal share: {', '.join(even)}."
-        f" Where one keeps {GREEDY_PIPELINE} requests outstanding, {greedy}."
+        f" Where one keeps {PIPELINE_DEPTH} requests outstanding, {greedy}."
     )

@@ -7,13 +7,15 @@ spends a few hundred bytes. And that what the kernel holds for a socket is far m
 
 from collections.abc import Sequence
 
-from loadgen.analysis.analysis import Metric, Run
-from loadgen.experiments import Cell, Profile
-from loadgen.experiments.tools import against, largest_common, lines, listed, nothing_to_say
+from loadgen.analysis.estimate import Metric
+from loadgen.analysis.run import Run
+from loadgen.plan.plan import Profile
+from loadgen.trial.cell import Cell
+from loadgen.trial.methods import Requests
+from loadgen.experiments.tools import measured_by, sweep, against, largest_common, lines, listed, nothing_to_say
 from loadgen.report.figure import Figure, Panel
 from loadgen.report.units import size
-from loadgen.store.results import Record
-from loadgen.workload.workload import Workload
+from loadgen.store.schema import Record
 from servers.catalog import Variant
 
 NAME = "footprint"
@@ -46,28 +48,26 @@ SECONDS: dict[Profile, tuple[float, float]] = {
 def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
     """One client for every server, and more where more are served."""
     warmup_s, duration_s = SECONDS[profile]
-    return [
-        Cell(
-            experiment=NAME,
-            server=variant.name,
-            workload=Workload(
+    return sweep(
+        NAME,
+        servers,
+        [
+            Requests(
                 connections=min(ACTIVE, clients),
                 idle_connections=max(0, clients - ACTIVE),
                 warmup_s=warmup_s,
                 duration_s=duration_s,
-            ),
-        )
-        for variant in servers
-        for clients in (1, *CLIENTS[profile])
-        if clients == 1 or variant.clients_at_once is None
-    ]
+            )
+            for clients in (1, *CLIENTS[profile])
+        ],
+    )
 
 
 def per_connection(name: str) -> Metric:
     """How much more of a figure there is per connection than without any."""
 
     def metric(record: Record) -> float | None:
-        found, greeted = record.get("footprint"), record["connections"]["greeted"]
+        found, greeted = record["footprint"], record["connections"]["greeted"]
         if not found or not greeted or found["connected"][name] is None:
             return None
         return max(0.0, float(found["connected"][name] - found["empty"][name])) / greeted
@@ -77,12 +77,12 @@ def per_connection(name: str) -> Metric:
 
 def held(name: str) -> Metric:
     """A figure of the server with everybody connected."""
-    return lambda record: found["connected"][name] if (found := record.get("footprint")) else None
+    return lambda record: found["connected"][name] if (found := record["footprint"]) else None
 
 
 def kernel_bytes(record: Record) -> float | None:
     """The kernel's own objects per connection, both ends of it."""
-    found, greeted = record.get("footprint"), record["connections"]["greeted"]
+    found, greeted = record["footprint"], record["connections"]["greeted"]
     return max(0, found["slab_bytes"]) / greeted if found and greeted else None
 
 

@@ -7,12 +7,15 @@ same GIL, and threads pay for passing it around.
 
 from collections.abc import Sequence
 
-from loadgen.analysis.analysis import CellData, Metric, Run, latency_us, throughput
-from loadgen.experiments import Cell, Profile
-from loadgen.experiments.tools import ANSWERS, bar_panel, compared, option
+from loadgen.analysis.run import CellData, Run
+from loadgen.analysis.estimate import Metric
+from loadgen.store.metric import latency_us, throughput
+from loadgen.plan.plan import Profile
+from loadgen.trial.cell import Cell
+from loadgen.trial.methods import Requests
+from loadgen.experiments.tools import measured_by, sweep, ANSWERS, bar_panel, compared
 from loadgen.report.figure import Figure, Panel
 from loadgen.report.units import Format
-from loadgen.workload.workload import Workload
 from servers.catalog import Variant
 
 NAME = "handler"
@@ -28,10 +31,10 @@ HOW_TO_READ = (
 )
 
 CLIENTS = 16
-WORKS: dict[Profile, tuple[str, ...]] = {
-    "quick": ("", "cpu:1ms", "sleep:10ms"),
-    "standard": ("", "cpu:100us", "cpu:1ms", "sleep:10ms"),
-    "full": ("", "cpu:10us", "cpu:100us", "cpu:1ms", "sleep:1ms", "sleep:10ms"),
+WORKS: dict[Profile, tuple[str | None, ...]] = {
+    "quick": (None, "cpu:1ms", "sleep:10ms"),
+    "standard": (None, "cpu:100us", "cpu:1ms", "sleep:10ms"),
+    "full": (None, "cpu:10us", "cpu:100us", "cpu:1ms", "sleep:1ms", "sleep:10ms"),
 }
 SECONDS: dict[Profile, tuple[float, float]] = {
     "quick": (0.1, 0.3),
@@ -43,16 +46,14 @@ SECONDS: dict[Profile, tuple[float, float]] = {
 def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
     """Every server with every kind of work."""
     warmup_s, duration_s = SECONDS[profile]
-    return [
-        Cell(
-            experiment=NAME,
-            server=variant.name,
-            workload=Workload(connections=CLIENTS, warmup_s=warmup_s, duration_s=duration_s),
-            options=("--work", work) if work else (),
-        )
-        for variant in servers
-        for work in WORKS[profile]
-    ]
+    return sweep(
+        NAME,
+        servers,
+        [
+            Requests(connections=CLIENTS, work=work, warmup_s=warmup_s, duration_s=duration_s)
+            for work in WORKS[profile]
+        ],
+    )
 
 
 def figures(run: Run) -> list[Figure]:
@@ -90,8 +91,8 @@ def figures(run: Run) -> list[Figure]:
 def by_work(run: Run) -> dict[str, dict[str, CellData]]:
     """Kind of work ("" is none) => server => cell."""
     table: dict[str, dict[str, CellData]] = {}
-    for data in run.of(NAME).values():
-        row = table.setdefault(option(data, "--work") or "", {})
+    for data, workload in measured_by(run, NAME, Requests):
+        row = table.setdefault(workload.work or "", {})
         row[data.server] = data
     return {work: table[work] for work in sorted(table, key=_order)}
 

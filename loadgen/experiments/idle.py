@@ -8,11 +8,13 @@ not. And that select has a wall at descriptor 1,024 which no limit of the system
 from collections.abc import Sequence
 from dataclasses import replace
 
-from loadgen.analysis.analysis import Run, cpu_us, latency_us, throughput
-from loadgen.experiments import Cell, Profile
-from loadgen.experiments.tools import Rows, against, largest_common, lines, nothing_to_say
+from loadgen.analysis.run import Run
+from loadgen.store.metric import cpu_us, latency_us, throughput
+from loadgen.plan.plan import Profile
+from loadgen.trial.cell import Cell
+from loadgen.trial.methods import Requests
+from loadgen.experiments.tools import sweep, Rows, against, largest_common, lines, nothing_to_say
 from loadgen.report.figure import Figure, Panel, Wall
-from loadgen.workload.workload import Workload
 from servers.catalog import Variant
 
 NAME = "idle"
@@ -44,21 +46,19 @@ SECONDS: dict[Profile, tuple[float, float]] = {
 def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
     """Every server at every number of idle clients; who serves one at a time, at none only."""
     warmup_s, duration_s = SECONDS[profile]
-    return [
-        Cell(
-            experiment=NAME,
-            server=variant.name,
-            workload=Workload(
+    return sweep(
+        NAME,
+        servers,
+        [
+            Requests(
                 connections=ACTIVE,
                 idle_connections=idle,
                 warmup_s=warmup_s,
                 duration_s=duration_s,
-            ),
-        )
-        for variant in servers
-        for idle in IDLE[profile]
-        if idle == 0 or variant.clients_at_once is None
-    ]
+            )
+            for idle in IDLE[profile]
+        ],
+    )
 
 
 def figures(run: Run) -> list[Figure]:
@@ -120,7 +120,7 @@ def walls(rows: Rows) -> tuple[Wall, ...]:
     for name, row in rows.items():
         for idle, cell in row.items():
             connections = cell.first["connections"]
-            if connections.get("limit") and idle and not cell.first["counts"]["ok"]:
+            if connections["limit"] and idle and not cell.first["counts"]["ok"]:
                 served, attempted = connections["greeted"], connections["attempted"]
                 text = f"{name}: {connections['limit']}, serves {served:,} of {attempted:,}"
                 found.append(Wall(connections["greeted"], text, name))

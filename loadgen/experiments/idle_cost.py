@@ -7,12 +7,14 @@ to do.
 
 from collections.abc import Sequence
 
-from loadgen.analysis.analysis import MINIMUM_BLOCKS, Estimate, Run
-from loadgen.experiments import Cell, Profile
-from loadgen.experiments.tools import lines
+from loadgen.analysis.estimate import MINIMUM_BLOCKS, Estimate
+from loadgen.analysis.run import Run
+from loadgen.plan.plan import Profile
+from loadgen.trial.cell import Cell
+from loadgen.trial.methods import Requests
+from loadgen.experiments.tools import sweep, lines
 from loadgen.report.figure import Figure, Panel
-from loadgen.store.results import Record
-from loadgen.workload.workload import Workload
+from loadgen.store.schema import Record
 from servers.catalog import Variant
 
 NAME = "idle_cost"
@@ -39,21 +41,19 @@ SECONDS: dict[Profile, float] = {"quick": 0.2, "standard": 0.4, "full": 2.0}
 
 def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
     """Every server with every number of silent clients."""
-    return [
-        Cell(
-            experiment=NAME,
-            server=variant.name,
-            workload=Workload(
+    return sweep(
+        NAME,
+        servers,
+        [
+            Requests(
                 connections=0,
                 idle_connections=silent,
                 warmup_s=0.05,
                 duration_s=SECONDS[profile],
-            ),
-        )
-        for variant in servers
-        for silent in SILENT[profile]
-        if variant.clients_at_once is None or silent <= variant.clients_at_once
-    ]
+            )
+            for silent in SILENT[profile]
+        ],
+    )
 
 
 def core_percent(record: Record) -> float | None:

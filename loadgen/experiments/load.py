@@ -9,19 +9,22 @@ the limit: an open loop lets several lines of a client wait and be taken by one 
 the servers keep up with more than it can send.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from loadgen.analysis.analysis import MINIMUM_BLOCKS, CellData, Estimate, Run, estimate, latency_us
-from loadgen.experiments import Cell, Profile
-from loadgen.experiments.tools import lines, served
+from loadgen.analysis.estimate import MINIMUM_BLOCKS, Estimate, estimate
+from loadgen.analysis.run import CellData, Run
+from loadgen.store.metric import latency_us
+from loadgen.plan.plan import Profile
+from loadgen.trial.cell import Cell
+from loadgen.trial.methods import Requests, Search
+from loadgen.experiments.tools import Rows, lines, measured_by, served, sweep
 from loadgen.report.figure import Figure, Panel, Point, Series
 from loadgen.report.units import microseconds, number
 from loadgen.store import histogram
-from loadgen.store.results import Record
-from loadgen.trial.knee import FIRST_PER_S
-from loadgen.workload.workload import Workload
+from loadgen.store.schema import Record
 from servers.catalog import Variant
 
 NAME = "load"
@@ -42,7 +45,7 @@ HOW_TO_READ = (
 
 CLIENTS = 16
 WORK_US = 20
-WORK = ("--work", f"cpu:{WORK_US}us")
+WORK = f"cpu:{WORK_US}us"
 KNEE_LIMIT_S = 0.005
 SEARCH_S = 0.2
 RATES_PER_S: dict[Profile, tuple[int, ...]] = {
@@ -65,145 +68,131 @@ def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
     """Every server at every rate, the search for its knee, and one stalled server."""
     warmup_s, duration_s = SECONDS[profile]
     rates = [
-        Workload(
+        Requests(
             connections=CLIENTS,
-            mode="open",
             arrivals="poisson",
             offered_per_s=float(rate),
+            work=WORK,
             warmup_s=warmup_s,
             duration_s=duration_s,
         )
         for rate in RATES_PER_S[profile]
     ]
-    search = Workload(
-        connections=CLIENTS,
-        mode="open",
-        arrivals="poisson",
-        offered_per_s=FIRST_PER_S,
-        knee_limit_s=KNEE_LIMIT_S,
-        warmup_s=0.05,
-        duration_s=SEARCH_S,
-        drain_s=2.0,
+    search = Search(
+        connections=CLIENTS, p99_limit_s=KNEE_LIMIT_S, work=WORK, warmup_s=0.05, duration_s=SEARCH_S
     )
-    found = [
-        Cell(experiment=NAME, server=variant.name, workload=workload, options=WORK)
-        for variant in servers
-        for workload in (*rates, *(() if profile == "quick" else (search,)))
+    stalled = Requests(
+        stall_s=STALL_S, stall_every_s=STALL_EVERY_S, duration_s=STALL_PERIODS * STALL_EVERY_S
+    )
+    asked = replace(
+        stalled, connections=CLIENTS, arrivals="poisson", offered_per_s=STALL_RATE_PER_S
+    )
+    knees = [] if profile == "quick" else [search]
+    return [
+        *sweep(NAME, servers, [*rates, *knees]),
+        *sweep(
+            NAME,
+            [variant for variant in servers if variant.name == STALLED_SERVER],
+            [stalled, asked],
+        ),
     ]
-    stalled = {
-        "stall_s": STALL_S,
-        "stall_every_s": STALL_EVERY_S,
-        "duration_s": STALL_PERIODS * STALL_EVERY_S,
-    }
-    if any(variant.name == STALLED_SERVER for variant in servers):
-        found += [
-            Cell(experiment=NAME, server=STALLED_SERVER, workload=workload)
-            for workload in (
-                Workload(connections=1, **stalled),  # type: ignore[arg-type]
-                Workload(
-                    connections=CLIENTS,
-                    mode="open",
-                    arrivals="poisson",
-                    offered_per_s=STALL_RATE_PER_S,
-                    **stalled,  # type: ignore[arg-type]
-                ),
-            )
-        ]
-    return found
 
 
 def figures(run: Run) -> list[Figure]:
     """Response times, the knees, percentile curves at common rates, and the stalled server."""
     rows = _rated(run)
-    offered = "offered requests per second"
-    found = [
-        Figure(
-            name="load",
-            title="The hockey stick: response time against offered load",
-            panels=tuple(
-                Panel(
-                    offered,
-                    f"response time, {title}",
-                    lines(rows, latency_us("response", percentile)),
-                    x_log=True,
-                    y_log=True,
-                    y_format="microseconds",
-                )
-                for percentile, title in (("p50", "median"), ("p99", "p99"), ("p99_9", "p99.9"))
-            ),
-            caption=HOW_TO_READ,
-            panel_height_in=3.4,
-        )
-    ]
-    knees = _knees(run)
-    if knees:
-        found.append(
-            Figure(
-                name="load-knee",
-                title="The largest rate that each model keeps",
-                panels=(
-                    Panel(
-                        f"requests per second, 99 % of them answered and p99 below"
-                        f" {KNEE_LIMIT_S * 1000:g} ms",
-                        "",
-                        tuple(
-                            Series(
-                                name,
-                                (Point(0, e.value, e.low, e.high),),
-                                _rate(e.value) + _served(run, name),
-                            )
-                            for name in knees
-                            if (e := estimate(knees[name])) is not None
-                        ),
-                        kind="bars",
-                        ceiling=run.ceiling_per_s,
-                    ),
-                ),
-                caption=f"An answer costs {WORK_US} us of CPU besides. Found by doubling the rate"
-                " until it is not kept, then bisecting, anew in every block; each line is the"
-                " interval over blocks. Longer is better. Blocking has one client, which sends"
-                " everything, so that it takes many lines with one receive.",
-                panel_height_in=3.0,
-            )
-        )
+    found = [_hockey_stick(rows)]
+    if knees := _knees(run):
+        found.append(_knee_figure(run, knees))
     if rates := _common_rates(rows):
-        found.append(
-            Figure(
-                name="load-percentiles",
-                title="All percentiles of the response time, at common rates",
-                panels=tuple(
-                    Panel(
-                        "percentile of requests",
-                        "response time",
-                        tuple(
-                            Series(name, curve(rows[name][rate], "response"))
-                            for name in rows
-                            if rate in rows[name] and rows[name][rate].valid
-                        ),
-                        title=f"{rate:,.0f} requests per second",
-                        nines=True,
-                        y_log=True,
-                        y_format="microseconds",
-                    )
-                    for rate in rates
-                ),
-                caption="Each step to the right is one more nine: the slowest tenth, hundredth,"
-                " thousandth of the requests. Histograms of all valid trials merged; a curve ends"
-                " where fewer than ten requests lie beyond.",
-                panel_height_in=3.4,
-            )
-        )
+        found.append(_percentile_figure(rows, rates))
     if stalled := _stalled(run):
         found.append(_stall_figure(*stalled))
     return found
 
 
+def _hockey_stick(rows: Rows) -> Figure:
+    return Figure(
+        name="load",
+        title="The hockey stick: response time against offered load",
+        panels=tuple(
+            Panel(
+                "offered requests per second",
+                f"response time, {title}",
+                lines(rows, latency_us("response", percentile)),
+                x_log=True,
+                y_log=True,
+                y_format="microseconds",
+            )
+            for percentile, title in (("p50", "median"), ("p99", "p99"), ("p99_9", "p99.9"))
+        ),
+        caption=HOW_TO_READ,
+        panel_height_in=3.4,
+    )
+
+
+def _knee_figure(run: Run, knees: Mapping[str, Sequence[float]]) -> Figure:
+    found = {name: e for name, values in knees.items() if (e := estimate(values)) is not None}
+    return Figure(
+        name="load-knee",
+        title="The largest rate that each model keeps",
+        panels=(
+            Panel(
+                f"requests per second, 99 % of them answered and p99 below"
+                f" {KNEE_LIMIT_S * 1000:g} ms",
+                "",
+                tuple(
+                    Series(
+                        name,
+                        (Point(0, e.value, e.low, e.high),),
+                        _rate(e.value) + _served(run, name),
+                    )
+                    for name, e in found.items()
+                ),
+                kind="bars",
+                ceiling=run.ceiling_per_s,
+            ),
+        ),
+        caption=f"An answer costs {WORK_US} us of CPU besides. Found by doubling the rate"
+        " until it is not kept, then bisecting, anew in every block; each line is the"
+        " interval over blocks. Longer is better. Blocking has one client, which sends"
+        " everything, so that it takes many lines with one receive.",
+        panel_height_in=3.0,
+    )
+
+
+def _percentile_figure(rows: Rows, rates: Sequence[float]) -> Figure:
+    return Figure(
+        name="load-percentiles",
+        title="All percentiles of the response time, at common rates",
+        panels=tuple(
+            Panel(
+                "percentile of requests",
+                "response time",
+                tuple(
+                    Series(name, curve(row[rate], "response"))
+                    for name, row in rows.items()
+                    if rate in row and row[rate].valid
+                ),
+                title=f"{rate:,.0f} requests per second",
+                nines=True,
+                y_log=True,
+                y_format="microseconds",
+            )
+            for rate in rates
+        ),
+        caption="Each step to the right is one more nine: the slowest tenth, hundredth,"
+        " thousandth of the requests. Histograms of all valid trials merged; a curve ends"
+        " where fewer than ten requests lie beyond.",
+        panel_height_in=3.4,
+    )
+
+
 def _rated(run: Run) -> dict[str, dict[float, CellData]]:
     rows: dict[str, dict[float, CellData]] = {}
-    for data in run.of(NAME).values():
-        load = data.first["workload"]
-        if load["mode"] == "open" and not load["knee_limit_s"] and not load["stall_s"]:
-            rows.setdefault(data.server, {})[load["offered_per_s"]] = data
+    for data, workload in measured_by(run, NAME, Requests):
+        if workload.offered_per_s is not None and not workload.stall_s:
+            rows.setdefault(data.server, {})[workload.offered_per_s] = data
     return {name: dict(sorted(row.items())) for name, row in rows.items()}
 
 
@@ -217,11 +206,11 @@ def _knees(run: Run) -> dict[str, list[float]]:
 
 def knee_per_s(record: Record) -> float | None:
     """The rate that a search found; None for other trials."""
-    found = record.get("knee")
+    found = record["knee"]
     return found["rate_per_s"] if found else None
 
 
-def _common_rates(rows: dict[str, dict[float, CellData]]) -> list[float]:
+def _common_rates(rows: Rows) -> list[float]:
     """Up to three rates with the most valid servers, the largest of each first."""
     count: dict[float, int] = {}
     for row in rows.values():
@@ -244,9 +233,9 @@ def curve(cell: CellData, kind: str) -> tuple[Point, ...]:
 
 def _stalled(run: Run) -> tuple[CellData, CellData] | None:
     found = {
-        data.first["workload"]["mode"]: data
-        for data in run.of(NAME).values()
-        if data.first["workload"]["stall_s"]
+        "open" if workload.offered_per_s is not None else "closed": data
+        for data, workload in measured_by(run, NAME, Requests)
+        if workload.stall_s
     }
     if len(found) < 2 or not all(data.valid for data in found.values()):
         return None
@@ -308,7 +297,7 @@ def finding(run: Run) -> str:
             f" p95 {_told(opened, 'response', 95)} (theory: {microseconds(theory_us)}), the closed"
             f" loop {_told(closed, 'service', 95)}."
         )
-    if not any(data.first["workload"]["knee_limit_s"] for data in run.of(NAME).values()):
+    if not measured_by(run, NAME, Search):
         parts.append("This run did not search for knees; one that is not quick does.")
     return " ".join(parts) or "The data do not decide: no search for a knee was valid."
 
@@ -318,7 +307,7 @@ def _at_least(run: Run, server: str) -> str:
     for data in run.of(NAME).values():
         if data.server != server:
             continue
-        for found in filter(None, (record.get("knee") for record in data.valid)):
+        for found in filter(None, (record["knee"] for record in data.valid)):
             beyond = [p for p in found["probes"] if p["offered_per_s"] > found["rate_per_s"]]
             nearest = min(beyond, key=lambda probe: float(probe["offered_per_s"]), default=None)
             if nearest is None:

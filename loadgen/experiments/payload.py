@@ -11,13 +11,16 @@ starts its servers (target.py).
 
 from collections.abc import Sequence
 
-from loadgen.analysis.analysis import Metric, Run, throughput
-from loadgen.experiments import Cell, Profile
-from loadgen.experiments.tools import against, lines
+from loadgen.analysis.estimate import Metric
+from loadgen.analysis.run import Run
+from loadgen.store.metric import throughput
+from loadgen.plan.plan import Profile
+from loadgen.trial.cell import Cell
+from loadgen.trial.methods import Requests
+from loadgen.experiments.tools import sweep, against, lines
 from loadgen.report.figure import Figure, Panel
 from loadgen.report.units import Format, size
-from loadgen.store.results import Record
-from loadgen.workload.workload import Workload
+from loadgen.store.schema import Record
 from servers.catalog import Variant
 
 NAME = "payload"
@@ -33,7 +36,7 @@ HOW_TO_READ = (
 )
 
 CLIENTS = 4
-MAX_LINE = ("--max-line", str(1 << 20))
+MAX_LINE_BYTES = 1 << 20
 BYTES: dict[Profile, tuple[int, ...]] = {
     "quick": (16, 1 << 16, 1 << 20),
     "standard": (16, 1 << 10, 1 << 13, 1 << 16, 1 << 20),
@@ -49,27 +52,28 @@ SECONDS: dict[Profile, tuple[float, float]] = {
 def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
     """Every server with lines of every length."""
     warmup_s, duration_s = SECONDS[profile]
-    return [
-        Cell(
-            experiment=NAME,
-            server=variant.name,
-            workload=Workload(
+    return sweep(
+        NAME,
+        servers,
+        [
+            Requests(
                 connections=CLIENTS,
                 message_bytes=message_bytes,
+                max_line_bytes=MAX_LINE_BYTES,
                 warmup_s=warmup_s,
                 duration_s=duration_s,
-            ),
-            options=MAX_LINE,
-        )
-        for variant in servers
-        for message_bytes in BYTES[profile]
-    ]
+            )
+            for message_bytes in BYTES[profile]
+        ],
+    )
 
 
 def bytes_per_s(record: Record) -> float | None:
     """Bytes of lines, newlines included, that were answered per second."""
     rate = record["throughput_per_s"]
-    return None if rate is None else rate * record["workload"]["message_bytes"]
+    message_bytes = record["cell"]["workload"]["message_bytes"]
+    assert isinstance(message_bytes, int)
+    return None if rate is None else rate * message_bytes
 
 
 def figures(run: Run) -> list[Figure]:

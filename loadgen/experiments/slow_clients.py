@@ -6,13 +6,17 @@ the others do not notice. This is what non-blocking sends and back-pressure are 
 
 from collections.abc import Sequence
 
-from loadgen.analysis.analysis import CellData, Metric, Run, latency_us, throughput
-from loadgen.experiments import Cell, Profile
-from loadgen.experiments.tools import ANSWERS, bar_panel, compared, listed
+from loadgen.analysis.run import CellData, Run
+from loadgen.analysis.estimate import Metric
+from loadgen.store.metric import latency_us, throughput
+from loadgen.plan.plan import Profile
+from loadgen.trial.cell import Cell
+from loadgen.trial.methods.requests import SlowBehaviour
+from loadgen.trial.methods import Requests
+from loadgen.experiments.tools import measured_by, sweep, ANSWERS, bar_panel, compared, listed
 from loadgen.report.figure import Figure, Panel
 from loadgen.report.units import Format
-from loadgen.store.results import Record
-from loadgen.workload.workload import SlowBehaviour, Workload
+from loadgen.store.schema import Record
 from servers.catalog import Variant
 
 NAME = "slow_clients"
@@ -50,26 +54,25 @@ def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
     warmup_s, duration_s = SECONDS[profile]
     kinds: list[tuple[int, SlowBehaviour | None]] = [(0, None)]
     kinds += [(slow, behaviour) for behaviour in BEHAVIOURS for slow in SLOW[profile]]
-    return [
-        Cell(
-            experiment=NAME,
-            server=variant.name,
-            workload=Workload(
+    return sweep(
+        NAME,
+        servers,
+        [
+            Requests(
                 connections=NORMAL,
                 slow_connections=slow,
                 slow_behaviour=behaviour,
                 warmup_s=warmup_s,
                 duration_s=duration_s,
-            ),
-        )
-        for variant in servers
-        for slow, behaviour in kinds
-    ]
+            )
+            for slow, behaviour in kinds
+        ],
+    )
 
 
 def answers(record: Record) -> float | None:
     """Answers per second; none at all where no normal client was served."""
-    return None if not record["connections"].get("active") else throughput(record)
+    return None if not record["connections"]["active"] else throughput(record)
 
 
 def figures(run: Run) -> list[Figure]:
@@ -108,10 +111,9 @@ def figures(run: Run) -> list[Figure]:
 def by_behaviour(run: Run) -> dict[str | None, dict[str, CellData]]:
     """Behaviour (None: nobody is slow) => server => cell, for 0 and SHOWN slow clients."""
     table: dict[str | None, dict[str, CellData]] = {}
-    for data in run.of(NAME).values():
-        load = data.first["workload"]
-        if load["slow_connections"] in (0, SHOWN):
-            row = table.setdefault(load["slow_behaviour"], {})
+    for data, workload in measured_by(run, NAME, Requests):
+        if workload.slow_connections in (0, SHOWN):
+            row = table.setdefault(workload.slow_behaviour, {})
             row[data.server] = data
     return {kind: table[kind] for kind in (None, *BEHAVIOURS) if kind in table}
 
@@ -124,7 +126,7 @@ def finding(run: Run) -> str:
     for behaviour, row in table.items():
         if behaviour is None or "epoll" not in row or "epoll" not in plain:
             continue
-        dead = [name for name, data in row.items() if not data.first["connections"].get("active")]
+        dead = [name for name, data in row.items() if not data.first["connections"]["active"]]
         both = {"epoll": row["epoll"], UNDISTURBED: plain["epoll"]}
         left = compared(both, "epoll", UNDISTURBED, throughput, *ANSWERS)
         stopped = f"{listed(dead)} serves 0 of {NORMAL} normal clients; " if dead else ""

@@ -7,12 +7,13 @@ count is not a cost: one poll() over a hundred clients is one call, like one epo
 
 from collections.abc import Iterator, Sequence
 
-from loadgen.analysis.analysis import CellData, Run
-from loadgen.experiments import Cell, Profile
-from loadgen.experiments.tools import Rows, against, largest_common
+from loadgen.analysis.run import CellData, Run
+from loadgen.plan.plan import Profile
+from loadgen.trial.cell import Cell
+from loadgen.trial.methods import Trace
+from loadgen.experiments.tools import sweep, Rows, against, largest_common
 from loadgen.report.figure import Bar, BarStyle, Figure, Panel
-from loadgen.store.results import Record
-from loadgen.workload.workload import Workload
+from loadgen.store.schema import Record
 from servers.catalog import Variant
 
 NAME = "system_calls"
@@ -38,20 +39,8 @@ NARROW = 0.15
 
 
 def cells(_: Profile, servers: Sequence[Variant]) -> list[Cell]:
-    """Every server with and without silent clients; who serves one at a time, without.
-
-    A trace counts its requests, not its time; the times are for the estimate of a run's length.
-    """
-    return [
-        Cell(
-            experiment=NAME,
-            server=variant.name,
-            workload=Workload(driver="trace", idle_connections=idle, warmup_s=0, duration_s=0.1),
-        )
-        for variant in servers
-        for idle in IDLE
-        if idle == 0 or variant.clients_at_once is None
-    ]
+    """Every server with and without silent clients; who serves one at a time, without."""
+    return sweep(NAME, servers, [Trace(idle_connections=idle) for idle in IDLE])
 
 
 def figures(run: Run) -> list[Figure]:
@@ -113,18 +102,18 @@ def bars(lane: int, name: str, record: Record, longest: int) -> Iterator[Bar]:
 
 def first_traced(cell: CellData) -> Record | None:
     """Its first trial that was traced."""
-    return next((record for record in cell.valid if record.get("system_calls")), None)
+    return next((record for record in cell.valid if record["system_calls"]), None)
 
 
 def sequence(record: Record) -> list[tuple[str, int]]:
     """The calls of one request in order, with how often each is made in a row."""
-    traced = record.get("system_calls")
+    traced = record["system_calls"]
     return [(entry["call"], entry["times"]) for entry in traced["sequence"]] if traced else []
 
 
 def calls(record: Record) -> float | None:
     """System calls per request, the mean of a trial."""
-    traced = record.get("system_calls")
+    traced = record["system_calls"]
     return float(traced["total"]) if traced else None
 
 

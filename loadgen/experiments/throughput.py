@@ -8,11 +8,13 @@ throughput (Little's law). How it is spread does: threads leave some clients wai
 
 from collections.abc import Sequence
 
-from loadgen.analysis.analysis import Run, cpu_us, latency_us, throughput
-from loadgen.experiments import Cell, Profile
-from loadgen.experiments.tools import against, largest_common, lines, nothing_to_say
+from loadgen.analysis.run import Run
+from loadgen.store.metric import cpu_us, latency_us, throughput
+from loadgen.plan.plan import Profile
+from loadgen.trial.cell import Cell
+from loadgen.trial.methods import Requests
+from loadgen.experiments.tools import sweep, against, largest_common, lines, nothing_to_say
 from loadgen.report.figure import Figure, Panel
-from loadgen.workload.workload import Workload
 from servers.catalog import Variant
 
 NAME = "throughput"
@@ -43,15 +45,14 @@ SECONDS: dict[Profile, tuple[float, float]] = {  # warm-up and window
 def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
     """Every server at every number of clients."""
     warmup_s, duration_s = SECONDS[profile]
-    return [
-        Cell(
-            experiment=NAME,
-            server=variant.name,
-            workload=Workload(connections=clients, warmup_s=warmup_s, duration_s=duration_s),
-        )
-        for variant in servers
-        for clients in CLIENTS[profile]
-    ]
+    return sweep(
+        NAME,
+        servers,
+        [
+            Requests(connections=clients, warmup_s=warmup_s, duration_s=duration_s)
+            for clients in CLIENTS[profile]
+        ],
+    )
 
 
 def figures(run: Run) -> list[Figure]:

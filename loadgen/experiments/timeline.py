@@ -9,14 +9,15 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from loadgen.analysis.analysis import CellData, Run
+from loadgen.analysis.run import CellData, Run
 from loadgen.analysis.catalog import CatalogLine
 from loadgen.clients import timeline_clients
-from loadgen.experiments import Cell, Profile
-from loadgen.experiments.tools import against, largest_common, listed, nothing_to_say
+from loadgen.plan.plan import Profile
+from loadgen.trial.cell import Cell
+from loadgen.trial.methods import Timeline
+from loadgen.experiments.tools import sweep, against, largest_common, listed, nothing_to_say
 from loadgen.report.figure import Bar, BarStyle, Figure, Panel, Wall
-from loadgen.store.results import Record
-from loadgen.workload.workload import Workload
+from loadgen.store.schema import Record
 from servers.catalog import Variant
 
 NAME = "timeline"
@@ -38,15 +39,8 @@ BEHIND = timeline_clients.SLOW_CLIENT + 1
 
 
 def cells(_: Profile, servers: Sequence[Variant]) -> list[Cell]:
-    """Every server once per block. The times are for the estimate of a run's length alone."""
-    workload = Workload(
-        driver="timeline", connections=timeline_clients.CLIENTS, warmup_s=0, duration_s=0.1
-    )
-    work = ("--work", f"sleep:{WORK_MS}ms")
-    return [
-        Cell(experiment=NAME, server=variant.name, workload=workload, options=work)
-        for variant in servers
-    ]
+    """Every server once per block."""
+    return sweep(NAME, servers, [Timeline(work=f"sleep:{WORK_MS}ms")])
 
 
 def figures(run: Run) -> list[Figure]:
@@ -145,7 +139,7 @@ def key(longest_ms: float) -> Panel:
 
 def lives(record: Record) -> list[dict[str, Any]]:
     """The clients of a trial, in the order they came; none if it failed."""
-    timeline = record.get("timeline")
+    timeline = record["timeline"]
     return list(timeline["clients"]) if timeline else []
 
 

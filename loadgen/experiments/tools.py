@@ -1,15 +1,45 @@
 """What several experiments do with their cells: lines over an axis, and sentences about ratios."""
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
-from loadgen.analysis.analysis import MINIMUM_BLOCKS, CellData, Estimate, Metric, estimate, ratio
+from loadgen.analysis.estimate import MINIMUM_BLOCKS, Estimate, Metric, estimate, ratio
+from loadgen.analysis.run import CellData, Run
 from loadgen.report.figure import Panel, Point, Series
 from loadgen.report.units import Format, formatted
+from loadgen.trial.cell import Cell
+from loadgen.trial.methods.method import Method
+from servers.catalog import Variant
 
 # How more requests per second are told.
 ANSWERS = ("answers", "times as many requests per second as")
 
 Rows = Mapping[str, Mapping[float, CellData]]
+W = TypeVar("W", bound=Method)
+
+
+def sweep(experiment: str, servers: Sequence[Variant], workloads: Sequence[Method]) -> list[Cell]:
+    """Every server under every workload, but for those under which idle clients, who come first,
+    would wait for ever, and all the others behind them."""
+    return [
+        Cell(experiment=experiment, server=variant.name, workload=workload)
+        for variant in servers
+        for workload in workloads
+        if not (
+            variant.leaves_waiting
+            and getattr(workload, "idle_connections", 0)
+            and variant.serves(workload.clients) < workload.clients
+        )
+    ]
+
+
+def measured_by(run: Run, experiment: str, method: type[W]) -> list[tuple[CellData, W]]:
+    """The cells of an experiment that were measured by a method, each with its workload."""
+    return [
+        (data, data.cell.workload)
+        for data in run.of(experiment).values()
+        if isinstance(data.cell.workload, method)
+    ]
 
 
 def lines(rows: Rows, metric: Metric) -> tuple[Series, ...]:
@@ -39,7 +69,7 @@ def served(cells: Sequence[CellData]) -> str:
     """ "1 of 64 served", where a model cannot serve all; empty where it can."""
     for cell in reversed(cells):
         connections = cell.first["connections"]
-        if connections.get("limit") and connections["greeted"]:
+        if connections["limit"] and connections["greeted"]:
             return f"({connections['greeted']:,} of {connections['attempted']:,} served)"
     return ""
 
@@ -121,8 +151,8 @@ def bars(cells: Mapping[str, CellData], metric: Metric, written: Format) -> tupl
         if (point := point_at(0, cells[name], metric)) is not None:
             note = f"{formatted(float(f'{point.y:.3g}'), written)} {served([cells[name]])}".strip()
             found.append(Series(name, (point,), note))
-        elif cells[name].first["connections"].get("active") == 0:
-            clients = cells[name].first["workload"]["connections"]
+        elif cells[name].first["connections"]["active"] == 0:
+            clients = cells[name].cell.workload.connections
             found.append(Series(name, (Point(0, 0),), f"0 of {clients:,} served"))
     return tuple(found)
 
@@ -141,9 +171,3 @@ def compared(
     """`against`, for cells without an axis."""
     rows = {name: {0.0: cell} for name, cell in cells.items()}
     return against(one, rows, [other], 0.0, metric, verb, times)
-
-
-def option(data: CellData, name: str) -> str | None:
-    """What a word of the server's command line was followed by; None if it was not there."""
-    command = data.first["server"]["command"] or []
-    return command[command.index(name) + 1] if name in command else None

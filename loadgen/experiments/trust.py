@@ -8,26 +8,19 @@ How much a server varies whose speed is the machine's is told by its throughput,
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scipy import stats
 
-from loadgen.analysis.analysis import (
-    CellData,
-    Estimate,
-    Metric,
-    Run,
-    by_block,
-    estimate,
-    latency_us,
-    ratio,
-    throughput,
-)
-from loadgen.experiments import Cell, Profile
-from loadgen.experiments.tools import ratio_text
+from loadgen.analysis.run import CellData, Run
+from loadgen.analysis.estimate import Estimate, Metric, by_block, estimate, ratio
+from loadgen.store.metric import latency_us, throughput
+from loadgen.plan.plan import Profile
+from loadgen.trial.cell import Cell
+from loadgen.trial.methods import Requests
+from loadgen.experiments.tools import measured_by, ratio_text
 from loadgen.report.figure import Figure, Panel, Point, Series
-from loadgen.workload.workload import Workload
-from servers.catalog import VARIANTS, Variant
+from servers.catalog import Variant
 
 NAME = "trust"
 QUESTION = "Does the lab find differences where there are some, and only there?"
@@ -45,9 +38,6 @@ SERVER = "epoll"
 # Long enough that 5 % of it is more than the clock's own cost.
 WORK_US = 100
 EXTRA_US = (5, 10, 20)
-PLAIN = ("--work", f"cpu:{WORK_US}us")
-# An equal command line under another name.
-AGAIN = ("--host", "127.0.0.1")
 BUSY_CLIENTS = 64
 WINDOW_S: dict[Profile, float] = {"quick": 0.2, "standard": 0.3, "full": 1.0}
 # Pairs behind one comparison of a standard run.
@@ -55,6 +45,9 @@ PAIRS = 3
 
 # Fewer comparisons say nothing about a rate.
 ENOUGH = 10
+
+# What an answer costs, and which replica: all that tells these cells apart.
+Key = tuple[str | None, int]
 
 MEDIAN_US = latency_us("service", "p50")
 
@@ -74,38 +67,40 @@ def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
     """Two plain servers, each of them again, and three that are slower by a known amount."""
     if all(variant.name != SERVER for variant in servers):
         return []
-    timed = Workload(warmup_s=0.1, duration_s=WINDOW_S[profile])
-    busy = Workload(connections=BUSY_CLIENTS, warmup_s=0.1, duration_s=WINDOW_S[profile])
-    plan = [(timed, options) for options in (PLAIN, (*PLAIN, *AGAIN), *map(slower, EXTRA_US))]
-    plan += [(busy, options) for options in ((), AGAIN)]
+    plain = Requests(work=working(0), warmup_s=0.1, duration_s=WINDOW_S[profile])
+    busy = Requests(connections=BUSY_CLIENTS, warmup_s=0.1, duration_s=WINDOW_S[profile])
+    slower = [replace(plain, work=working(extra_us)) for extra_us in EXTRA_US]
+    plan = [(plain, 0), (plain, 1), *((workload, 0) for workload in slower), (busy, 0), (busy, 1)]
     return [
-        Cell(experiment=NAME, server=SERVER, workload=workload, options=options)
-        for workload, options in plan
+        Cell(experiment=NAME, server=SERVER, workload=workload, replica=replica)
+        for workload, replica in plan
     ]
 
 
-def slower(extra_us: int) -> tuple[str, ...]:
-    """The options of a server that works longer."""
-    return ("--work", f"cpu:{WORK_US + extra_us}us")
+def working(extra_us: int) -> str:
+    """What an answer costs a server that works longer."""
+    return f"cpu:{WORK_US + extra_us}us"
 
 
 def known(run: Run) -> Iterator[Known]:
     """The comparisons of which the run has both sides."""
-    ids = {
-        (cell.workload.connections, cell.options): cell.id for cell in cells("standard", VARIANTS)
+    found = {
+        (workload.work, data.cell.replica): data
+        for data, workload in measured_by(run, NAME, Requests)
     }
-    found = run.of(NAME)
 
-    def cell(connections: int, options: tuple[str, ...]) -> CellData:
-        return found.get(ids[connections, options], CellData())
+    def pair(label: str, one: Key, other: Key, metric: Metric, truth: float) -> Iterator[Known]:
+        if one in found and other in found:
+            yield Known(label, found[one], found[other], metric, truth)
 
-    plain, busy = cell(1, PLAIN), cell(BUSY_CLIENTS, ())
-    yield Known("the same again", cell(1, (*PLAIN, *AGAIN)), plain, MEDIAN_US, 1.0)
-    yield Known("the same again, busy", cell(BUSY_CLIENTS, AGAIN), busy, throughput, 1.0)
-    base = plain.over_blocks(MEDIAN_US)
+    plain, busy = (working(0), 0), (None, 0)
+    yield from pair("the same again", (working(0), 1), plain, MEDIAN_US, 1.0)
+    yield from pair("the same again, busy", (None, 1), busy, throughput, 1.0)
+    base = found[plain].over_blocks(MEDIAN_US) if plain in found else None
     for extra_us in EXTRA_US if base else ():
         truth = 1 + extra_us / base.value if base else 1.0
-        yield Known(f"{extra_us} us slower", cell(1, slower(extra_us)), plain, MEDIAN_US, truth)
+        slower = (working(extra_us), 0)
+        yield from pair(f"{extra_us} us slower", slower, plain, MEDIAN_US, truth)
 
 
 def compared(run: Run) -> list[tuple[Known, Estimate]]:

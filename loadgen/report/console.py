@@ -1,8 +1,8 @@
 """What the terminal shows: one trial, the progress of a run, and its summary."""
 
-import dataclasses
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +10,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from loadgen.report.units import count, duration, size
-from loadgen.workload.workload import Workload
+from loadgen.report.naming import figure, named, titles
+from loadgen.report.units import count, duration, plural, size
+from loadgen.trial.cell import Cell
 
 if TYPE_CHECKING:
-    from loadgen.analysis.analysis import CellData, Metric, Run
     from loadgen.analysis.compare import Comparison
-    from loadgen.experiments import Cell, Experiment
+    from loadgen.analysis.run import CellData, Run
+    from loadgen.machine.cpus import Pinning
     from loadgen.machine.doctor import Finding
-    from loadgen.machine.environment import Pinning
-    from loadgen.plan.runner import Plan, Skip
-    from loadgen.store.results import Record
+    from loadgen.plan.plan import Plan, Skip
+    from loadgen.store.schema import Bottleneck, Calibration, Record
     from servers.catalog import Variant
 
 # What is shown comes from servers and files: brackets and colons in it mean nothing.
@@ -41,9 +41,19 @@ def show_trial(record: "Record") -> None:
     CONSOLE.print(table)
 
 
+BOTTLENECKS: dict["Bottleneck", str] = {
+    "server": "server",
+    "generator": "generator",
+    "offered": "offered",
+    "model": "the model: none of the clients that send is served",
+    "unknown": "unknown",
+}
+
+
 def _trial_rows(record: "Record") -> Iterable[tuple[str, str]]:
-    connections, counts, load = record["connections"], record["counts"], record["workload"]
-    limit = connections.get("limit")
+    latencies: Mapping[str, Any] = record["latency_ns"]
+    connections, counts, load = record["connections"], record["counts"], record["cell"]["workload"]
+    limit = connections["limit"]
     yield "server", record["server"]["name"]
     yield (
         "clients",
@@ -55,8 +65,8 @@ def _trial_rows(record: "Record") -> Iterable[tuple[str, str]]:
     if record["outcome"] == "measured" and generator:
         yield (
             "requests",
-            f"{counts['ok']:,} ok, {counts['wrong']:,} wrong, {counts['error']:,} errors,"
-            f" {counts['unfinished']:,} unfinished in {load['duration_s']:g} s",
+            f"{counts['ok']:,} ok, {counts['mismatched']:,} wrong, {counts['error']:,} errors,"
+            f" {counts['timed_out']:,} timed out in {load['duration_s']:g} s",
         )
         yield "throughput", f"{count(record['throughput_per_s'])} requests/s"
         for name, meaning in (
@@ -64,12 +74,12 @@ def _trial_rows(record: "Record") -> Iterable[tuple[str, str]]:
             ("service", "arrived - sent"),
             ("greeting", "connect to greeting"),
         ):
-            if summary := record["latency_ns"].get(name):
+            if summary := latencies[name]:
                 yield name, f"{percentiles(summary)}  ({meaning})"
         # In a closed loop nothing was due before it was sent.
         lag = (
             f"send lag p99 {duration(generator['send_lag_ns']['p99'])}, "
-            if load["mode"] == "open"
+            if record["offered_per_s"] is not None
             else ""
         )
         yield (
@@ -88,8 +98,8 @@ def _trial_rows(record: "Record") -> Iterable[tuple[str, str]]:
     if machine:
         yield "machine", _quiet(machine)
     verdict = record["verdict"]
-    yield "limited by", verdict["limiter"]
-    yield "verdict", "valid" if verdict["valid"] else "NOT VALID"
+    yield "limited by", BOTTLENECKS[verdict["bottleneck"]]
+    yield "verdict", "valid" if verdict["valid"] else "INVALID"
     for reason in verdict["reasons"]:
         yield "", reason
 
@@ -97,7 +107,7 @@ def _trial_rows(record: "Record") -> Iterable[tuple[str, str]]:
 def _quiet(machine: Mapping[str, Any]) -> str:
     """What the machine itself took: a tail that is no longer than its pauses says nothing."""
     parts = []
-    hiccups = machine.get("hiccup_ns")
+    hiccups = machine["hiccup_ns"]
     if hiccups:
         # Without a real-time priority the meter also waits for its turn (hiccup.py).
         word = "longest pause" if hiccups["realtime"] else "pauses at most"
@@ -151,21 +161,21 @@ def show_skipped(skipped: Sequence["Skip"]) -> None:
     reasons: dict[str, dict[str, int]] = {}
     for skip in skipped:
         experiments = reasons.setdefault(skip.reason, {})
-        name = skip.cell.split("/")[0]
+        name = skip.cell.experiment
         experiments[name] = experiments.get(name, 0) + 1
     for reason, experiments in reasons.items():
         cells = ", ".join(f"{name} ({plural(n, 'cell')})" for name, n in experiments.items())
         CONSOLE.print(f"skipped: {cells}: {reason}")
 
 
-def follow(total_s: float, trials: Iterable[tuple["Cell", "Record", float]]) -> None:
-    """Show the progress of trials that come as (cell, record, seconds of work it stood for)."""
+def follow(total_s: float, trials: Iterable[tuple[Cell, "Record"]]) -> None:
+    """Show the progress of trials, which are to take about `total_s` together."""
     with progress() as bar:
         task = bar.add_task("", total=total_s)
-        for cell, record, weight_s in trials:
-            bar.update(task, advance=weight_s, description=named(cell.id))
+        for cell, record in trials:
+            bar.update(task, advance=cell.workload.seconds, description=named(cell))
             if not record["verdict"]["valid"]:
-                bar.console.print(f"not valid: {named(cell.id)}", soft_wrap=True)
+                bar.console.print(f"invalid: {named(cell)}", soft_wrap=True)
 
 
 def progress() -> Progress:
@@ -185,11 +195,6 @@ def progress() -> Progress:
     )
 
 
-def plural(number: int, noun: str) -> str:
-    """1 client, 8 clients, 5,000 clients"""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def minutes(seconds: float) -> str:
     """A length of time for people: 95 => 1 min 35 s."""
     whole = round(seconds)
@@ -202,9 +207,9 @@ def listing(numbers: Iterable[int]) -> str:
 
 
 def show_list(
-    servers: Sequence["Variant"], chosen: Sequence["Experiment"], skipped: Sequence["Skip"]
+    servers: Sequence["Variant"], questions: Mapping[str, str], skipped: Sequence["Skip"]
 ) -> None:
-    """Servers and experiments, and what would be skipped and why."""
+    """Servers and experiments (name => question), and what would be skipped and why."""
     table = Table("server", "idea", "cost per wake-up", "breaks", box=None, pad_edge=False)
     for variant in servers:
         missing = variant.missing()
@@ -213,8 +218,8 @@ def show_list(
     CONSOLE.print(table)
     CONSOLE.print()
     table = Table("experiment", "question", box=None, pad_edge=False)
-    for experiment in chosen:
-        table.add_row(experiment.NAME, experiment.QUESTION)
+    for name, question in questions.items():
+        table.add_row(name, question)
     CONSOLE.print(table)
     if skipped:
         CONSOLE.print()
@@ -223,7 +228,7 @@ def show_list(
 
 def summarise(run: "Run", findings: Sequence[tuple[str, str]]) -> None:
     """What every cell came to, experiment by experiment, and what was found."""
-    from loadgen.analysis.analysis import TARGET_HALF_WIDTH, throughput  # scipy: not for one trial
+    from loadgen.analysis.estimate import TARGET_HALF_WIDTH  # scipy: not for one trial
 
     tables = [_cells_table(name, run.of(name)) for name in run.header["plan"]["experiments"]]
     for table in tables:
@@ -236,9 +241,9 @@ def summarise(run: "Run", findings: Sequence[tuple[str, str]]) -> None:
         CONSOLE.print(f"{name}: {text}")
     _show_invalid(run)
     wide = [
-        cell
-        for cell, data in run.cells.items()
-        if (found := data.over_blocks(throughput)) and found.half_width > TARGET_HALF_WIDTH
+        data
+        for data in run.cells.values()
+        if data.half_width is not None and data.half_width > TARGET_HALF_WIDTH
     ]
     if run.header["profile"] == "quick":
         CONSOLE.print("quick run: no significance claims")
@@ -252,12 +257,13 @@ def summarise(run: "Run", findings: Sequence[tuple[str, str]]) -> None:
 
 def _cells_table(experiment: str, cells: Mapping[str, "CellData"]) -> Table:
     """A row per server, a column per workload; what has no figure in any row is left out."""
-    workloads = list(dict.fromkeys(cell.split("/", 2)[2] for cell in cells))
-    servers = list(dict.fromkeys(cell.split("/", 2)[1] for cell in cells))
+    by_cell = {data.cell: data for data in cells.values()}
+    servers = list(dict.fromkeys(cell.server for cell in by_cell))
+    workloads = list(dict.fromkeys(replace(cell, server="") for cell in by_cell))
     table = Table(Column(experiment, no_wrap=True), box=None, pad_edge=False, collapse_padding=True)
     rows: dict[str, list[str]] = {server: [] for server in servers}
     for workload, title in zip(workloads, titles(workloads), strict=True):
-        found = [outcome(cells.get(f"{experiment}/{server}/{workload}")) for server in servers]
+        found = [outcome(by_cell.get(replace(workload, server=server))) for server in servers]
         if any(found):
             table.add_column(title, justify="right")
             for server, text in zip(servers, found, strict=True):
@@ -268,11 +274,11 @@ def _cells_table(experiment: str, cells: Mapping[str, "CellData"]) -> Table:
 
 
 def _show_invalid(run: "Run") -> None:
-    """The trials that count not, by reason. Reasons that differ in figures only are one."""
+    """The trials that were excluded, by reason. Reasons that differ in figures only are one."""
     invalid = [record for record in run.records if not record["verdict"]["valid"]]
     if not invalid:
         return
-    CONSOLE.print(f"{len(invalid)} of {len(run.records)} trials were not valid and count not:")
+    CONSOLE.print(f"{len(invalid)} of {len(run.records)} trials were invalid and are excluded:")
     table = Table.grid(padding=(0, 1))
     groups: dict[str, list[Record]] = {}
     for record in invalid:
@@ -284,13 +290,13 @@ def _show_invalid(run: "Run") -> None:
             for reason in records[0]["verdict"]["reasons"]
             if re.sub(r"\d[\d,.]*", "#", reason) == key
         )
-        cells = list(dict.fromkeys(named(record["cell"]) for record in records))
+        cells = list(dict.fromkeys(named(Cell.of(record["cell"])) for record in records))
         more = f" and {len(cells) - LISTED} more" if len(cells) > LISTED else ""
         table.add_row(f"{len(records)} x", f"{example}\n{'; '.join(cells[:LISTED])}{more}")
     CONSOLE.print(table)
 
 
-def show_reach(reached: Sequence[Mapping[str, Any]]) -> None:
+def show_ceiling(reached: Sequence["Calibration"]) -> None:
     """What the generator reached, and whether it or its peer was the limit."""
     table = Table("clients", "requests/s", "generator busy", "limit", box=None, pad_edge=False)
     for point in reached:
@@ -343,79 +349,6 @@ def show_comparison(found: "Comparison") -> None:
     )
 
 
-def named(cell: str) -> str:
-    """throughput/epoll/connections=64 => throughput epoll, 64 clients"""
-    experiment, server, workload = cell.split("/", 2)
-    parts = _parts(workload)
-    return ", ".join([f"{experiment} {server}", *filter(None, map(title, parts.items()))])
-
-
-def titles(workloads: Sequence[str]) -> list[str]:
-    """Column heads for the workloads of one experiment: in what each differs from most of them."""
-    columns = [_parts(workload) for workload in workloads]
-    names = list(dict.fromkeys(name for parts in columns for name in parts))
-    full = [{name: parts.get(name, _plainly(name)) for name in names} for parts in columns]
-    heads = []
-    for parts in full:
-        unusual = [
-            (name, value)
-            for name, value in parts.items()
-            if 2 * sum(other[name] == value for other in full) <= len(full)
-        ]
-        words = {name: title((name, value)) for name, value in unusual}
-        if words.get("offered_per_s"):
-            words["offered_per_s"] = f"p99 at\n{words['offered_per_s']}"
-        heads.append("\n".join(filter(None, words.values())))
-    return heads
-
-
-def _parts(workload: str) -> dict[str, str]:
-    """The last part of a cell's id, taken apart."""
-    if workload == "plain":
-        return {"connections": _plainly("connections")}
-    parts = dict(part.split("=", 1) for part in workload.split(","))
-    if "knee_limit_s" in parts:
-        parts.pop("offered_per_s", None)  # the first of many
-    return parts
-
-
-def _plainly(name: str) -> str:
-    """What an id does not say, because it is so in the plainest load."""
-    return _PLAIN.get(name, "none")
-
-
-_PLAIN = {field.name: str(field.default) for field in dataclasses.fields(Workload)}
-
-# In words, from a part of a cell's id; "" where another part or the experiment says it.
-_WORDS: dict[str, Callable[[str], str]] = {
-    "connections": lambda value: plural(int(value), "client"),
-    "idle_connections": lambda value: f"{int(value):,} idle",
-    "message_bytes": lambda value: size(float(value)),
-    "offered_per_s": lambda value: f"{count(float(value))}/s" if value != "None" else "",
-    "slow_connections": lambda value: f"{int(value):,} slow",
-    "slow_behaviour": lambda value: value.replace("_", " ") if value != "None" else "",
-    "greedy_pipeline": lambda value: f"one asks {value} at once" if value != "0" else "all alike",
-    "knee_limit_s": lambda value: f"p99 < {duration(1e9 * float(value))}" if value != "0.0" else "",
-    "stall_s": lambda value: "stalled" if value != "0.0" else "",
-    "stall_every_s": lambda _: "",
-    "mode": lambda value: "closed loop" if value == "closed" else "",
-    "arrivals": lambda _: "",
-    "driver": lambda _: "",
-    "max-line": lambda _: "",
-    "work": lambda value: value if value != "none" else "no work",
-    # The default, but said: the same server once more, see the experiment `trust`.
-    "host": lambda value: {"none": "", "127.0.0.1": "again"}.get(value, f"on {value}"),
-}
-
-
-def title(part: tuple[str, str]) -> str:
-    """("offered_per_s", "5000.0") => 5,000/s"""
-    name, value = part
-    if name in _WORDS:
-        return _WORDS[name](value)
-    return f"{name} {value}" if value != "none" else ""
-
-
 def show_traces(traces: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
     """System calls per request of some servers, side by side."""
     table = Table("server", "calls per request", "one request", box=None, pad_edge=False)
@@ -430,46 +363,17 @@ def show_traces(traces: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
 
 
 def outcome(cell: "CellData | None") -> str:
-    """What a cell came to, in a few characters: answers per second; p99 at a given rate; CPU where
-    nobody asks; nothing where it is about something else."""
+    """What a cell came to, in a few characters; nothing where there is no figure."""
     if cell is None:
         return ""
     if not cell.valid:
-        return "not valid"
-    load, connections = cell.first["workload"], cell.first["connections"]
-    if load["knee_limit_s"]:
-        text = _rate(cell, _knee_per_s)
-    elif load["mode"] == "open":
-        found = cell.over_blocks(_response_p99_ns)
-        text = duration(found.value) if found else "few samples"
-    elif not load["connections"]:
-        found = cell.over_blocks(_cpu_fraction)
-        text = f"{100 * found.value:.1f} % CPU" if found else ""
-    else:
-        text = _rate(cell, lambda record: record["throughput_per_s"])
-    limit = connections.get("limit")
-    served = f"{connections['greeted']:,} of {connections['attempted']:,}" if limit else ""
-    return "\n".join(filter(None, (text, served)))
-
-
-def _rate(cell: "CellData", metric: "Metric") -> str:
+        return "invalid"
+    metric, connections = cell.cell.workload.headline, cell.first["connections"]
     found = cell.over_blocks(metric)
-    if not found:
-        return ""
-    width = f" +-{found.half_width:.0%}" if found.half_width < 1 else ""
-    return f"{count(found.value)}{width}"
-
-
-def _response_p99_ns(record: "Record") -> float | None:
-    summary = record["latency_ns"].get("response")
-    return summary["p99"] if summary else None
-
-
-def _knee_per_s(record: "Record") -> float | None:
-    found = record.get("knee")
-    return found["rate_per_s"] if found else None
-
-
-def _cpu_fraction(record: "Record") -> float | None:
-    cost = record["server_cost"]
-    return cost["cpu_fraction"] if cost else None
+    if found:
+        text = figure(metric, found.value, found.half_width)
+    else:
+        text = "few samples" if metric.unit == "us" else ""
+    limited = connections["limit"] is not None
+    served = f"{connections['greeted']:,} of {connections['attempted']:,}" if limited else ""
+    return "\n".join(filter(None, (text, served)))

@@ -7,10 +7,10 @@ from pathlib import Path
 import matplotlib
 from matplotlib import image
 
-from loadgen.analysis.analysis import Run
+from loadgen.analysis.run import Run
 from loadgen.report import page
 from loadgen.report.figure import Section
-from loadgen.store.results import ResultsError
+from loadgen.store.runs import ResultsError
 
 
 def differences(run: Run, sections: Callable[[Run], Sequence[Section]]) -> Iterator[str]:

@@ -62,6 +62,11 @@ def microseconds(value_us: float) -> str:
     return duration(1000 * value_us)
 
 
+def plural(number: int, noun: str) -> str:
+    """1 client, 8 clients, 5,000 clients"""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def percent(value: float) -> str:
     """93.64 => 93.6 %, 1000 => 1,000 %"""
     return f"{value:,.0f} %" if value >= 100 else f"{value:.3g} %"

@@ -196,6 +196,7 @@ def _workload(load: Mapping[str, Any]) -> dict[str, Any]:
     if load["driver"] == "trace":
         return {
             "method": "trace",
+            "connections": 1,
             "idle_connections": load["idle_connections"],
             "requests": _TRACE_REQUESTS,
         }

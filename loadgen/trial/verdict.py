@@ -6,6 +6,7 @@ stored figures. A check returns a reason, which says what happened and what to d
 
 from collections.abc import Callable, Sequence
 from typing import cast
+
 from loadgen.store.schema import Bottleneck, Record, Verdict
 
 # Offered and achieved rate may differ by this much.
@@ -114,7 +115,7 @@ def nothing_answered(record: Record) -> str | None:
 
 def _asks(record: Record) -> bool:
     """Is there a client that sends requests?"""
-    return record["cell"]["workload"].get("connections", 1) != 0
+    return record["cell"]["workload"]["connections"] != 0
 
 
 def rate_missed(record: Record) -> str | None:

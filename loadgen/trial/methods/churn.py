@@ -34,7 +34,6 @@ class Churn(Method):
     )
     limits: ClassVar = {"connections": (1, 100_000), "message_bytes": (2, MAX_MESSAGE_BYTES)}
 
-    connections: int = 1
     message_bytes: int = 16
     warmup_s: float = 0.3
     duration_s: float = 1.0

@@ -29,6 +29,7 @@ CONNECTS_PER_S = 5_000
 class Method(ABC):
     """A way of measuring; its fields are its workload, and are stored with every record.
 
+    connections     clients that ask
     work            what an answer costs the server: "cpu:100us", "sleep:10ms"; None: nothing
     max_line_bytes  the longest line that the server takes
     """
@@ -39,6 +40,7 @@ class Method(ABC):
     # What each number may be; a whole one, where its limits are.
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {}
 
+    connections: int = 1
     work: str | None = None
     max_line_bytes: int = MAX_LINE_BYTES
 

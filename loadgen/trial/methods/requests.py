@@ -45,7 +45,6 @@ class Requests(Method):
         "stall_every_s": (0.001, 600.0),
     }
 
-    connections: int = 1
     idle_connections: int = 0
     slow_connections: int = 0
     slow_behaviour: SlowBehaviour | None = None

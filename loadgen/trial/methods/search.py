@@ -49,7 +49,6 @@ class Search(Method):
     )
     limits: ClassVar = {"p99_limit_s": (0.0, 60.0)}
 
-    connections: int = 1
     message_bytes: int = 16
     arrivals: Arrivals = "poisson"
     p99_limit_s: float = 0.005

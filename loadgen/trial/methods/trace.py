@@ -22,12 +22,13 @@ MOST = 10_000
 class Trace(Method):
     """One client asks, others are silent, and every system call of the server is written down.
 
+    connections       1
     idle_connections  the silent ones
     requests          that are counted, besides the first
     """
 
     name: ClassVar[str] = "trace"
-    limits: ClassVar = {"idle_connections": (0, MOST), "requests": (1, MOST)}
+    limits: ClassVar = {"connections": (1, 1), "idle_connections": (0, MOST), "requests": (1, MOST)}
 
     idle_connections: int = 0
     requests: int = 20
@@ -35,7 +36,7 @@ class Trace(Method):
     @property
     def clients(self) -> int:
         """All that are connected."""
-        return 1 + self.idle_connections
+        return self.connections + self.idle_connections
 
     @property
     def seconds(self) -> float:

@@ -1,0 +1,299 @@
+"""A run: what is begun and what is refused; and what is left of one that was stopped or killed."""
+
+import functools
+import gzip
+import json
+import os
+import signal
+import subprocess
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import records
+from command_line import LOADGEN, children, expect_error, expect_gone, loadgen, modules_after
+from harness import ROOT, settings, wait_until
+
+from loadgen import __main__, experiments
+from loadgen.analysis import analysis
+from loadgen.commands import bench
+from loadgen.machine import doctor, environment
+from loadgen.plan import runner
+from loadgen.store import results
+from loadgen.target import target
+from loadgen.trial import calibrate
+from servers import catalog
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("bench --quick --full", "not allowed"),
+        (
+            "bench --quick --experiments nosuch",
+            "unknown experiment 'nosuch'; there are: throughput",
+        ),
+        ("bench --quick --servers nosuch", "unknown server 'nosuch'"),
+        ("bench --quick --servers ,", "names nothing"),
+        ("bench --quick --seed -1", "--seed is -1"),
+        ("bench --seed 2147483648", "--seed is 2147483648"),
+        ("bench --quick --resume nowhere", "--quick does not go with --resume"),
+        ("bench --resume nowhere --servers epoll", "--servers does not go with --resume"),
+    ],
+)
+def test_a_wrong_command_line_has_status_2(
+    arguments: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert words in expect_error(capsys, 2, *arguments.split())
+
+
+# Beginning and resuming.
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    """A run of this lab on this machine that is finished."""
+    plan = runner.plan(
+        "quick",
+        [experiments.find("throughput")],
+        [catalog.find("poll"), catalog.find("epoll")],
+        blocks=1,
+        spare=0.0,
+        seed=records.SEED,
+        descriptors=environment.raise_descriptor_limit(),
+    )
+    folder = results.create(
+        plan.profile,
+        plan=plan.as_record(),
+        seed=plan.seed,
+        environment={**environment.describe(), **environment.pinning().as_record()},
+        folder=tmp_path / "run",
+    )
+    with results.append_to(folder) as trials:
+        for block, place, cell in plan.trials():
+            count = cell.workload.connections
+            trials.append(records.record(cell.server, connections=count, block=block, order=place))
+    return folder
+
+
+def test_a_finished_run_is_only_drawn_again(
+    stored: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (stored / "trials.jsonl").read_bytes()
+    monkeypatch.setattr(doctor, "watch_load", lambda: pytest.fail("nothing would be disturbed"))
+
+    assert __main__.main(["bench", "--resume", str(stored)]) == 0
+
+    assert "nothing left to measure: redrawing" in capsys.readouterr().out
+    assert (stored / "trials.jsonl").read_bytes() == before
+    assert (stored / "report.md").exists()
+
+
+def test_the_process_that_measures_does_not_load_what_draws(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = "bench --quick --experiments throughput --servers epoll --seed 1 --out"
+    modules = modules_after(*command.split(), run)
+
+    assert {"loadgen.engine.engine", "rich"} < modules
+    assert not {name for name in modules if name.partition(".")[0] in ("matplotlib", "PIL")}
+    assert (run / "report.md").exists()
+
+
+def test_a_report_that_cannot_be_drawn_is_said_in_a_line(
+    stored: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (stored / "charts").touch()
+
+    assert __main__.main(["bench", "--resume", str(stored)]) == 1
+
+    said = capfd.readouterr()
+    assert said.out == f"nothing left to measure: redrawing {stored}\n"
+    assert said.err == (
+        f"error: the report of {stored} could not be drawn: cannot write to {stored}: File exists\n"
+    )
+
+
+def test_a_packed_run_that_was_stopped_has_to_be_unpacked(
+    stored: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "watch_load", lambda: doctor.other_load({}))
+    trials = stored / "trials.jsonl"
+    first = trials.read_bytes().splitlines(keepends=True)[0]
+    trials.with_name("trials.jsonl.gz").write_bytes(gzip.compress(first))
+    trials.unlink()
+
+    assert __main__.main(["bench", "--resume", str(stored)]) == 1
+    said = capsys.readouterr().err
+    assert said == f"error: {stored} is packed: `gunzip {trials}.gz` to continue it\n"
+
+
+def test_a_run_goes_on_with_the_libraries_it_was_begun_with(
+    stored: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = {**results.versions(), "numba": "0", "numpy": "0"}
+    monkeypatch.setattr(results, "versions", lambda: others)
+
+    said = expect_error(capsys, 1, "bench", "--resume", stored)
+    assert "other versions of numba, numpy: start a new run" in said
+
+
+@pytest.mark.parametrize(
+    ("begun", "now", "refused"),
+    [("a", "b", True), ("a", "a", False), ("a", None, False), (None, "b", False)],
+)
+def test_a_run_goes_on_with_the_lab_it_was_begun_with_where_that_is_known(
+    begun: str | None,
+    now: str | None,
+    refused: bool,
+    stored: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    header = json.loads((stored / "run.json").read_text())
+    (stored / "run.json").write_text(json.dumps({**header, "git_commit": begun}))
+    monkeypatch.setattr(results, "git_commit", lambda: now)
+
+    if refused:
+        said = expect_error(capsys, 1, "bench", "--resume", stored)
+        assert "begun with the lab at a and this is b: check that out, or start a new run" in said
+    else:
+        assert __main__.main(["bench", "--resume", str(stored)]) == 0
+
+
+def test_a_plan_without_a_cell_is_not_begun(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = "bench --quick --experiments trust --servers poll --out"
+
+    said = expect_error(capsys, 1, *command.split(), tmp_path / "run")
+    assert "nothing to measure: every cell is skipped, see `list`" in said
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("busy", [0.02, 0.71])
+def test_a_run_on_a_busy_machine_begins_with_a_warning(
+    busy: float,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(doctor, "watch_load", lambda: doctor.other_load({0: busy}))
+    monkeypatch.setattr(calibrate, "reach", lambda _: [])
+    monkeypatch.setattr(runner, "execute", lambda *_: iter(()))
+    monkeypatch.setattr(bench, "_draw", lambda _: None)  # of nothing
+    command = "bench --quick --experiments throughput --servers epoll --out"
+
+    assert __main__.main([*command.split(), str(tmp_path / "run")]) == 1  # nothing was measured
+
+    warning = "warning: other programs use 71 % of CPU 0: figures will be disturbed\n"
+    assert capsys.readouterr().err == (warning if busy > 0.5 else "")
+    header = results.load(tmp_path / "run").header
+    assert header["environment"]["server_environment"] == target.SERVER_ENVIRONMENT
+
+
+# Stopping and killing.
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A small run that goes on long enough to be stopped in the middle."""
+    command = "bench --quick --experiments throughput --servers poll,epoll --seed 1 --out"
+    process = subprocess.Popen(
+        [*LOADGEN, *command.split(), tmp_path / "run"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Whoever runs the tests in the background may have had Ctrl-C ignored (POSIX, 2.11).
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )
+    trials = tmp_path / "run" / "trials.jsonl"
+    wait_until(
+        lambda: process.poll() is not None or (trials.exists() and b"\n" in trials.read_bytes()),
+        "a trial is stored",
+    )
+    yield process
+    if process.poll() is None:
+        process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_was_stopped_goes_on_where_it_was(
+    running: subprocess.Popen[str], by: signal.Signals, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    started = children(running.pid, "servers")
+    running.send_signal(by)
+    _, said = running.communicate(timeout=settings.deadline_s)
+    kept = results.load(run).records
+
+    assert running.returncode == (-9 if by == signal.SIGKILL else 130), said
+    assert "Traceback" not in said
+    assert 0 < len(kept) < 4
+    expect_gone(started)
+    if by != signal.SIGKILL:
+        assert f"bench --resume {run}" in said
+    if by == signal.SIGTERM:
+        return  # what it leaves is what Ctrl-C leaves
+
+    resumed = loadgen("bench", "--resume", run)
+
+    assert resumed.returncode == 0, resumed.stderr
+    assert results.load(run).records[: len(kept)] == kept
+    assert [len(cell.records) for cell in analysis.load(run).cells.values()] == [1] * 4
+    audited = loadgen("audit", run)
+    assert audited.returncode == 0, audited.stdout
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("os.abort()", "the server ended by itself with status -6"),
+        # In the window: "were not answered within the drain"; before: "no request was answered".
+        ("time.sleep(1000)", "answered"),
+    ],
+)
+def test_a_server_that_fails_costs_its_trial_and_is_named(
+    fault: str, words: str, tmp_path: Path
+) -> None:
+    """epoll answers twenty times, and then does something else; poll is measured all the same.
+
+    sitecustomize is imported by every interpreter that starts with it on its path (site).
+    """
+    (tmp_path / "sitecustomize.py").write_text(
+        textwrap.dedent(f"""
+        import os, sys, time
+        if "epoll" in sys.orig_argv:
+            from servers import common, protocol
+            answers = 0
+            def respond(line):
+                global answers
+                answers += 1
+                if answers > 20:
+                    {fault}
+                return hello(line)
+            hello, common.hello, protocol.hello = protocol.hello, respond, respond
+        """)
+    )
+    run = tmp_path / "run"
+    command = "bench --quick --experiments throughput --servers poll,epoll --seed 1 --out"
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    subprocess.run(
+        [*LOADGEN, *command.split(), run],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        timeout=4 * settings.deadline_s,
+        check=True,
+    )
+
+    blamed: dict[str, list[str]] = {"epoll": [], "poll": []}
+    for record in results.load(run).records:
+        reasons = record["verdict"]["reasons"]
+        blamed[record["server"]["name"]].append("; ".join(reasons))
+        assert reasons or record["server"]["name"] == "poll"
+    assert len(blamed["epoll"]) == len(blamed["poll"]) == 2
+    assert any(words in text for text in blamed["epoll"]), blamed
+    assert not any(words in text for text in blamed["poll"]), blamed

@@ -1,0 +1,179 @@
+"""One trial: what people type, rightly and wrongly; and what is left of one that was stopped."""
+
+import socket
+import subprocess
+import sys
+
+import pytest
+import records
+from command_line import expect_error, expect_nothing_left
+from harness import ROOT
+
+from loadgen import __main__
+from loadgen.machine import environment
+from loadgen.trial import trial
+from loadgen.trial.trial import Subject
+
+
+class MeasuredError(Exception):
+    """A trial would have begun."""
+
+
+@pytest.fixture
+def subjects(monkeypatch: pytest.MonkeyPatch) -> list[Subject]:
+    """Whom trials would have measured; each of them ends in that error."""
+    found: list[Subject] = []
+
+    def run(subject: Subject, *_: object, **__: object) -> None:
+        found.append(subject)
+        raise MeasuredError
+
+    monkeypatch.setattr(trial, "run", run)
+    return found
+
+
+def begin(*arguments: object) -> None:
+    with pytest.raises(MeasuredError):
+        __main__.main(["run", *map(str, arguments)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("run", "--server"),
+        ("run --server nosuch", "unknown server 'nosuch'; there are: blocking"),
+        ("run --server epoll --connect 127.0.0.1:1", "not allowed"),
+        ("run --server epoll --connections many", "--connections"),
+        ("run --server epoll --connections -1", "--connections is -1"),
+        ("run --server epoll --connections 1000000000", "--connections is 1000000000"),
+        ("run --server epoll --idle -1", "--idle is -1"),
+        ("run --server epoll --message-bytes 1", "--message-bytes is 1"),
+        ("run --server epoll --duration 0", "--duration is 0.0"),
+        ("run --server epoll --duration -1", "--duration is -1.0"),
+        ("run --server epoll --duration nan", "--duration is nan"),
+        ("run --server epoll --duration 1e99", "--duration is 1e+99"),
+        ("run --server epoll --duration soon", "--duration"),
+        ("run --server epoll --warmup -1", "--warmup is -1.0"),
+        ("run --server epoll --rate 0", "--rate is 0.0"),
+        ("run --server epoll --rate -5", "--rate is -5.0"),
+        ("run --server epoll --rate inf", "--rate is inf"),
+        ("run --server epoll --rate fast", "--rate"),
+        ("run --server epoll --rate 1e9", "--rate is 1000000000.0"),
+        (
+            "run --server epoll --arrivals poisson",
+            "--arrivals is 'poisson': a closed loop has none",
+        ),
+        ("run --server epoll --rate 5 --arrivals often", "--arrivals"),
+        ("run --server epoll --seed -1", "--seed is -1"),
+        ("run --server epoll --work hard", "'hard' is not like cpu:100us"),
+        ("run --connect 127.0.0.1:1 --work cpu:1us", "--work does not go with --connect"),
+        ("run --connect nowhere", "'nowhere' is not HOST:PORT"),
+        ("run --connect host:0", "is not HOST:PORT"),
+        ("run --connect host:65536", "is not HOST:PORT"),
+    ],
+)
+def test_a_wrong_command_line_has_status_2(
+    arguments: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert words in expect_error(capsys, 2, *arguments.split())
+
+
+def test_one_trial_imports_nothing_that_only_many_need() -> None:
+    code = (
+        "import sys; from loadgen.report import console; from loadgen.trial import trial;"
+        " print(*sys.modules, sep='\\n')"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    # Numba imports scipy itself, but not the slow part.
+    assert not {"scipy.stats", "matplotlib"} & set(result.stdout.split())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_nobody_listening_is_said_in_a_line(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said = expect_error(capsys, 1, "run", "--connect", f"{host}:1")
+
+    assert said == f"error: nobody listens at {host}:1"
+
+
+@pytest.mark.parametrize("name", ["nosuch.invalid", "a..b"])
+def test_a_name_that_nobody_has_is_said_in_a_line(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = expect_error(capsys, 1, "run", "--connect", f"{name}:80")
+
+    assert said == f"error: cannot resolve {name!r}"
+
+
+@pytest.mark.parametrize(("host", "address"), [("localhost", "127.0.0.1"), ("[::1]", "::1")])
+def test_a_name_is_resolved_once_to_where_somebody_listens(
+    host: str, address: str, subjects: list[Subject]
+) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.create_server((address, 0), family=family) as listener:
+        port = listener.getsockname()[1]
+        begin("--connect", f"{host}:{port}")
+
+    assert subjects == [Subject(address=(address, port))]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        ("", ()),
+        ("--message-bytes 65536", ()),
+        ("--message-bytes 100000", ("--max-line", "100000")),
+        ("--work cpu:100us", ("--work", "cpu:100us")),
+    ],
+)
+def test_our_server_is_told_what_the_load_needs_and_no_more(
+    arguments: str, options: tuple[str, ...], subjects: list[Subject]
+) -> None:
+    begin("--server", "epoll", *arguments.split())
+
+    assert [subject.options for subject in subjects] == [options]
+
+
+def test_more_clients_than_descriptors_are_refused_before_anything_is_started(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    subjects: list[Subject],
+) -> None:
+    own = environment.OWN_DESCRIPTORS
+    monkeypatch.setattr(environment, "raise_descriptor_limit", lambda: 1000 + own)
+    ours = "run --server epoll --connections 1"
+
+    said = expect_error(capsys, 1, *ours.split(), "--idle", 1000)
+    assert f"1,001 clients needs {1001 + own:,} descriptors and the limit is {1000 + own:,}" in said
+    assert not subjects
+    begin(*ours.split()[1:], "--idle", 999)
+    # Silent clients of somebody else's server have processes of their own.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        theirs = "--connect", f"127.0.0.1:{listener.getsockname()[1]}"
+        begin(*theirs, "--connections", 1000, "--idle", 1000)
+        assert "1,001 clients" in expect_error(capsys, 1, "run", *theirs, "--connections", 1001)
+
+
+@pytest.mark.parametrize("steal", [0.0, 0.5])
+@pytest.mark.parametrize("how", [[], ["--json"]])
+def test_the_exit_status_says_whether_the_trial_is_valid(
+    how: list[str],
+    steal: float,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    record = records.record(steal=steal)
+    record["server_cost"] = None
+    monkeypatch.setattr(trial, "run", lambda *_, **__: record)
+
+    assert __main__.main(["run", "--server", "epoll", *how]) == (1 if steal else 0)
+    assert how or ("NOT VALID" in capsys.readouterr().out) == bool(steal)
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "killed", "killed while its server is stopped"])
+def test_neither_server_nor_crowd_outlives_the_lab(how: str) -> None:
+    expect_nothing_left(
+        how, "run --server epoll --idle 50 --warmup 600", "servers", "loadgen.clients.crowd"
+    )
