@@ -7,6 +7,10 @@ and by its command line, and by nothing else.
 import importlib.util
 from dataclasses import dataclass
 
+# Descriptors that a server needs before its first client has one: standard
+# input, output and error, and the listening socket.
+OWN_DESCRIPTORS = 3 + 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
@@ -20,6 +24,8 @@ class Variant:
     breaks           what gives first
     colour           the same in every chart; after Okabe and Ito's palette,
                      which colour-blind readers can tell apart
+    marker           the same in every chart, in Matplotlib's letters; so that
+                     models are told apart without colour
     clients_at_once  how many it serves at a time (None: no limit of its own)
     descriptor_limit  clients with a descriptor this high are refused (None:
                      no limit of its own)
@@ -48,19 +54,34 @@ class Variant:
         return f"servers.{self.name}_server"
 
     def serves(self, clients: int) -> int:
+        """How many of so many clients it serves at the same time.
+
+        They connect one after the other, and stay: who came first is served.
+        What the machine cannot do (threads, `ulimit -n`) is not counted.
+        """
+        most = clients
         if self.clients_at_once is not None:
-            return min(clients, self.clients_at_once)
-        return clients if self.descriptor_limit is None else min(clients, self.descriptor_limit - 4)
+            most = min(most, self.clients_at_once)
+        if self.descriptor_limit is not None:
+            most = min(most, self.descriptor_limit - OWN_DESCRIPTORS)
+        return most
 
     def why_not_all(self, clients: int) -> str | None:
-        if self.serves(clients) == clients:
+        """Why it serves fewer at the same time, in words; None if it does."""
+        served = self.serves(clients)
+        if served == clients:
             return None
-        if self.clients_at_once is not None:
-            return f"serves {self.clients_at_once} at a time"
-        return "no descriptor beyond 1,023"
+        if served == self.clients_at_once:
+            return f"serves {served:,} at a time"
+        assert self.descriptor_limit is not None
+        return f"no descriptor beyond {self.descriptor_limit - 1:,}"
 
     @property
     def leaves_waiting(self) -> bool:
+        """Do the clients that it does not serve wait in the backlog?
+
+        If not, they are refused in words.
+        """
         return self.clients_at_once is not None
 
     def missing(self) -> str | None:

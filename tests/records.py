@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from loadgen.trial.record import empty_record
 
 from loadgen import experiments
-from loadgen.analysis import analysis
-from loadgen.experiments import Cell
+from loadgen.analysis import run as analysis
 from loadgen.report import page
 from loadgen.store import histogram, results
-from loadgen.store.results import Record
+from loadgen.store.schema import Record
 from loadgen.trial import verdict
-from loadgen.trial.record import empty_record
-from loadgen.workload.workload import Workload
+from loadgen.trial.cell import Cell
 from servers import catalog
 
 SEED = 1
@@ -140,7 +139,7 @@ def write_run(
     environment: dict[str, Any] | None = None,
 ) -> Path:
     """A run that holds these records; complete unless it was planned for more `blocks`."""
-    results.create(
+    runs.create(
         "test",
         plan={
             "experiments": list(dict.fromkeys(each["experiment"] for each in records)),
@@ -151,7 +150,7 @@ def write_run(
         environment={**MACHINE, **(environment or {})},
         folder=folder,
     )
-    with results.append_to(folder) as trials:
+    with runs.append_to(folder) as trials:
         for each in records:
             trials.append(each)
     return folder
@@ -180,14 +179,14 @@ def sound_run(folder: Path, *, blocks: int = 2, speed: float = 1.0) -> Path:
                     throughput_per_s=speed * (2_000 + 50 * block + 10 * order),
                 )
             )
-    results.create(
+    runs.create(
         "test",
         plan={"experiments": ["throughput"], "cells": list(ids), "blocks": blocks},
         seed=SEED,
         environment=MACHINE,
         folder=folder,
     )
-    with results.append_to(folder) as trials:
+    with runs.append_to(folder) as trials:
         for row in rows:
             trials.append(row)
     report(folder)

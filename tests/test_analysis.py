@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import records
+from loadgen.analysis.run import CellData, needs_more
+from loadgen.analysis.estimate import Estimate, estimate, ratio
 from scipy import stats
 
-from loadgen.analysis import analysis
-from loadgen.analysis.analysis import CellData, Estimate, estimate, needs_more, ratio
+from loadgen.analysis import run as analysis
 from loadgen.store import histogram
 
 Values = npt.NDArray[np.float64]

@@ -38,7 +38,7 @@ def spoil(run: Path, change: Callable[[Rows], object], *, hashed: bool) -> None:
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     change(rows)
     if hashed:
-        previous = results.chain_start(results.load(run).header)
+        previous = results.chain_start(runs.load(run).header)
         for row in rows:
             previous = row["sha256"] = results.chained_hash(row, previous)  # type: ignore[arg-type]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -238,7 +238,7 @@ FORGERIES: list[tuple[Callable[[Rows], object], set[str]]] = [
 
 def fired(run: Path) -> set[str]:
     """The names of the checks that find something."""
-    stored = results.load(run)
+    stored = runs.load(run)
     found = {"plan"} if list(audit.plan(stored)) else set()
     for record in stored.records:
         for check in audit.CHECKS:
@@ -256,7 +256,7 @@ def test_a_changed_trial_is_found_by_its_hash(
 
     problems = audit.examine(run)
 
-    wrong_hashes = list(audit.hashes(results.load(run)))
+    wrong_hashes = list(audit.hashes(runs.load(run)))
     assert wrong_hashes
     assert set(wrong_hashes) <= set(problems)
     assert all("\n" not in problem for problem in problems)
@@ -272,7 +272,7 @@ def test_where_the_hashes_were_forged_too_the_figures_contradict_each_other(
 
     assert problems
     assert all("\n" not in problem for problem in problems)
-    assert not list(audit.hashes(results.load(run)))
+    assert not list(audit.hashes(runs.load(run)))
     assert fired(run) == checks
 
 

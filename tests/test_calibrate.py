@@ -7,14 +7,16 @@ from pathlib import Path
 import pytest
 import records
 from driving import made_drive
-
-from loadgen import __main__
-from loadgen.analysis import analysis
-from loadgen.engine import requests
-from loadgen.engine.samples import Outcome
-from loadgen.machine import environment
+from loadgen.engine.engine import Outcome
 from loadgen.machine.environment import Pinning
 from loadgen.target.target import TargetError
+
+from loadgen import __main__
+from loadgen.analysis import run as analysis
+from loadgen.engine import requests
+from loadgen.engine.samples import Outcome
+from loadgen.machine.cpus import Pinning, choose_pinning
+from loadgen.target.process import TargetError
 from loadgen.trial import calibrate
 
 
@@ -26,7 +28,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_number_of_clients_has_its_figures() -> None:
-    reached = calibrate.reach(environment.pinning())
+    reached = calibrate.reach(choose_pinning())
 
     assert [point["connections"] for point in reached] == [1, 40]
     for point in reached:
@@ -59,11 +61,11 @@ def test_a_peer_that_greets_nobody_is_said_with_what_to_do() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
     with pytest.raises(TargetError, match=r"greeted 0 of 2 clients: .*quieter"):
-        calibrate._once(address, 2, environment.pinning())
+        calibrate._once(address, 2, choose_pinning())
 
 
 def test_one_cpu_for_both_is_enough_to_end() -> None:
-    (cpu,) = environment.pinning().server
+    (cpu,) = choose_pinning().server
 
     assert calibrate.reach(Pinning(frozenset([cpu]), frozenset([cpu])))
 

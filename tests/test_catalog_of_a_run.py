@@ -9,8 +9,8 @@ import records
 from harness import ROOT
 
 from loadgen import experiments
-from loadgen.analysis import analysis
 from loadgen.analysis import catalog as run_catalog
+from loadgen.analysis import run as analysis
 from servers import catalog
 
 

@@ -11,8 +11,8 @@ import records
 
 from loadgen import __main__
 from loadgen.analysis import analysis, compare
-from loadgen.analysis.analysis import Estimate, Ratio, estimate
-from loadgen.store.results import ResultsError
+from loadgen.analysis.estimate import Estimate, Ratio, estimate
+from loadgen.store.runs import ResultsError
 
 
 def run(

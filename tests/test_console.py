@@ -9,15 +9,14 @@ from pathlib import Path
 import pytest
 import records
 from harness import ROOT
+from loadgen.plan.runner import Plan, Skip
 
 from loadgen import experiments
-from loadgen.analysis import analysis
-from loadgen.experiments import Cell
-from loadgen.machine import environment
-from loadgen.plan.runner import Plan, Skip
+from loadgen.analysis import run as analysis
+from loadgen.machine.cpus import choose_pinning
 from loadgen.report import console
-from loadgen.store.results import Record
-from loadgen.workload.workload import Workload
+from loadgen.store.schema import Record
+from loadgen.trial.cell import Cell
 from servers import catalog
 
 WIDTH = 80
@@ -129,7 +128,7 @@ def test_paths_are_not_broken(screen: io.StringIO) -> None:
     folder = Path("/" + "a-folder/" * 20)
     plan = Plan("quick", ("throughput",), ("epoll",), 1, 0.0, 1, (), ())
     for left_s in (0.0, 100.0):
-        console.announce(plan, folder, environment.pinning(), left_s)
+        console.announce(plan, folder, choose_pinning(), left_s)
 
     assert screen.getvalue().count(str(folder)) == 2
     assert "nothing left to measure: redrawing" in screen.getvalue()

@@ -6,8 +6,8 @@ import pytest
 
 from loadgen import __main__
 from loadgen.machine import doctor
+from loadgen.machine.counters import Snapshot
 from loadgen.machine.doctor import Finding
-from loadgen.machine.environment import Snapshot
 
 
 @pytest.mark.parametrize(

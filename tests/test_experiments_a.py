@@ -12,20 +12,20 @@ from typing import Any
 import numpy as np
 import pytest
 import records
+from loadgen.store.schema import Record
 
 from loadgen import experiments
-from loadgen.analysis import analysis
-from loadgen.clients import crowd
+from loadgen.analysis import run as analysis
+from loadgen.clients import background, background_process
 from loadgen.engine import requests
 from loadgen.engine.samples import Samples, WindowClocks
 from loadgen.experiments import Cell, fairness, footprint, idle_cost
-from loadgen.machine import environment
+from loadgen.machine.cpus import choose_pinning
 from loadgen.report import svg
-from loadgen.store.results import Record
+from loadgen.target.address import Address
 from loadgen.trial import trial
 from loadgen.workload.dialogue import GREETING
 from loadgen.workload.load import Load
-from loadgen.workload.workload import Workload
 from servers import catalog
 
 NAMES = (
@@ -39,7 +39,7 @@ NAMES = (
     "fairness",
     "slow_clients",
 )
-CPUS = environment.pinning()
+CPUS = choose_pinning()
 DEADLINE_S = 20.0
 
 
@@ -97,7 +97,7 @@ def test_every_profile_is_planned_with_cells_of_its_own(
 
 @pytest.mark.parametrize("behaviour", ["half_line", "never_reads"])
 def test_slow_clients_stop_the_blocking_server_dead(
-    behaviour: crowd.Behaviour, tmp_path: Path
+    behaviour: background_process.Behaviour, tmp_path: Path
 ) -> None:
     cell = Cell(
         experiment="slow_clients",
@@ -114,7 +114,7 @@ def test_slow_clients_stop_the_blocking_server_dead(
 
 
 @contextmanager
-def listening(converse: Callable[[socket.socket], None]) -> Iterator[tuple[str, int]]:
+def listening(converse: Callable[[socket.socket], None]) -> Iterator[Address]:
     """A stub that converses with one client, in a thread of its own."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(DEADLINE_S)
@@ -128,7 +128,7 @@ def listening(converse: Callable[[socket.socket], None]) -> Iterator[tuple[str, 
 
         thread = threading.Thread(target=serve)
         thread.start()
-        yield listener.getsockname()[:2]
+        yield Address(*listener.getsockname())
         thread.join(DEADLINE_S)
         assert not thread.is_alive()
 
@@ -142,11 +142,11 @@ def test_a_half_line_has_no_end() -> None:
 
     with (
         listening(count) as address,
-        crowd.standing_by(address, 1, cpus=set(CPUS.generator), behaviour="half_line") as waiting,
+        background.prepare(address, 1, cpus=set(CPUS.generator), behaviour="half_line") as clients,
     ):
-        gathered = waiting.connect()
-        assert gathered == (1, {}, len(crowd.HALF_LINE))
-    assert bytes(heard) == crowd.HALF_LINE
+        result = clients.connect()
+        assert result == (1, {}, len(background_process.HALF_LINE))
+    assert bytes(heard) == background_process.HALF_LINE
     assert b"\n" not in heard
 
 
@@ -169,18 +169,20 @@ def test_who_never_reads_takes_no_more_than_its_buffer_and_sends_whole_lines() -
 
     with (
         listening(answer) as address,
-        crowd.standing_by(address, 1, cpus=set(CPUS.generator), behaviour="never_reads") as waiting,
+        background.prepare(
+            address, 1, cpus=set(CPUS.generator), behaviour="never_reads"
+        ) as clients,
     ):
-        gathered = waiting.connect()
+        result = clients.connect()
         assert stuck.wait(DEADLINE_S)
         over.set()
-        assert gathered.greeted == 1
-        assert gathered.sent_bytes > 100 * len(heard) > 0
+        assert result.greeted == 1
+        assert result.sent_bytes > 100 * len(heard) > 0
     assert answered < 1 << 20
-    assert set(heard) <= set(crowd.UNREAD)
+    assert set(heard) <= set(background_process.UNREAD)
 
 
-def test_a_silent_crowd_says_nothing() -> None:
+def test_a_silent_client_says_nothing() -> None:
     heard = bytearray()
 
     def listen(sock: socket.socket) -> None:
@@ -189,10 +191,10 @@ def test_a_silent_crowd_says_nothing() -> None:
 
     with (
         listening(listen) as address,
-        crowd.standing_by(address, 1, cpus=set(CPUS.generator)) as waiting,
+        background.prepare(address, 1, cpus=set(CPUS.generator)) as clients,
     ):
-        gathered = waiting.connect()
-        assert gathered == (1, {}, 0)
+        result = clients.connect()
+        assert result == (1, {}, 0)
     assert not heard
 
 

@@ -15,26 +15,28 @@ import numpy as np
 import pytest
 import records
 from harness import settings
+from loadgen.engine.engine import Outcome
 
 from loadgen import __main__ as command_line
 from loadgen import experiments
-from loadgen.analysis import analysis
+from loadgen.analysis import run as analysis
 from loadgen.clients import timeline_clients
 from loadgen.engine import churn, samples
 from loadgen.engine.samples import Outcome
-from loadgen.machine import environment
+from loadgen.machine.cpus import choose_pinning
+from loadgen.machine.limits import SERVER_DESCRIPTORS
 from loadgen.plan import runner
-from loadgen.store.results import Record
-from loadgen.target import trace
-from loadgen.trial import trial, verdict
+from loadgen.store.schema import Record
+from loadgen.target import strace
+from loadgen.target.address import Address
+from loadgen.trial import trace, trial, verdict
 from loadgen.trial.trial import Subject
 from loadgen.workload.load import Load
-from loadgen.workload.workload import Workload
 from servers import catalog
 
-CPUS = environment.pinning()
+CPUS = choose_pinning()
 MODELS = [variant.name for variant in catalog.VARIANTS]
-WHY_NO_TRACE = trace.missing()
+WHY_NO_TRACE = strace.missing()
 traced = pytest.mark.skipif(WHY_NO_TRACE is not None, reason=WHY_NO_TRACE or "")
 
 
@@ -394,7 +396,7 @@ def test_everybody_else_serves_them_side_by_side(pictures: dict[str, Record]) ->
 def test_a_client_that_is_turned_away_is_an_error_of_the_trial(tmp_path: Path) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
-        timeline = timeline_clients.converse(silent.getsockname())
+        timeline = timeline_clients.converse(Address(*silent.getsockname()))
 
     assert all("refused" in life["failure"] for life in timeline["clients"])
     assert all(life["greeted_ns"] == 0 for life in timeline["clients"])
@@ -462,7 +464,7 @@ CANNED = """\
 
 
 def test_the_parser_joins_what_was_interrupted_and_skips_what_is_no_call() -> None:
-    calls = trace.parse(CANNED.splitlines(keepends=True))
+    calls = strace.parse(CANNED.splitlines(keepends=True))
 
     assert [call.label for call in calls] == [
         "epoll_wait",
@@ -481,10 +483,10 @@ def test_the_parser_joins_what_was_interrupted_and_skips_what_is_no_call() -> No
 
 
 def test_a_request_reaches_from_one_answer_to_the_next() -> None:
-    requests = trace.per_request(trace.parse(CANNED.splitlines()))
+    requests = strace.per_request(strace.parse(CANNED.splitlines()))
 
     assert len(requests) == 1
-    assert trace.summarise(requests) == {
+    assert strace.summarise(requests) == {
         "requests": 1,
         "per_request": {
             "recvfrom (nothing)": 2.0,
@@ -506,8 +508,8 @@ def test_a_request_reaches_from_one_answer_to_the_next() -> None:
 
 @pytest.mark.parametrize("lines", ["", CANNED.replace("trace 0!", "trace 3!")])
 def test_a_trace_without_all_answers_is_refused(lines: str) -> None:
-    with pytest.raises(trace.TraceError, match="the trace shows answers"):
-        trace.per_request(trace.parse(lines.splitlines()))
+    with pytest.raises(strace.TraceError, match="the trace shows answers"):
+        strace.per_request(strace.parse(lines.splitlines()))
 
 
 @traced
@@ -548,11 +550,11 @@ def test_silent_clients_cost_the_busy_loop_a_call_each_and_epoll_none(tmp_path: 
 
 def test_a_trace_needs_descriptors_as_a_trial_does() -> None:
     select = catalog.find("select")
-    most = 1024 - environment.OWN_DESCRIPTORS - 1  # one client asks
+    most = 1024 - SERVER_DESCRIPTORS - 1  # one client asks
 
-    assert trace.why_not(select, most) is None
-    assert trace.why_not(select, most + 1) == "has no descriptor beyond 1023"
-    assert trace.why_not(catalog.find("epoll"), most + 1) is None
+    assert strace.why_not(select, most) is None
+    assert strace.why_not(select, most + 1) == "has no descriptor beyond 1023"
+    assert strace.why_not(catalog.find("epoll"), most + 1) is None
 
 
 @traced
@@ -589,19 +591,19 @@ def test_a_wrong_command_line_is_said_in_one_line(
 def no_strace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """A machine on which no program is found."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    trace.missing.cache_clear()
+    strace.missing.cache_clear()
     yield
-    trace.missing.cache_clear()
+    strace.missing.cache_clear()
 
 
 @pytest.mark.usefixtures("no_strace")
 def test_without_strace_it_is_skipped_in_words(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert trace.missing() == "strace is not installed"
+    assert strace.missing() == "strace is not installed"
     assert command_line.main(["trace", "epoll"]) == 1
     assert "skipped: strace is not installed" in capsys.readouterr().err
-    with pytest.raises(trace.TraceError, match="strace is not installed"):
+    with pytest.raises(strace.TraceError, match="strace is not installed"):
         trace.run("epoll", log=tmp_path / "log", cpus=set(CPUS.server))
 
 
@@ -626,7 +628,7 @@ def test_strace_that_may_not_trace_is_said_with_its_own_words(tmp_path: Path) ->
     forbidden.write_text("#!/bin/sh\necho 'PTRACE_TRACEME: not permitted' >&2\nexit 1\n")
     forbidden.chmod(0o755)
 
-    assert trace.missing() == "strace is not allowed to trace: PTRACE_TRACEME: not permitted"
+    assert strace.missing() == "strace is not allowed to trace: PTRACE_TRACEME: not permitted"
 
 
 def calls_record(server: str, total: float, block: int, idle: int) -> Record:

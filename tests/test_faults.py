@@ -51,8 +51,8 @@ IDLE_CPU_FRACTION = 0.03
 @pytest.fixture
 def many_at_once(variant: Variant) -> None:
     """For tests that need several clients to be served at the same time."""
-    if variant.clients_at_once is not None:
-        pytest.skip(f"serves {variant.clients_at_once} client at a time")
+    if reason := variant.why_not_all(2):
+        pytest.skip(reason)
 
 
 @cache
@@ -373,30 +373,33 @@ def test_a_flood_drowns_nobody_else(server: Server) -> None:
 # Too many clients.
 
 
-@pytest.mark.usefixtures("many_at_once")
-def test_more_clients_than_the_model_has_descriptors_for(start: Start, variant: Variant) -> None:
-    limit = variant.descriptor_limit
+def test_serves_exactly_as_many_as_the_catalog_says(start: Start, variant: Variant) -> None:
+    """With descriptors for everybody; in the order in which they came."""
     if not allow_descriptors(4_096):
         pytest.skip("the hard limit of descriptors is too low")
     server = start(limits={resource.RLIMIT_NOFILE: 4_096})
-    own, _ = settled_footprint(server)
-    clients = [server.connect() for _ in range((limit or 1_024) + 50)]
-    room = len(clients) if limit is None else limit - own
-    greeted, refused = clients[:room], clients[room:]
+    clients = [server.connect() for _ in range(1_100)]
+    room = variant.serves(len(clients))
+    greeted, others = clients[:room], clients[room:]
     for client in greeted:
         assert client.line() == GREETING
-    for client in refused:
-        assert client.rest() == TOO_MANY == b"Error: too many connections\n"
-    if limit is not None:
-        wait_until(lambda: max(server.descriptors()) == limit - 1, "the refused have gone")
+    if variant.leaves_waiting:
+        assert all(client.is_silent() for client in (others[0], others[-1]))
+    else:
+        for client in others:
+            assert client.rest() == TOO_MANY == b"Error: too many connections\n"
     for client in greeted:
         client.send(b"%d\n" % client.port)
     for client in greeted:
         assert client.line() == b"Hello, %d!\n" % client.port
-    for client in greeted[:10]:
+    leaving = greeted[:10]
+    for client in leaving:
         client.send(b"exit\n")
         assert client.rest() == b""
-    for _ in range(10):
+    for client in others[: len(leaving)] if variant.leaves_waiting else ():
+        assert client.line() == GREETING
+        client.close()
+    for _ in leaving if not variant.leaves_waiting else ():
         assert server.greeted().ask(b"world") == b"Hello, world!\n"
 
 
@@ -404,7 +407,7 @@ def test_more_clients_than_descriptors(start: Start, variant: Variant) -> None:
     """`ulimit -n 64`: the rest waits in the backlog, and gets in as others leave."""
     server = start(limits={resource.RLIMIT_NOFILE: 64})
     own, _ = settled_footprint(server)
-    room = variant.clients_at_once or 64 - own
+    room = variant.serves(64 - own)
     clients = [server.connect() for _ in range(100)]
     for number, client in enumerate(clients):
         client.send(b"%d\n" % number)
@@ -507,7 +510,7 @@ def test_out_of_memory(start: Start) -> None:
 
 
 def test_an_idle_server_sleeps_if_its_model_can(server: Server, variant: Variant) -> None:
-    clients = [server.greeted() for _ in range(variant.clients_at_once or 50)]
+    clients = [server.greeted() for _ in range(variant.serves(50))]
     for client in clients:
         assert client.ask(b"world") == b"Hello, world!\n"
     expect_idle(server, variant)

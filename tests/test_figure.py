@@ -9,7 +9,7 @@ import pytest
 from harness import ROOT
 
 from loadgen import experiments
-from loadgen.analysis import analysis
+from loadgen.analysis import run as analysis
 from loadgen.report.figure import Section
 
 

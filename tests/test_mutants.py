@@ -68,7 +68,7 @@ EXPECTED = {
         passes=f"{FAULTS}::test_stops_while_idle",
     ),
     "forgets_select_limit": Verdict(
-        "select", f"{FAULTS}::test_more_clients_than_the_model_has_descriptors_for"
+        "select", f"{FAULTS}::test_serves_exactly_as_many_as_the_catalog_says"
     ),
     "ignores_end_of_file": Verdict("epoll", f"{FAULTS}::test_leaves_nothing_behind"),
     "ignores_high_water": Verdict(

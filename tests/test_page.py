@@ -5,7 +5,7 @@ from pathlib import Path
 import records
 
 from loadgen import experiments
-from loadgen.analysis import analysis
+from loadgen.analysis import run as analysis
 
 
 def test_the_page_has_question_finding_and_charts_that_are_there(tmp_path: Path) -> None:

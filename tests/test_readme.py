@@ -10,7 +10,7 @@ import pytest
 from loadgen import experiments
 from loadgen.analysis import analysis
 from loadgen.analysis.analysis import Run
-from loadgen.report import page
+from loadgen.report import report
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -33,7 +33,7 @@ def readme() -> str:
 
 
 def test_findings_are_those_of_the_reference_run(run: Run, readme: str) -> None:
-    found = {section.name: section.finding for section in experiments.sections(run)}
+    found = dict(experiments.findings(run))
     quoted = re.findall(r"- \*\*(\w+)\*\*: (.*?)(?= - \*\*|  | These sentences)", readme)
     assert len(quoted) >= 5
     for name, sentence in quoted:
@@ -45,7 +45,7 @@ def test_the_machine_and_the_number_of_trials_are_said(run: Run, readme: str) ->
     assert (
         f"{len(run.records):,} trials of the committed run ({invalid} of them not valid" in readme
     )
-    assert page.machine(run) in readme
+    assert report.machine(run) in readme
 
 
 def test_the_ceiling_and_the_fastest_server_are_those_of_the_reference_run(
@@ -87,11 +87,11 @@ def test_every_experiment_is_named_with_its_question(readme: str) -> None:
         assert f"| [{name}](loadgen/experiments/{name}.py) | {question} |" in readme
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_links_lead_somewhere(path: Path) -> None:
-    links = re.findall(r"\]\(([^)#:]+)\)", path.read_text())
-    assert links or path.parent.name == "results"
-    assert [link for link in links if not (path.parent / link).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+    assert links or page.parent.name == "results"
+    assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 def test_the_drawing_has_the_layers_that_the_linter_holds() -> None:
@@ -99,5 +99,5 @@ def test_the_drawing_has_the_layers_that_the_linter_holds() -> None:
     layers = settings["contracts"][0]["layers"]
     drawing = (ROOT / "ARCHITECTURE.md").read_text().split("```")[1]
 
-    drawn = re.findall(r"^[ |v]{12}(\w+) {3}", drawing, re.MULTILINE)
+    drawn = re.findall(r"^ {2}(\w+) {3}", drawing, re.MULTILINE)
     assert drawn == [*layers[1:], "servers"]  # the first is __main__

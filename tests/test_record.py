@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 from driving import made_drive
+from loadgen.store.schema import Record
 
 from loadgen.analysis import audit
 from loadgen.engine import samples
 from loadgen.engine.churn import Churn
 from loadgen.engine.samples import Outcome
-from loadgen.store.results import Record
 from loadgen.trial import record
-from loadgen.workload.workload import Workload
 
 OK, MISMATCHED, ERROR, TIMED_OUT = map(int, Outcome)
 SERVER = {"name": "epoll", "family": "readiness", "python": "python", "command": None}

@@ -16,17 +16,17 @@ from typing import Any
 import pytest
 import records
 
-from loadgen.store import results
-from loadgen.store.results import ResultsError
+from loadgen.store import runs
+from loadgen.store.runs import ResultsError
 
 
 def create(parent: Path, **options: Any) -> Path:
     plan = {"cells": ["a", "b"], "blocks": 2}
-    return results.create("quick", plan=plan, seed=7, environment={}, parent=parent, **options)
+    return runs.create("quick", plan=plan, seed=7, environment={}, parent=parent, **options)
 
 
 def open_to_append(path: Path) -> None:
-    with results.append_to(path):
+    with runs.append_to(path):
         pass
 
 
@@ -66,12 +66,12 @@ def test_a_new_folder_is_named_by_time_and_profile_and_latest_points_at_it(tmp_p
 
 
 def test_the_header_says_what_was_run_by_which_program(tmp_path: Path) -> None:
-    header = results.load(create(tmp_path)).header
+    header = runs.load(create(tmp_path)).header
 
-    assert header["schema"] == results.SCHEMA
+    assert header["schema"] == schema.SCHEMA
     assert header["seed"] == 7
     assert header["plan"] == {"cells": ["a", "b"], "blocks": 2}
-    assert set(header["versions"]) == set(results.LIBRARIES)
+    assert set(header["versions"]) == set(provenance.LIBRARIES)
 
 
 def test_runs_started_in_the_same_second_get_folders_of_their_own(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_file_in_place_of_the_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_what_was_appended_is_loaded(run: Path) -> None:
-    folder = results.load(run)
+    folder = runs.load(run)
 
     assert [record["block"] for record in folder.records] == [0, 1, 2]
     assert folder.done() == {(block, folder.records[0]["cell"]) for block in range(3)}
@@ -120,10 +120,10 @@ def test_every_record_is_on_disk_before_append_returns(
     path = create(tmp_path)
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_size))
-    with results.append_to(path) as trials:
+    with runs.append_to(path) as trials:
         trials.append(records.record())
         assert synced == [(path / "trials.jsonl").stat().st_size]
-        assert len(results.load(path).records) == 1
+        assert len(runs.load(path).records) == 1
 
 
 def test_a_kill_at_any_byte_costs_one_trial(run: Path) -> None:
@@ -132,19 +132,19 @@ def test_a_kill_at_any_byte_costs_one_trial(run: Path) -> None:
     last = whole.rstrip(b"\n").rindex(b"\n") + 1
     for length in {last, last + 1, last + 100, len(whole) - 2, len(whole) - 1, len(whole)}:
         trials_path.write_bytes(whole[:length])
-        survivors = len(results.load(run).records)
+        survivors = len(runs.load(run).records)
         assert survivors == (3 if length >= len(whole) - 1 else 2)
 
-        with results.append_to(run) as trials:
+        with runs.append_to(run) as trials:
             assert len(trials.folder.records) == survivors
             trials.append(records.record(block=9))
 
-        resumed = results.load(run)
+        resumed = runs.load(run)
         assert [record["block"] for record in resumed.records] == [*[0, 1, 2][:survivors], 9]
         assert_chained(resumed)
 
 
-def assert_chained(folder: results.RunFolder) -> None:
+def assert_chained(folder: runs.RunFolder) -> None:
     previous = results.chain_start(folder.header)
     for record in folder.records:
         previous = results.chained_hash(record, previous)
@@ -152,25 +152,25 @@ def assert_chained(folder: results.RunFolder) -> None:
 
 
 def test_hashes_chain_the_records_to_each_other_and_to_the_header(run: Path) -> None:
-    folder = results.load(run)
+    folder = runs.load(run)
 
     assert_chained(folder)
     assert results.chain_start({**folder.header, "seed": 2}) != results.chain_start(folder.header)
 
 
 def test_only_one_process_writes_to_a_run(run: Path) -> None:
-    with results.append_to(run), pytest.raises(ResultsError, match="another process"):
+    with runs.append_to(run), pytest.raises(ResultsError, match="another process"):
         open_to_append(run)
     open_to_append(run)
 
 
 def test_a_full_disk_is_said_once_and_costs_the_trial_in_flight(run: Path) -> None:
-    trials_path = run / results.TRIALS_NAME
+    trials_path = run / runs.TRIALS_NAME
     whole_bytes = trials_path.stat().st_size
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def append() -> None:
-        with results.append_to(run) as trials:
+        with runs.append_to(run) as trials:
             resource.setrlimit(resource.RLIMIT_FSIZE, (whole_bytes + 100, limits[1]))
             trials.append(records.record(block=3))
 
@@ -180,19 +180,19 @@ def test_a_full_disk_is_said_once_and_costs_the_trial_in_flight(run: Path) -> No
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
-    assert len(results.load(run).records) == 3
-    with results.append_to(run) as trials:
+    assert len(runs.load(run).records) == 3
+    with runs.append_to(run) as trials:
         trials.append(records.record(block=3))
-    assert_chained(results.load(run))
-    assert len(results.load(run).records) == 4
+    assert_chained(runs.load(run))
+    assert len(runs.load(run).records) == 4
 
 
 def test_a_figure_that_is_no_number_is_not_stored(run: Path) -> None:
     broken = records.record()
     broken["throughput_per_s"] = float("nan")
-    with results.append_to(run) as trials, pytest.raises(ValueError, match="not JSON compliant"):
+    with runs.append_to(run) as trials, pytest.raises(ValueError, match="not JSON compliant"):
         trials.append(broken)
-    assert len(results.load(run).records) == 3
+    assert len(runs.load(run).records) == 3
 
 
 @pytest.mark.parametrize(
@@ -240,14 +240,14 @@ def test_a_record_of_the_wrong_form_is_named(run: Path, field: str, value: objec
         stream.write(json.dumps(broken) + "\n")
 
     with pytest.raises(ResultsError, match=f"line 4 is not a record: {field}"):
-        results.load(run)
+        runs.load(run)
 
 
 def test_a_missing_folder_or_file_is_named(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="nowhere does not exist"):
-        results.load(tmp_path / "nowhere")
+        runs.load(tmp_path / "nowhere")
     with pytest.raises(ResultsError, match="is not a folder"):
-        results.load(run / "run.json")
+        runs.load(run / "run.json")
     (run / "trials.jsonl").unlink()
     for use in (results.load, open_to_append):
         with pytest.raises(ResultsError, match=r"trials\.jsonl"):
@@ -263,36 +263,36 @@ def test_a_broken_or_newer_header_is_named(run: Path) -> None:
     header = json.loads(header_path.read_text())
     header_path.write_text(json.dumps({**header, "schema": 99}))
     with pytest.raises(ResultsError, match="schema 99"):
-        results.load(run)
+        runs.load(run)
     header_path.write_text(json.dumps({**header, "seed": None}))
     with pytest.raises(ResultsError, match=r"not a header: seed is None"):
-        results.load(run)
+        runs.load(run)
     header_path.write_text("{")
     with pytest.raises(ResultsError, match="not JSON"):
-        results.load(run)
+        runs.load(run)
 
 
 def test_a_read_only_folder_can_be_read_and_says_so_when_written_to(unwritable: Path) -> None:
-    assert len(results.load(unwritable / "run").records) == 1
+    assert len(runs.load(unwritable / "run").records) == 1
     for use in (lambda: create(unwritable), lambda: open_to_append(unwritable / "run")):
         with pytest.raises(ResultsError, match="Permission denied: choose a folder"):
             use()
 
 
 def test_a_finished_run_may_be_kept_compressed(run: Path) -> None:
-    plain = results.load(run)
+    plain = runs.load(run)
     assert plain.records
-    trials = run / results.TRIALS_NAME
+    trials = run / runs.TRIALS_NAME
     packed = trials.with_name(f"{trials.name}.gz")
     packed.write_bytes(gzip.compress(trials.read_bytes()))
     trials.unlink()
-    assert results.load(run).records == plain.records
+    assert runs.load(run).records == plain.records
     with pytest.raises(ResultsError, match=r"is packed: `gunzip .*trials\.jsonl\.gz` to continue"):
         open_to_append(run)
 
     packed.write_bytes(packed.read_bytes()[:-20])
     with pytest.raises(ResultsError, match="restore the file"):
-        results.load(run)
+        runs.load(run)
 
 
 # Order.

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 import records
-
-from loadgen.experiments import Cell
-from loadgen.machine import environment
-from loadgen.plan import runner
 from loadgen.plan.runner import Plan
-from loadgen.store import results
-from loadgen.trial import trial
-from loadgen.workload.workload import Workload
 
-CPUS = environment.pinning()
+from loadgen.trial.cell import Cell
+from loadgen.machine.cpus import choose_pinning
+from loadgen.machine.limits import OWN_DESCRIPTORS, lack_of_descriptors
+from loadgen.plan import runner
+from loadgen.store import runs
+from loadgen.trial import trial
+
+CPUS = choose_pinning()
 
 
 def cell(server: str, connections: int, duration_s: float = 1.0) -> Cell:
@@ -31,7 +31,7 @@ def planned(*cells: Cell, spare: float, blocks: int = 3) -> Plan:
 
 
 def created(plan: Plan, folder: Path) -> Path:
-    return results.create(
+    return runs.create(
         plan.profile, plan=plan.as_record(), seed=plan.seed, environment={}, folder=folder
     )
 
@@ -62,7 +62,7 @@ def executing(plan: Plan, folder: Path) -> Execute:
 
 
 def keys(folder: Path) -> list[tuple[int, str]]:
-    return [(record["block"], record["cell"]) for record in results.load(folder).records]
+    return [(record["block"], record["cell"]) for record in runs.load(folder).records]
 
 
 WIDE = [cell("poll", 1), cell("poll", 8)]
@@ -97,7 +97,7 @@ def test_a_finished_run_has_nothing_left_however_often_it_is_resumed(tmp_path: P
     list(executing(plan, folder)())
 
     for _ in range(2):
-        assert runner.remaining_s(plan, results.load(folder).records) == 0
+        assert runner.remaining_s(plan, runs.load(folder).records) == 0
         assert not list(executing(plan, folder)())
 
 
@@ -132,7 +132,7 @@ def test_a_run_that_somebody_else_writes_to_is_left_as_it_is(tmp_path: Path) -> 
     plan = planned(*NARROW, spare=0)
     folder = created(plan, tmp_path)
 
-    with results.append_to(folder), pytest.raises(results.ResultsError, match="another process"):
+    with runs.append_to(folder), pytest.raises(runs.ResultsError, match="another process"):
         next(executing(plan, folder)())
     assert sorted(path.name for path in folder.iterdir()) == ["run.json", "trials.jsonl"]
 
@@ -153,6 +153,6 @@ def test_plan_and_run_count_the_same_descriptors() -> None:
         )
         return {skip.reason for skip in plan.skipped}
 
-    enough = 100 + environment.OWN_DESCRIPTORS
+    enough = 100 + OWN_DESCRIPTORS
     assert not skipped(enough)
-    assert skipped(enough - 1) == {environment.lack_of_descriptors(100, enough - 1)}
+    assert skipped(enough - 1) == {lack_of_descriptors(100, enough - 1)}

@@ -321,3 +321,150 @@ def test_memory_of_a_finished_session_is_given_back() -> None:
     finally:
         tracemalloc.stop()
     assert kept_bytes < MAX_LINE_BYTES
+
+
+# Answers that are computed elsewhere: a session that hands out requests.
+
+
+def deferred_session() -> Session:
+    return Session(
+        max_line_bytes=TINY_LINE_BYTES, high_water_bytes=TINY_HIGH_WATER_BYTES, deferred=True
+    )
+
+
+def is_over(session: Session) -> bool:
+    return not session.wants_read and not session.wants_write and session.request is None
+
+
+def test_a_deferred_session_hands_out_one_request_after_the_other() -> None:
+    session = Session(deferred=True)
+    take_all(session)
+    session.receive(b"a\r\nb\nc")
+    assert (session.request, session.wants_read, session.wants_write) == (b"a", False, False)
+    session.answer(b"A")
+    assert (session.request, session.wants_read, session.wants_write) == (b"b", False, True)
+    assert take_all(session) == b"A"
+    session.answer(b"B")
+    assert (session.request, session.wants_read, session.wants_write) == (None, True, True)
+    assert take_all(session) == b"B"
+    session.receive(b"d\n")
+    assert session.request == b"cd"
+
+
+def test_a_session_that_answers_by_itself_hands_out_nothing() -> None:
+    session = Session()
+    session.receive(b"a\nb")
+    assert session.request is None
+
+
+def test_the_server_is_told_how_answers_are_computed() -> None:
+    session = Session(bytes.upper, deferred=True)
+    session.receive(b"a\n")
+    assert session.request is not None
+    session.answer(session.respond(session.request))
+    assert take_all(session) == GREETING + b"A"
+
+
+@pytest.mark.parametrize(
+    ("behind", "owed"),
+    [
+        (b"exit\nz\n", b""),
+        (b"1234567\nz\n", TOO_LONG % TINY_LINE_BYTES),
+        (b"1234567", TOO_LONG % TINY_LINE_BYTES),
+    ],
+)
+def test_what_ends_the_conversation_waits_for_the_answer(behind: bytes, owed: bytes) -> None:
+    session = deferred_session()
+    session.receive(b"a\n" + behind)
+    assert take_all(session) == GREETING
+    assert session.request == b"a"
+    assert not is_over(session)
+    session.answer(b"A")
+    assert take_all(session) == b"A" + owed
+    assert is_over(session)
+
+
+def test_an_answer_comes_too_late_for_a_broken_connection() -> None:
+    session = deferred_session()
+    session.receive(b"a\nb\n")
+    session.abort()
+    assert not session.wants_read
+    assert not session.wants_write
+    session.answer(b"A")
+    assert session.outgoing == b""
+    assert is_over(session)
+
+
+def test_requests_and_answers_take_turns() -> None:
+    session = deferred_session()
+    with pytest.raises(RuntimeError, match="without a request"):
+        session.answer(b"A")
+    session.receive(b"a\n")
+    with pytest.raises(RuntimeError, match="before the request was answered"):
+        session.receive(b"b\n")
+    session.answer(b"A")
+    with pytest.raises(RuntimeError, match="without a request"):
+        session.answer(b"A")
+    assert take_all(session) == GREETING + b"A"
+
+
+turn = st.just(-1) | st.integers(1, 40)
+
+
+@given(streams, cuts, st.lists(turn, min_size=1, max_size=30))
+@example(b"a\nb\nexit\nz\n", [], [-1])
+def test_answering_later_changes_nothing(stream: bytes, cuts: list[int], turns: list[int]) -> None:
+    """Whatever the order in which it receives, sends (so much) and answers (-1), as far as the
+    session lets it; and what it keeps meanwhile is bounded."""
+    session = deferred_session()
+    incoming = iter([*cut_at(stream, cuts), b""])
+    said, owed_bytes = b"", 0
+    for turn in for_ever(turns):
+        if is_over(session):
+            break
+        if session.request is not None:
+            assert not session.wants_read
+            if turn < 0 or not session.wants_write:
+                session.answer(session.respond(session.request))
+        elif session.wants_read:
+            assert len(session.outgoing) <= TINY_HIGH_WATER_BYTES
+            piece = next(incoming)
+            session.receive(piece)
+            lines = (b"x" * TINY_LINE_BYTES + piece).split(b"\n")
+            owed_bytes = len(b"".join(map(hello, lines))) + len(TOO_LONG % TINY_LINE_BYTES)
+        assert len(session.outgoing) <= TINY_HIGH_WATER_BYTES + owed_bytes
+        count = min(max(turn, 0), len(session.outgoing))
+        if not session.wants_read and session.request is None:
+            count = max(1, count)  # or it would wait for ever
+        said += session.outgoing[:count]
+        session.sent(count)
+    assert said == answers_to(stream, TINY_LINE_BYTES)
+
+
+@given(streams, st.integers(0, 5), st.integers(0, 200))
+def test_a_connection_may_break_between_requests(stream: bytes, answered: int, at: int) -> None:
+    session = deferred_session()
+    session.receive(stream[:at] or b"\n")
+    while answered and session.request is not None:
+        session.answer(session.respond(session.request))
+        answered -= 1
+    session.abort()
+    if session.request is not None:
+        session.answer(b"A")
+    assert is_over(session)
+    assert session.outgoing == b""
+
+
+def test_lines_that_wait_are_forgotten_with_the_connection() -> None:
+    session = Session(deferred=True)
+    lines = b"".join(b"%07d\n" % number for number in range(8_000))
+    tracemalloc.start()
+    try:
+        session.receive(lines)
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+        assert kept_bytes > len(lines)
+        session.abort()
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept_bytes < len(lines)

@@ -12,11 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from loadgen.machine import environment
-from loadgen.target import target
-from loadgen.target.target import Target
+from loadgen.machine.cpus import choose_pinning
+from loadgen.target import process
+from loadgen.target.process import Target, TargetError, running, started
 
-CPUS = set(environment.pinning().server)
+CPUS = set(choose_pinning().server)
 
 
 def environ(pid: int) -> dict[str, str]:
@@ -29,10 +29,10 @@ def test_servers_keep_their_heap_whatever_we_were_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1")
-    with target.started("epoll", cpus=CPUS, log=tmp_path / "log") as server:
+    with started("epoll", cpus=CPUS, log=tmp_path / "log") as server:
         found = environ(server.processes()[0].pid)
 
-    assert found == {**os.environ, **target.SERVER_ENVIRONMENT}
+    assert found == {**os.environ, **process.SERVER_ENVIRONMENT}
     assert found["MALLOC_TRIM_THRESHOLD_"] == "268435456"
     assert found["MALLOC_MMAP_THRESHOLD_"] == "33554432"
 
@@ -46,7 +46,7 @@ def test_a_descendant_that_ends_by_itself_meanwhile_is_no_error(
 
     monkeypatch.setattr(psutil.Process, "children", lambda *_, **__: [Gone()])
 
-    with target.started("epoll", cpus=CPUS, log=tmp_path / "log") as server:
+    with started("epoll", cpus=CPUS, log=tmp_path / "log") as server:
         assert server.is_alive()
     assert not server.is_alive()
 
@@ -55,7 +55,7 @@ def test_a_child_whose_parent_died_before_it_could_ask_ends(tmp_path: Path) -> N
     somebody_else = os.getppid()
     done = subprocess.run(
         [sys.executable, "-c", "print('it runs')"],
-        preexec_fn=functools.partial(target._end_with_parent, somebody_else, signal.SIGKILL),
+        preexec_fn=functools.partial(process._end_with_parent, somebody_else, signal.SIGKILL),
         capture_output=True,
         check=False,
     )
@@ -74,8 +74,33 @@ def test_only_a_tracer_is_asked_so_that_it_takes_its_child_along(
         asked.append(when_orphaned)
         yield None
 
-    monkeypatch.setattr(target, "running", running)
-    with target.started("epoll", cpus=CPUS, log=tmp_path / "log", prefix=prefix):
+    monkeypatch.setattr(process, "running", running)
+    with started("epoll", cpus=CPUS, log=tmp_path / "log", prefix=prefix):
         pass
 
     assert asked == [number]
+
+
+def test_a_started_server_is_gone_afterwards(tmp_path: Path) -> None:
+    with started("threaded", cpus=CPUS, log=tmp_path / "log") as target:
+        (root,) = target.processes()
+        assert os.sched_getaffinity(root.pid) == CPUS
+        assert target.usage().processes == 1
+        assert sys.executable in target.command
+    assert not root.is_running()
+
+
+def test_a_program_that_does_not_exist_is_one_line(tmp_path: Path) -> None:
+    with (
+        pytest.raises(TargetError, match=r"^cannot run /nowhere/python: .*$"),
+        running(["/nowhere/python"], cpus=CPUS, log=tmp_path / "log"),
+    ):
+        pass
+
+
+def test_a_program_that_says_something_else_is_no_server(tmp_path: Path) -> None:
+    with (
+        pytest.raises(TargetError, match="hello"),
+        running(["echo", "hello"], cpus=CPUS, log=tmp_path / "log"),
+    ):
+        pass

@@ -3,14 +3,15 @@
 from collections.abc import Iterator
 
 import stubs
+from loadgen.clients.timeline_clients import CLIENTS, REQUESTS, converse
 from stubs import Stub
 
-from loadgen.clients.timeline_clients import CLIENTS, REQUESTS, converse
+from loadgen.target.address import Address
 
 
-def lives(behaviour: stubs.Behaviour, greeting: bytes = b"Welcome!\n") -> list[dict]:
+def timelines(behaviour: stubs.Behaviour, greeting: bytes = b"Welcome!\n") -> list[dict]:
     with Stub(behaviour, greeting) as stub:
-        return list(converse(("127.0.0.1", stub.port))["clients"])
+        return list(converse(Address("127.0.0.1", stub.port))["clients"])
 
 
 def spoiling(wrong_line: bytes, wrong_answer: bytes) -> stubs.Behaviour:
@@ -26,25 +27,27 @@ def spoiling(wrong_line: bytes, wrong_answer: bytes) -> stubs.Behaviour:
 
 def counted(found: list[dict]) -> list[tuple[int, int]]:
     """(right, wrong) answers of each client."""
-    return [(len(life["requests"]), life["wrong"]) for life in found]
+    return [(len(timeline["requests"]), timeline["wrong"]) for timeline in found]
 
 
 def test_a_wrong_answer_is_no_request_to_be_timed() -> None:
-    found = lives(spoiling(b"client 2, line 1", b"Hallo, client 2, line 1!\n"))
+    found = timelines(spoiling(b"client 2, line 1", b"Hallo, client 2, line 1!\n"))
     expected = [(REQUESTS, 0)] * CLIENTS
     expected[2] = (REQUESTS - 1, 1)
     assert counted(found) == expected
-    assert {life["failure"] for life in found} == {None}
+    assert {timeline["failure"] for timeline in found} == {None}
 
 
 def test_what_follows_the_last_answer_makes_it_wrong() -> None:
-    found = lives(spoiling(b"client 3, line 3", b"Hello, client 3, line 3!\n?"))
+    found = timelines(spoiling(b"client 3, line 3", b"Hello, client 3, line 3!\n?"))
     expected = [(REQUESTS, 0)] * CLIENTS
     expected[3] = (REQUESTS - 1, 1)
     assert counted(found) == expected
 
 
 def test_a_wrong_greeting_is_no_greeting() -> None:
-    found = lives(stubs.correct, b"Welcome?\n")
-    assert {(life["failure"], life["greeted_ns"]) for life in found} == {("wrong greeting", 0)}
+    found = timelines(stubs.correct, b"Welcome?\n")
+    assert {(timeline["failure"], timeline["greeted_ns"]) for timeline in found} == {
+        ("wrong greeting", 0)
+    }
     assert counted(found) == [(0, 0)] * CLIENTS

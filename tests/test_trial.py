@@ -1,10 +1,7 @@
 """Whole trials against real servers: what is recorded, and what happens to servers that fail."""
 
 import json
-import os
 import signal
-import socket
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,25 +12,24 @@ import stubs
 from stubs import Stub
 
 from loadgen.analysis import audit
-from loadgen.clients import crowd
-from loadgen.experiments import Cell
-from loadgen.machine import environment
+from loadgen.machine.cpus import choose_pinning
+from loadgen.machine.limits import raise_descriptor_limit
 from loadgen.store import histogram, results
-from loadgen.target import trace
-from loadgen.target.target import Target, TargetError, running, started
-from loadgen.trial import knee, trial
+from loadgen.target.address import Address
+from loadgen.target.process import Target, started
+from loadgen.trial import knee, trace, trial
+from loadgen.trial.cell import Cell
 from loadgen.trial.trial import Subject
-from loadgen.workload.workload import Workload
 from servers import catalog
 
 SHORT = {"warmup_s": 0.05, "duration_s": 0.15}
-CPUS = environment.pinning()
+CPUS = choose_pinning()
 
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled() -> None:
     trial.compile()
-    environment.raise_descriptor_limit()
+    raise_descriptor_limit()
 
 
 def measure(log: Path, server: str = "epoll", **workload: object) -> results.Record:
@@ -120,7 +116,7 @@ def test_answers_given_twice_leave_no_latency_below_nothing(mode: str, tmp_path:
         load |= {"mode": mode, "offered_per_s": 500.0, "arrivals": "constant"}
     with Stub(behave) as stub:
         record = trial.run(
-            Subject(address=("127.0.0.1", stub.port)),
+            Subject(address=Address("127.0.0.1", stub.port)),
             Workload(**load),
             cpus=CPUS,
             log=tmp_path / "log",
@@ -187,54 +183,6 @@ def test_nobody_listening_is_a_failure_and_no_traceback(tmp_path: Path) -> None:
     )
     assert record["outcome"] == "crashed"
     assert "refused" in str(record["failure"])
-
-
-def test_a_started_server_is_gone_afterwards(tmp_path: Path) -> None:
-    with started("threaded", cpus=set(CPUS.server), log=tmp_path / "log") as target:
-        (process,) = target.processes()
-        assert os.sched_getaffinity(process.pid) == set(CPUS.server)
-        assert target.usage().processes == 1
-        assert sys.executable in target.command
-    assert not process.is_running()
-
-
-def test_a_program_that_does_not_exist_is_one_line(tmp_path: Path) -> None:
-    with (
-        pytest.raises(TargetError, match=r"^cannot run /nowhere/python: .*$"),
-        running(["/nowhere/python"], cpus=set(CPUS.server), log=tmp_path / "log"),
-    ):
-        pass
-
-
-def test_a_program_that_says_something_else_is_no_server(tmp_path: Path) -> None:
-    with (
-        pytest.raises(TargetError, match="hello"),
-        running(["echo", "hello"], cpus=set(CPUS.server), log=tmp_path / "log"),
-    ):
-        pass
-
-
-# ------------------------------------------------------------------------------------- the crowds
-
-
-def test_a_crowd_whose_process_ended_is_counted_as_such() -> None:
-    with crowd.standing_by(("127.0.0.1", 1), 3, cpus=set(CPUS.generator)) as waiting:
-        ((process, _),) = waiting._shares
-        process.kill()
-        process.wait()
-        assert waiting.connect() == (0, {"crowd process ended": 3}, 0)
-
-
-def test_a_crowd_that_is_refused_says_so() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        address = listener.getsockname()
-    with crowd.standing_by(address, 3, cpus=set(CPUS.generator)) as waiting:
-        assert waiting.connect() == (0, {"ECONNREFUSED": 3}, 0)
-
-
-def test_a_crowd_that_nobody_wants_is_none() -> None:
-    with crowd.standing_by(("127.0.0.1", 1), 0, cpus=set(CPUS.generator)) as nobody:
-        assert nobody.connect() == (0, {}, 0)
 
 
 # -------------------------------------------------------------------------- knees, stalls, traces

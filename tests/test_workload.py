@@ -6,7 +6,6 @@ import re
 import pytest
 
 from loadgen.workload.load import MAX_CHURN_BYTES, MAX_REQUESTS
-from loadgen.workload.workload import Workload
 
 SLOW = {"slow_connections": 5, "slow_behaviour": "half_line"}
 OPEN = {"mode": "open", "offered_per_s": 1000.0, "arrivals": "poisson"}

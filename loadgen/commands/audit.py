@@ -15,13 +15,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print what does not hold, a line each; 0 when all does. Raises UserError."""
+    from loadgen import experiments
     from loadgen.analysis import audit
-    from loadgen.store import results
+    from loadgen.analysis.run import Run
+    from loadgen.report import redraw
+    from loadgen.store import runs
 
     try:
-        problems = audit.examine(options.folder)
-    except results.ResultsError as error:
+        stored = runs.load(options.folder)
+    except runs.ResultsError as error:
         raise UserError(str(error)) from error
+    run = Run(stored.path, stored.header, stored.records)
+    problems = [*audit.examine(stored), *redraw.differences(run, experiments.sections)]
     for problem in problems:
         print(problem)
     print(f"{len(problems)} things do not hold" if problems else "everything holds")

@@ -3,17 +3,18 @@
 import argparse
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from loadgen.commands import UsageError, UserError, arguments
-from servers import catalog
 
 if TYPE_CHECKING:
-    from loadgen.experiments import Experiment, Profile
-    from loadgen.machine.environment import Pinning
-    from loadgen.plan.runner import Plan
-    from loadgen.store.results import Header, RunFolder
+    from loadgen.experiments import Experiment
+    from loadgen.machine.cpus import Pinning
+    from loadgen.plan.plan import Plan, Profile
+    from loadgen.store.runs import RunFolder
+    from loadgen.store.schema import Calibration, Environment, Header
 
 HELP = "Measure all servers, in shuffled blocks, and draw charts."
 
@@ -21,7 +22,7 @@ HELP = "Measure all servers, in shuffled blocks, and draw charts."
 # wide interval.
 MOST_BLOCKS = 1000
 BLOCKS = {"quick": 1, "standard": 3, "full": 4}
-SPARE = {"quick": 0.0, "standard": 0.1, "full": 0.0}
+EXTRA_TIME = {"quick": 0.0, "standard": 0.1, "full": 0.0}
 
 # A run is measured on one machine: these must not differ when it is resumed.
 SAME_MACHINE = ("cpu", "cpus", "kernel", "python", "server_cpus", "generator_cpus")
@@ -47,23 +48,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure what is due, draw it and show it; 0 when any trial was measured. Raises UserError."""
     from loadgen import experiments
-    from loadgen.analysis import analysis
-    from loadgen.machine import environment
-    from loadgen.plan import runner
+    from loadgen.analysis import run as analysis
+    from loadgen.machine.cpus import choose_pinning
+    from loadgen.machine.limits import raise_descriptor_limit
+    from loadgen.plan.due import remaining_s
     from loadgen.report import console
-    from loadgen.store import results
+    from loadgen.store import runs
     from loadgen.trial import trial
 
-    descriptors = environment.raise_descriptor_limit()
-    cpus = environment.pinning()
+    descriptors = raise_descriptor_limit()
+    cpus = choose_pinning()
     try:
         if options.resume:
             _expect_no_choice(options)
-            stored = results.load(options.resume)
+            stored = runs.load(options.resume)
             plan, records = _stored_plan(stored, descriptors), stored.records
         else:
             plan, records = _new_plan(options, descriptors), []
-        left_s = runner.remaining_s(plan, records)
+        left_s = remaining_s(plan, records, analysis.needs_more)
         if left_s:
             _warn_of_load()
             trial.compile()
@@ -73,9 +75,10 @@ def run(options: argparse.Namespace) -> int:
             _measure(plan, folder, cpus, left_s)
         _draw(folder)
         measured = analysis.load(folder)
-    except results.ResultsError as error:
+        sections = experiments.sections(measured)
+    except runs.ResultsError as error:
         raise UserError(str(error)) from error
-    console.summarise(measured, experiments.findings(measured))
+    console.summarise(measured, [(section.name, section.finding) for section in sections])
     return 0 if any(record["outcome"] == "measured" for record in measured.records) else 1
 
 
@@ -86,7 +89,7 @@ def _new_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
     """What was asked for. Raises UserError when that is nothing, or nothing that there is."""
     import time
 
-    from loadgen.plan import runner
+    from loadgen.plan.plan import plan
 
     profile: Profile = "quick" if options.quick else "full" if options.full else "standard"
     chosen, servers = _experiments(options, profile), arguments.servers(options.servers)
@@ -95,20 +98,21 @@ def _new_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
     seed = int(time.time()) if options.seed is None else options.seed
     if not 0 <= seed < 2**31:
         raise UsageError(f"--seed is {seed}: it must be from 0 to {2**31 - 1}")
-    plan = runner.plan(
+    planned = plan(
         profile,
-        chosen,
-        servers,
+        [experiment.NAME for experiment in chosen],
+        [variant.name for variant in servers],
+        [cell for experiment in chosen for cell in experiment.cells(profile, servers)],
         blocks=options.blocks or BLOCKS[profile],
-        spare=0.0 if options.blocks else SPARE[profile],
+        extra_time=0.0 if options.blocks else EXTRA_TIME[profile],
         seed=seed,
         descriptors=descriptors,
     )
-    if not plan.cells:
-        reasons = dict.fromkeys(skip.reason for skip in plan.skipped)
+    if not planned.cells:
+        reasons = dict.fromkeys(skip.reason for skip in planned.skipped)
         why = "; ".join(reasons) or "these experiments do not use these servers"
         raise UserError(f"nothing to measure: every cell is skipped, see `list` ({why})")
-    return plan
+    return planned
 
 
 def _experiments(options: argparse.Namespace, profile: "Profile") -> "list[Experiment]":
@@ -130,44 +134,35 @@ def _expect_no_choice(options: argparse.Namespace) -> None:
 
 
 def _stored_plan(stored: "RunFolder", descriptors: int) -> "Plan":
-    """The plan of a stopped run, made again.
+    """The plan of a stopped run.
 
-    Raises UserError when this lab would not plan the same cells, or this is another machine or
-    another state of the lab.
+    Raises UserError when this is another machine or another state of the lab, or not all of it can
+    be measured here any more.
     """
-    from loadgen import experiments
-    from loadgen.plan import runner
+    from loadgen.plan import plan
 
-    folder, header = stored.path, stored.header
-    planned = header["plan"]
     try:
-        plan = runner.plan(
-            cast("Profile", header["profile"]),
-            [experiments.find(name) for name in planned["experiments"]],
-            [catalog.find(name) for name in planned["servers"]],
-            blocks=planned["blocks"],
-            spare=planned["spare"],
-            seed=header["seed"],
-            descriptors=descriptors,
-        )
-    except KeyError as error:
-        raise UserError(f"{folder} was planned by another lab: {error.args[0]}") from error
-    _expect_same_machine(folder, header)
-    _expect_same_lab(folder, header)
-    if [cell.id for cell in plan.cells] != planned["cells"]:
-        raise UserError(
-            f"{folder} has other cells than this lab would run (another version, or another"
-            " descriptor limit): start a new run"
-        )
-    return plan
+        planned = plan.stored(stored.header)
+    except ValueError as error:
+        raise UserError(f"{stored.path} was planned by another lab: {error}") from error
+    _expect_same_machine(stored.path, stored.header)
+    _expect_same_lab(stored.path, stored.header)
+    for cell in planned.cells:
+        if reason := plan.why_not(cell, descriptors):
+            raise UserError(
+                f"{stored.path} has a cell that cannot be measured any more, {cell.id}: {reason}"
+            )
+    return planned
 
 
 def _expect_same_machine(folder: Path, header: "Header") -> None:
     """Raises UserError when the run was begun on another machine, or pinned otherwise."""
-    from loadgen.machine import environment
+    from loadgen.machine.cpus import choose_pinning
+    from loadgen.machine.describe import describe_machine
 
-    machine = {**environment.describe(), **environment.pinning().as_record()}
-    if other := [n for n in SAME_MACHINE if machine[n] != header["environment"].get(n)]:
+    machine = {**describe_machine(), **choose_pinning().as_record()}
+    begun: Mapping[str, Any] = header["environment"]
+    if other := [name for name in SAME_MACHINE if machine[name] != begun.get(name)]:
         raise UserError(
             f"{folder} was begun on another machine ({', '.join(other)} differ): start a new run"
         )
@@ -175,14 +170,14 @@ def _expect_same_machine(folder: Path, header: "Header") -> None:
 
 def _expect_same_lab(folder: Path, header: "Header") -> None:
     """Raises UserError when the run was begun with other libraries or another commit."""
-    from loadgen.store import results
+    from loadgen.store import provenance
 
-    versions = results.versions()
+    versions = provenance.versions()
     if other := [n for n in versions if versions[n] != header["versions"].get(n)]:
         raise UserError(
             f"{folder} was begun with other versions of {', '.join(other)}: start a new run"
         )
-    commit, begun = results.git_commit(), header["git_commit"]
+    commit, begun = provenance.git_commit(), header["git_commit"]
     if commit and begun and commit != begun:
         raise UserError(
             f"{folder} was begun with the lab at {begun} and this is {commit}: check that out, or"
@@ -203,31 +198,32 @@ def _warn_of_load() -> None:
 
 def _created(plan: "Plan", cpus: "Pinning", folder: Path | None) -> Path:
     """A new folder for the run, with all that is known before the first trial."""
-    from loadgen.machine import environment
-    from loadgen.store import results
-    from loadgen.target import target
+    from loadgen.machine.describe import describe_machine
+    from loadgen.store import runs
+    from loadgen.target.process import SERVER_ENVIRONMENT
 
-    return results.create(
+    machine = {
+        **describe_machine(),
+        **cpus.as_record(),
+        "server_environment": SERVER_ENVIRONMENT,
+    }
+    return runs.create(
         plan.profile,
         plan=plan.as_record(),
         seed=plan.seed,
-        environment={
-            **environment.describe(),
-            **cpus.as_record(),
-            "server_environment": target.SERVER_ENVIRONMENT,
-            "calibration": _calibration(cpus),
-        },
+        environment=cast("Environment", machine),
+        calibration=_calibration(cpus),
         folder=folder,
     )
 
 
-def _calibration(cpus: "Pinning") -> list[dict[str, Any]]:
+def _calibration(cpus: "Pinning") -> "list[Calibration]":
     """What the generator can reach here; nothing, with a warning, where the peer fails."""
-    from loadgen.target.target import TargetError
+    from loadgen.target.process import TargetError
     from loadgen.trial import calibrate
 
     try:
-        reached = calibrate.reach(cpus)
+        reached = calibrate.measure_ceiling(cpus)
     except TargetError as error:
         print(f"warning: the generator's own limit is not known: {error}", file=sys.stderr)
         return []
@@ -243,11 +239,12 @@ def _calibration(cpus: "Pinning") -> list[dict[str, Any]]:
 
 def _measure(plan: "Plan", folder: Path, cpus: "Pinning", left_s: float) -> None:
     """Run what is due; whoever stops it is told how to go on."""
-    from loadgen.plan import runner
+    from loadgen.analysis.run import needs_more
+    from loadgen.plan.execute import execute
     from loadgen.report import console
 
     try:
-        console.follow(left_s, runner.execute(plan, folder, cpus))
+        console.follow(left_s, execute(plan, folder, cpus, needs_more))
     except KeyboardInterrupt:
         print(f"\nto continue: python -m loadgen bench --resume {folder}", file=sys.stderr)
         raise

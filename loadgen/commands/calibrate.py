@@ -16,20 +16,21 @@ def run(options: argparse.Namespace) -> int:
     """Measure the ceiling, and show it. Raises UserError."""
     import json
 
-    from loadgen.engine import engine
-    from loadgen.machine import environment
+    from loadgen.engine import requests
+    from loadgen.machine.cpus import choose_pinning
+    from loadgen.machine.limits import raise_descriptor_limit
     from loadgen.report import console
-    from loadgen.target.target import TargetError
+    from loadgen.target.process import TargetError
     from loadgen.trial import calibrate
 
-    environment.raise_descriptor_limit()
-    engine.compile()
+    raise_descriptor_limit()
+    requests.compile()
     try:
-        reached = calibrate.reach(environment.pinning())
+        reached = calibrate.measure_ceiling(choose_pinning())
     except TargetError as error:
         raise UserError(str(error)) from error
     if options.json:
         print(json.dumps(reached, allow_nan=False))
     else:
-        console.show_reach(reached)
+        console.show_ceiling(reached)
     return 0

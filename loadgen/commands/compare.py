@@ -19,14 +19,13 @@ def run(options: argparse.Namespace) -> int:
     """Compare; 0 whatever differs. Raises UserError."""
     import json
 
-    from loadgen.analysis import analysis, compare
+    from loadgen.analysis import compare, run
     from loadgen.report import console
-    from loadgen.store import results
+    from loadgen.store.runs import ResultsError
 
     try:
-        first, second = analysis.load(options.first), analysis.load(options.second)
-        found = compare.compare(first, second)
-    except results.ResultsError as error:
+        found = compare.compare(run.load(options.first), run.load(options.second))
+    except ResultsError as error:
         raise UserError(str(error)) from error
     if options.json:
         print(json.dumps(found.as_record(), allow_nan=False))

@@ -14,19 +14,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(_: argparse.Namespace) -> int:
     """Plan everything there is, and show it."""
     from loadgen import experiments
-    from loadgen.machine import environment
-    from loadgen.plan import runner
+    from loadgen.machine.limits import raise_descriptor_limit
+    from loadgen.plan.plan import Skip, why_not
     from loadgen.report import console
 
-    chosen = [experiments.find(name) for name in experiments.ALL]
-    plan = runner.plan(
-        "full",
-        chosen,
-        catalog.VARIANTS,
-        blocks=1,
-        spare=0,
-        seed=0,
-        descriptors=environment.raise_descriptor_limit(),
-    )
-    console.show_list(catalog.VARIANTS, chosen, plan.skipped)
+    chosen = {name: experiments.find(name) for name in experiments.ALL}
+    descriptors = raise_descriptor_limit()
+    skipped = [
+        Skip(cell, reason)
+        for experiment in chosen.values()
+        for cell in experiment.cells("full", catalog.VARIANTS)
+        if (reason := why_not(cell, descriptors))
+    ]
+    questions = {name: experiment.QUESTION for name, experiment in chosen.items()}
+    console.show_list(catalog.VARIANTS, questions, skipped)
     return 0

@@ -15,14 +15,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Draw, and print the names of the files. Raises UserError."""
-    from loadgen.report import report
-    from loadgen.store import results
+    from loadgen import experiments
+    from loadgen.analysis import run
+    from loadgen.report import page
+    from loadgen.store.runs import ResultsError
 
     try:
-        if not results.load(options.folder).records:
+        stored = run.load(options.folder)
+        if not stored.records:
             raise UserError(f"{options.folder} holds no whole trial: there is nothing to draw")
-        for path in report.write(options.folder):
+        for path in page.write(stored, experiments.sections(stored)):
             print(path)
-    except results.ResultsError as error:
+    except ResultsError as error:
         raise UserError(str(error)) from error
     return 0

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from loadgen.commands import UsageError, UserError, arguments
@@ -9,8 +10,8 @@ from servers import common
 from servers.protocol import MAX_LINE_BYTES
 
 if TYPE_CHECKING:
-    from loadgen.trial.trial import Subject
-    from loadgen.workload.workload import Workload
+    from loadgen.trial.methods import Requests
+    from loadgen.trial.rig import SystemUnderTest
 
 HELP = "Measure once, and print a summary or the record; status 1: not valid."
 
@@ -21,9 +22,9 @@ OPTIONS = {
     "message_bytes": "--message-bytes",
     "warmup_s": "--warmup",
     "duration_s": "--duration",
+    "max_line_bytes": "--message-bytes",
     "offered_per_s": "--rate",
     "arrivals": "--arrivals",
-    "seed": "--seed",
 }
 
 
@@ -68,19 +69,22 @@ def run(options: argparse.Namespace) -> int:
     import tempfile
     from pathlib import Path
 
-    from loadgen.machine import environment
+    from loadgen.machine.cpus import choose_pinning
     from loadgen.report import console
     from loadgen.trial import trial
+    from loadgen.trial.cell import Cell
 
-    workload = _workload(options)
-    subject = _subject(options)
-    _expect_descriptors(subject, workload)
-    cpus = environment.pinning()
+    workload, system = _workload(options), _system(options)
+    cell = Cell(experiment="run", server=system.name, workload=workload)
+    system = replace(system, options=cell.command_options)
+    _expect_descriptors(system, workload)
+    cpus = choose_pinning()
     if cpus.shared:
         print("warning: one CPU for server and generator: figures say little", file=sys.stderr)
     trial.compile()
     with tempfile.TemporaryDirectory(prefix="loadgen-") as folder:
-        record = trial.run(subject, workload, cpus=cpus, log=Path(folder) / "server.log")
+        log = Path(folder) / "server.log"
+        record = trial.run(system, cell, cpus=cpus, log=log, seed=options.seed)
     if options.json:
         print(json.dumps(record, allow_nan=False))
     else:
@@ -88,56 +92,53 @@ def run(options: argparse.Namespace) -> int:
     return 0 if record["verdict"]["valid"] else 1
 
 
-def _workload(options: argparse.Namespace) -> "Workload":
+def _workload(options: argparse.Namespace) -> "Requests":
     """The load that was asked for. Raises UsageError when there is no such load."""
-    from loadgen.workload.workload import Workload
+    from loadgen.trial.methods import Requests
+    from loadgen.workload.load import SEEDS, check_number
 
-    workload = Workload(
+    workload = Requests(
         connections=options.connections,
         idle_connections=options.idle,
         message_bytes=options.message_bytes,
         warmup_s=options.warmup,
         duration_s=options.duration,
-        mode="closed" if options.rate is None else "open",
         offered_per_s=options.rate,
         arrivals=options.arrivals or (None if options.rate is None else "poisson"),
-        seed=options.seed,
+        work=options.work,
+        max_line_bytes=max(MAX_LINE_BYTES, options.message_bytes),
     )
     try:
-        workload.validate()
+        workload.check()
+        check_number("seed", options.seed, SEEDS, whole=True)
     except ValueError as error:
         name, _, rest = str(error).partition(" ")
-        raise UsageError(f"{OPTIONS[name]} {rest}") from error
+        raise UsageError(f"{OPTIONS.get(name, f'--{name}')} {rest}") from error
     return workload
 
 
-def _subject(options: argparse.Namespace) -> "Subject":
+def _system(options: argparse.Namespace) -> "SystemUnderTest":
     """The server that was asked for. Raises UserError when it cannot be measured."""
-    from loadgen.trial.trial import Subject
+    from loadgen.trial.rig import SystemUnderTest
 
     if options.connect:
         if options.work:
             raise UsageError("--work does not go with --connect: it is an option of our servers")
-        return Subject(address=arguments.resolve(options.connect))
+        return SystemUnderTest(address=arguments.resolve(options.connect))
     [variant] = arguments.servers([options.server])
     if missing := variant.missing():
         raise UserError(f"{variant.name} cannot run here: {missing}")
-    words: list[str] = []
-    if options.work:
-        words += ["--work", options.work]
-    if options.message_bytes > MAX_LINE_BYTES:
-        words += ["--max-line", str(options.message_bytes)]
-    return Subject(variant=variant, options=tuple(words))
+    return SystemUnderTest(variant=variant)
 
 
-def _expect_descriptors(subject: "Subject", workload: "Workload") -> None:
+def _expect_descriptors(system: "SystemUnderTest", workload: "Requests") -> None:
     """Raises UserError when no process may hold as many clients as one of them will have to."""
-    from loadgen.clients import crowd
-    from loadgen.machine import environment
+    from loadgen.clients import background
+    from loadgen.machine.limits import lack_of_descriptors, raise_descriptor_limit
 
-    if subject.variant:  # our server holds all of them
-        clients = workload.connections + workload.idle_connections
+    if system.variant:  # our server holds all of them
+        clients = workload.clients
     else:  # its owner sees to its limit; silent clients have processes of their own
-        clients = max(workload.connections, min(workload.idle_connections, crowd.PER_PROCESS))
-    if lack := environment.lack_of_descriptors(clients, environment.raise_descriptor_limit()):
+        clients = max(workload.connections, min(workload.idle_connections, background.PER_PROCESS))
+    if lack := lack_of_descriptors(clients, raise_descriptor_limit()):
         raise UserError(f"a process with {clients:,} clients {lack}")

@@ -3,12 +3,16 @@
 import argparse
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from loadgen.commands import UsageError, UserError, arguments
 
 if TYPE_CHECKING:
+    from loadgen.store.schema import SystemCalls
+    from loadgen.trial.methods import Trace
     from servers.catalog import Variant
+
+OPTIONS = {"idle_connections": "--idle", "requests": "--requests"}
 
 HELP = "Count the system calls of servers per request, by strace."
 
@@ -27,19 +31,23 @@ def run(options: argparse.Namespace) -> int:
     """Trace one server after another; 0 when any could be. Raises UserError."""
     import json
 
-    from loadgen.machine import environment
+    from loadgen.machine.limits import raise_descriptor_limit
     from loadgen.report import console
-    from loadgen.target import trace
+    from loadgen.target import strace
+    from loadgen.trial.methods import Trace
 
-    for name, value, low in (("requests", options.requests, 1), ("idle", options.idle, 0)):
-        if not low <= value <= trace.MOST:
-            raise UsageError(f"--{name} is {value}: it must be from {low} to {trace.MOST:,}")
+    workload = Trace(idle_connections=options.idle, requests=options.requests)
+    try:
+        workload.check()
+    except ValueError as error:
+        name, _, rest = str(error).partition(" ")
+        raise UsageError(f"{OPTIONS[name]} {rest}") from error
     servers = arguments.servers(options.servers)
-    if missing := trace.missing():
+    if missing := strace.missing():
         raise UserError(f"skipped: {missing}")
-    environment.raise_descriptor_limit()
+    raise_descriptor_limit()
     traces = []
-    for name, traced in _traces(servers, options.requests, options.idle):
+    for name, traced in _traces(servers, workload):
         traces.append((name, traced))
         if options.json:
             print(json.dumps({"server": name, "idle": options.idle, **traced}))
@@ -48,9 +56,7 @@ def run(options: argparse.Namespace) -> int:
     return 0 if traces else 1
 
 
-def _traces(
-    servers: "list[Variant]", requests: int, idle: int
-) -> Iterator[tuple[str, dict[str, Any]]]:
+def _traces(servers: "list[Variant]", workload: "Trace") -> "Iterator[tuple[str, SystemCalls]]":
     """The name and the trace of each server that can hold so many clients.
 
     Raises UserError when one cannot be traced.
@@ -58,19 +64,21 @@ def _traces(
     import tempfile
     from pathlib import Path
 
-    from loadgen.machine import environment
-    from loadgen.target import trace
-    from loadgen.target.target import TargetError
+    from loadgen.machine.cpus import choose_pinning
+    from loadgen.trial import trial
+    from loadgen.trial.cell import Cell
+    from loadgen.trial.rig import SystemUnderTest
 
-    cpus = set(environment.pinning().server)
     with tempfile.TemporaryDirectory(prefix="loadgen-") as folder:
         for variant in servers:
-            if reason := trace.why_not(variant, idle):
+            if reason := workload.missing(variant):
                 print(f"skipped: {variant.name}: {reason}", file=sys.stderr)
                 continue
+            cell = Cell(experiment="trace", server=variant.name, workload=workload)
+            system = SystemUnderTest(variant=variant)
             log = Path(folder) / f"{variant.name}.log"
-            try:
-                traced = trace.run(variant.name, log=log, cpus=cpus, requests=requests, idle=idle)
-            except (trace.TraceError, TargetError, OSError) as error:
-                raise UserError(f"{variant.name} could not be traced: {error}") from error
+            record = trial.run(system, cell, cpus=choose_pinning(), log=log)
+            traced = record["system_calls"]
+            if traced is None:
+                raise UserError(f"{variant.name} could not be traced: {record['failure']}")
             yield variant.name, traced

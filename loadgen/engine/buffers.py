@@ -60,13 +60,13 @@ class SyscallBuffers(NamedTuple):
     unstamped: Int64s  # [0]: how many answers came without a kernel stamp
     request: Bytes
     answer: Bytes
-    request_tag_offset: int
-    answer_tag_offset: int
-    tag_digits: int
+    request_tag: Bytes  # where it is in `request`, in the same memory
+    answer_tag: Bytes
 
 
 def new_buffers(epoll: int, said: Dialogue) -> SyscallBuffers:
     """Make the memory of one drive."""
+    request, answer = as_array(said.request), as_array(said.answer)
     longest_bytes = max(len(said.greeting), len(said.answer))
     received = np.zeros(min(longest_bytes, _RECEIVE_BYTES), np.uint8)
     control = np.zeros(8, np.int64)
@@ -84,11 +84,10 @@ def new_buffers(epoll: int, said: Dialogue) -> SyscallBuffers:
         time=np.zeros(2, np.int64),
         errno=np.zeros(1, np.int32),
         unstamped=np.zeros(1, np.int64),
-        request=as_array(said.request),
-        answer=as_array(said.answer),
-        request_tag_offset=said.request_tag_offset,
-        answer_tag_offset=said.answer_tag_offset,
-        tag_digits=said.tag_digits,
+        request=request,
+        answer=answer,
+        request_tag=request[said.request_tag_offset :][: said.tag_digits],
+        answer_tag=answer[said.answer_tag_offset :][: said.tag_digits],
     )
 
 
@@ -129,10 +128,10 @@ def connection_of(buffers: SyscallBuffers, event: int) -> int:
 @compiled
 def write_tag(buffers: SyscallBuffers, request: int) -> None:
     """Make the line to send and the answer to expect those of a request, by its number."""
-    for digit in range(buffers.tag_digits):
+    for digit in range(len(buffers.request_tag)):
         letter = _A + ((request >> (4 * digit)) & 15)
-        buffers.request[buffers.request_tag_offset + digit] = letter
-        buffers.answer[buffers.answer_tag_offset + digit] = letter
+        buffers.request_tag[digit] = letter
+        buffers.answer_tag[digit] = letter
 
 
 @compiled

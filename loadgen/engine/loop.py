@@ -8,9 +8,9 @@ The two loops, `requests` and `churn`, have the same shape:
         handle them, and begin what is due, as long as there is room
     finish(loop)
 
-They share these steps and not the loop around them. One loop that is given the step to call would
-be compiled anew in every process: Numba cannot find on disk what it compiled for a function that
-takes functions, as it knows such arguments by their identity.
+They share these steps and not the `while` around them. A loop that is given what to call, as an
+argument or by a closure, would be compiled anew in every process: Numba knows a compiled function
+by its identity, so it does not find on disk what it compiled for one of another process.
 """
 
 from collections.abc import Sequence
@@ -154,7 +154,7 @@ def is_out_of_time(loop: Loop) -> bool:
 
 @compiled
 def next_events(loop: Loop, longest_nap_ns: int) -> int:
-    """Ask for events, and let it be now; return how many there are, and all the time was idle if 0.
+    """Ask for events, and let it be now; return how many there are. Asking in vain is idle time.
 
     A loop that does not spin sleeps until there are some, `longest_nap_ns` and NAP_NS at most.
     """

@@ -39,6 +39,7 @@ ALL = (
 # What a run of a minute has time for; the others are named on the command line.
 QUICK = ("throughput", "idle", "load", "timeline")
 
+
 class Experiment(Protocol):
     """The form that every module in this folder has."""
 

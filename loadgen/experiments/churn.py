@@ -11,12 +11,12 @@ the handshakes to pay for, would be the slower side.
 from collections.abc import Sequence
 
 from loadgen.analysis.run import Run
-from loadgen.store.metric import cpu_us, latency_us, throughput
+from loadgen.experiments.tools import against, largest_common, lines, nothing_to_say, sweep
 from loadgen.plan.plan import Profile
+from loadgen.report.figure import Figure, Panel
+from loadgen.store.metric import cpu_us, latency_us, throughput
 from loadgen.trial.cell import Cell
 from loadgen.trial.methods import Churn
-from loadgen.experiments.tools import sweep, against, largest_common, lines, nothing_to_say
-from loadgen.report.figure import Figure, Panel
 from servers.catalog import Variant
 
 NAME = "churn"

@@ -12,14 +12,14 @@ answers at its end, ask again a moment too late, and sit out every other round.
 from collections.abc import Sequence
 from typing import Literal
 
-from loadgen.analysis.run import CellData, Run
 from loadgen.analysis.estimate import Metric
+from loadgen.analysis.run import CellData, Run
+from loadgen.experiments.tools import bar_panel, compared, measured_by, sweep
 from loadgen.plan.plan import Profile
-from loadgen.trial.cell import Cell
-from loadgen.trial.methods import Requests
-from loadgen.experiments.tools import measured_by, sweep, bar_panel, compared
 from loadgen.report.figure import Figure, Panel
 from loadgen.store.schema import Record
+from loadgen.trial.cell import Cell
+from loadgen.trial.methods import Requests
 from servers.catalog import Variant
 
 NAME = "fairness"

@@ -5,17 +5,24 @@ and twice the loops' share of the kernel's memory, besides a place in the schedu
 spends a few hundred bytes. And that what the kernel holds for a socket is far more than that.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from loadgen.analysis.estimate import Metric
 from loadgen.analysis.run import Run
+from loadgen.experiments.tools import (
+    against,
+    largest_common,
+    lines,
+    listed,
+    nothing_to_say,
+    sweep,
+)
 from loadgen.plan.plan import Profile
-from loadgen.trial.cell import Cell
-from loadgen.trial.methods import Requests
-from loadgen.experiments.tools import measured_by, sweep, against, largest_common, lines, listed, nothing_to_say
 from loadgen.report.figure import Figure, Panel
 from loadgen.report.units import size
-from loadgen.store.schema import Record
+from loadgen.store.schema import Record, Usage
+from loadgen.trial.cell import Cell
+from loadgen.trial.methods import Requests
 from servers.catalog import Variant
 
 NAME = "footprint"
@@ -63,21 +70,33 @@ def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
     )
 
 
-def per_connection(name: str) -> Metric:
+# A figure of the server at one moment.
+Held = Callable[[Usage], int | None]
+
+
+def per_connection(held: Held) -> Metric:
     """How much more of a figure there is per connection than without any."""
 
     def metric(record: Record) -> float | None:
         found, greeted = record["footprint"], record["connections"]["greeted"]
-        if not found or not greeted or found["connected"][name] is None:
+        if not found or not greeted:
             return None
-        return max(0.0, float(found["connected"][name] - found["empty"][name])) / greeted
+        empty, connected = held(found["empty"]), held(found["connected"])
+        if empty is None or connected is None:
+            return None
+        return max(0.0, float(connected - empty)) / greeted
 
     return metric
 
 
-def held(name: str) -> Metric:
+def with_everybody(held: Held) -> Metric:
     """A figure of the server with everybody connected."""
-    return lambda record: found["connected"][name] if (found := record["footprint"]) else None
+    return lambda record: held(found["connected"]) if (found := record["footprint"]) else None
+
+
+def rss_bytes(usage: Usage) -> int:
+    """Memory in pages of its own or shared."""
+    return usage["rss_bytes"]
 
 
 def kernel_bytes(record: Record) -> float | None:
@@ -96,13 +115,13 @@ def switches(record: Record) -> float | None:
 
 
 MEMORY: tuple[tuple[str, Metric], ...] = (
-    ("RSS per client", per_connection("rss_bytes")),
-    ("PSS per client", per_connection("pss_bytes")),
+    ("RSS per client", per_connection(rss_bytes)),
+    ("PSS per client", per_connection(lambda usage: usage["pss_bytes"])),
     ("kernel slab per client", kernel_bytes),
 )
 REST: tuple[tuple[str, Metric], ...] = (
-    ("threads", held("threads")),
-    ("descriptors", held("fds")),
+    ("threads", with_everybody(lambda usage: usage["threads"])),
+    ("descriptors", with_everybody(lambda usage: usage["fds"])),
     ("context switches per request", switches),
 )
 # Fewer clients do not fill the pages that are there anyway.
@@ -113,7 +132,7 @@ def figures(run: Run) -> list[Figure]:
     """Memory per connection, and what else grows with them."""
     rows = run.along(NAME, "idle_connections")
     rows = {
-        name: {x + cell.first["workload"]["connections"]: cell for x, cell in row.items()}
+        name: {x + cell.cell.workload.connections: cell for x, cell in row.items()}
         for name, row in rows.items()
     }
     many = {name: {x: row[x] for x in row if x >= ENOUGH} for name, row in rows.items()}
@@ -155,7 +174,7 @@ def finding(run: Run) -> str:
     if not idle:
         return nothing_to_say(rows, ["threaded", "epoll"])
     clients = idle + ACTIVE
-    metric = per_connection("rss_bytes")
+    metric = per_connection(rss_bytes)
     ratio = against("threaded", rows, ["epoll"], idle, metric, "takes", "times as much as")
     each = [
         f"{size(found.value)} with {name}"

@@ -7,15 +7,15 @@ same GIL, and threads pay for passing it around.
 
 from collections.abc import Sequence
 
-from loadgen.analysis.run import CellData, Run
 from loadgen.analysis.estimate import Metric
-from loadgen.store.metric import latency_us, throughput
+from loadgen.analysis.run import CellData, Run
+from loadgen.experiments.tools import ANSWERS, bar_panel, compared, measured_by, sweep
 from loadgen.plan.plan import Profile
-from loadgen.trial.cell import Cell
-from loadgen.trial.methods import Requests
-from loadgen.experiments.tools import measured_by, sweep, ANSWERS, bar_panel, compared
 from loadgen.report.figure import Figure, Panel
 from loadgen.report.units import Format
+from loadgen.store.metric import latency_us, throughput
+from loadgen.trial.cell import Cell
+from loadgen.trial.methods import Requests
 from servers.catalog import Variant
 
 NAME = "handler"

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from loadgen.analysis.run import Run
-from loadgen.store.metric import cpu_us, latency_us, throughput
+from loadgen.experiments.tools import Rows, against, largest_common, lines, nothing_to_say, sweep
 from loadgen.plan.plan import Profile
+from loadgen.report.figure import Figure, Panel, Wall
+from loadgen.store.metric import cpu_us, latency_us, throughput
 from loadgen.trial.cell import Cell
 from loadgen.trial.methods import Requests
-from loadgen.experiments.tools import sweep, Rows, against, largest_common, lines, nothing_to_say
-from loadgen.report.figure import Figure, Panel, Wall
 from servers.catalog import Variant
 
 NAME = "idle"

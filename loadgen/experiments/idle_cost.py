@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 from loadgen.analysis.estimate import MINIMUM_BLOCKS, Estimate
 from loadgen.analysis.run import Run
+from loadgen.experiments.tools import lines, sweep
 from loadgen.plan.plan import Profile
-from loadgen.trial.cell import Cell
-from loadgen.trial.methods import Requests
-from loadgen.experiments.tools import sweep, lines
 from loadgen.report.figure import Figure, Panel
 from loadgen.store.schema import Record
+from loadgen.trial.cell import Cell
+from loadgen.trial.methods import Requests
 from servers.catalog import Variant
 
 NAME = "idle_cost"

@@ -16,15 +16,15 @@ import numpy as np
 
 from loadgen.analysis.estimate import MINIMUM_BLOCKS, Estimate, estimate
 from loadgen.analysis.run import CellData, Run
-from loadgen.store.metric import latency_us
-from loadgen.plan.plan import Profile
-from loadgen.trial.cell import Cell
-from loadgen.trial.methods import Requests, Search
 from loadgen.experiments.tools import Rows, lines, measured_by, served, sweep
+from loadgen.plan.plan import Profile
 from loadgen.report.figure import Figure, Panel, Point, Series
 from loadgen.report.units import microseconds, number
 from loadgen.store import histogram
-from loadgen.store.schema import Record
+from loadgen.store.metric import Percentile, latency_us
+from loadgen.store.schema import Latency, Record
+from loadgen.trial.cell import Cell
+from loadgen.trial.methods import Requests, Search
 from servers.catalog import Variant
 
 NAME = "load"
@@ -112,6 +112,11 @@ def figures(run: Run) -> list[Figure]:
 
 
 def _hockey_stick(rows: Rows) -> Figure:
+    percentiles: tuple[tuple[Percentile, str], ...] = (
+        ("p50", "median"),
+        ("p99", "p99"),
+        ("p99_9", "p99.9"),
+    )
     return Figure(
         name="load",
         title="The hockey stick: response time against offered load",
@@ -124,7 +129,7 @@ def _hockey_stick(rows: Rows) -> Figure:
                 y_log=True,
                 y_format="microseconds",
             )
-            for percentile, title in (("p50", "median"), ("p99", "p99"), ("p99_9", "p99.9"))
+            for percentile, title in percentiles
         ),
         caption=HOW_TO_READ,
         panel_height_in=3.4,
@@ -220,7 +225,7 @@ def _common_rates(rows: Rows) -> list[float]:
     return useful[-3:] if len(useful) > 3 else useful
 
 
-def curve(cell: CellData, kind: str) -> tuple[Point, ...]:
+def curve(cell: CellData, kind: Latency) -> tuple[Point, ...]:
     """Percentile => microseconds, from the merged histograms, as far as percentiles are known."""
     answered, unanswered = cell.merged(kind)
     total = answered.get_total_count() + unanswered
@@ -313,7 +318,7 @@ def _at_least(run: Run, server: str) -> str:
             if nearest is None:
                 return "at least "
             lag_ns, service_ns = nearest["send_lag_p99_ns"], nearest["service_p99_ns"]
-            if lag_ns is not None and lag_ns > service_ns:
+            if lag_ns is not None and service_ns is not None and lag_ns > service_ns:
                 return "at least "
     return ""
 
@@ -334,6 +339,6 @@ def _rate(per_s: float) -> str:
     return number(float(f"{per_s:.3g}"))
 
 
-def _told(cell: CellData, kind: str, percentile: float) -> str:
+def _told(cell: CellData, kind: Latency, percentile: float) -> str:
     value_us = cell.merged_us(kind, percentile)
     return "unknown" if value_us is None else microseconds(value_us)

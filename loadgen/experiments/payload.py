@@ -6,21 +6,21 @@ kilobytes bytes decide, and the model matters less and less.
 What long lines measure is easily the heap: with glibc's settings the memory of an answer goes back
 to the kernel and is fetched again for the next. An answer of 64 KiB then cost epoll 105 us of CPU
 and 34 page faults (/proc/PID/stat), and 36 us and 0.5 with the heap kept, which is how the lab
-starts its servers (target.py).
+starts its servers (target/process.py).
 """
 
 from collections.abc import Sequence
 
 from loadgen.analysis.estimate import Metric
 from loadgen.analysis.run import Run
-from loadgen.store.metric import throughput
+from loadgen.experiments.tools import against, lines, sweep
 from loadgen.plan.plan import Profile
-from loadgen.trial.cell import Cell
-from loadgen.trial.methods import Requests
-from loadgen.experiments.tools import sweep, against, lines
 from loadgen.report.figure import Figure, Panel
 from loadgen.report.units import Format, size
+from loadgen.store.metric import throughput
 from loadgen.store.schema import Record
+from loadgen.trial.cell import Cell
+from loadgen.trial.methods import Requests
 from servers.catalog import Variant
 
 NAME = "payload"

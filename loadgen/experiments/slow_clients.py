@@ -6,17 +6,17 @@ the others do not notice. This is what non-blocking sends and back-pressure are 
 
 from collections.abc import Sequence
 
-from loadgen.analysis.run import CellData, Run
 from loadgen.analysis.estimate import Metric
-from loadgen.store.metric import latency_us, throughput
+from loadgen.analysis.run import CellData, Run
+from loadgen.experiments.tools import ANSWERS, bar_panel, compared, listed, measured_by, sweep
 from loadgen.plan.plan import Profile
-from loadgen.trial.cell import Cell
-from loadgen.trial.methods.requests import SlowBehaviour
-from loadgen.trial.methods import Requests
-from loadgen.experiments.tools import measured_by, sweep, ANSWERS, bar_panel, compared, listed
 from loadgen.report.figure import Figure, Panel
 from loadgen.report.units import Format
+from loadgen.store.metric import latency_us, throughput
 from loadgen.store.schema import Record
+from loadgen.trial.cell import Cell
+from loadgen.trial.methods import Requests
+from loadgen.trial.methods.requests import SlowBehaviour
 from servers.catalog import Variant
 
 NAME = "slow_clients"

@@ -8,12 +8,12 @@ count is not a cost: one poll() over a hundred clients is one call, like one epo
 from collections.abc import Iterator, Sequence
 
 from loadgen.analysis.run import CellData, Run
+from loadgen.experiments.tools import Rows, against, largest_common, sweep
 from loadgen.plan.plan import Profile
-from loadgen.trial.cell import Cell
-from loadgen.trial.methods import Trace
-from loadgen.experiments.tools import sweep, Rows, against, largest_common
 from loadgen.report.figure import Bar, BarStyle, Figure, Panel
 from loadgen.store.schema import Record
+from loadgen.trial.cell import Cell
+from loadgen.trial.methods import Trace
 from servers.catalog import Variant
 
 NAME = "system_calls"

@@ -7,17 +7,16 @@ four loops draw the same picture: they differ in what waiting costs, not in who 
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-from loadgen.analysis.run import CellData, Run
 from loadgen.analysis.catalog import CatalogLine
-from loadgen.clients import timeline_clients
+from loadgen.analysis.run import CellData, Run
+from loadgen.clients.timeline import APART_NS, SLOW_CLIENT
+from loadgen.experiments.tools import against, largest_common, listed, nothing_to_say, sweep
 from loadgen.plan.plan import Profile
+from loadgen.report.figure import Bar, BarStyle, Figure, Panel, Wall
+from loadgen.store.schema import ClientTimeline, Record
 from loadgen.trial.cell import Cell
 from loadgen.trial.methods import Timeline
-from loadgen.experiments.tools import sweep, against, largest_common, listed, nothing_to_say
-from loadgen.report.figure import Bar, BarStyle, Figure, Panel, Wall
-from loadgen.store.schema import Record
 from servers.catalog import Variant
 
 NAME = "timeline"
@@ -27,20 +26,21 @@ HYPOTHESIS = (
     " Threads sleep side by side. A loop serves whoever has finished a line, one answer at a time."
 )
 WORK_MS = 4
+WORKLOAD = Timeline(work=f"sleep:{WORK_MS}ms")
 HOW_TO_READ = (
-    f"Time goes to the right; each row is a client. Five come {timeline_clients.APART_NS // 10**6}"
-    f" ms apart, ask {timeline_clients.REQUESTS} times each and leave. The server works {WORK_MS}"
+    f"Time goes to the right; each row is a client. Five come {APART_NS // 10**6}"
+    f" ms apart, ask {WORKLOAD.requests} times each and leave. The server works {WORK_MS}"
     " ms on every answer by sleeping, as tutorials do; it sends the answer at once, so those are"
     f" the {WORK_MS} ms before it arrives. One client pauses in the middle of its second line."
 )
 # To the right of the last bar, for "all done".
 ROOM = 1.2
-BEHIND = timeline_clients.SLOW_CLIENT + 1
+BEHIND = SLOW_CLIENT + 1
 
 
 def cells(_: Profile, servers: Sequence[Variant]) -> list[Cell]:
     """Every server once per block."""
-    return sweep(NAME, servers, [Timeline(work=f"sleep:{WORK_MS}ms")])
+    return sweep(NAME, servers, [WORKLOAD])
 
 
 def figures(run: Run) -> list[Figure]:
@@ -82,7 +82,7 @@ def typical(cell: CellData) -> Record | None:
 def panel(name: str, line: CatalogLine | None, record: Record, longest_ms: float) -> Panel:
     """One server's five lanes."""
     done = done_ms(record) or longest_ms
-    slow = timeline_clients.SLOW_CLIENT
+    slow = SLOW_CLIENT
     return Panel(
         "",
         "",
@@ -91,7 +91,7 @@ def panel(name: str, line: CatalogLine | None, record: Record, longest_ms: float
         bars=tuple(bars(name, record)),
         lanes=tuple(
             f"client {number + 1}{', slow' if number == slow else ''}"
-            for number in range(timeline_clients.CLIENTS)
+            for number in range(WORKLOAD.connections)
         ),
         walls=(Wall(done, f"all done: {done:.0f} ms", name),),
         x_range=(0, longest_ms * ROOM),
@@ -104,9 +104,8 @@ def bars(name: str, record: Record) -> Iterator[Bar]:
         if life["greeted_ns"]:
             yield Bar(lane, life["connect_ns"] / 1e6, life["greeted_ns"] / 1e6, name, "faint")
         for request in life["requests"]:
-            sent, complete, arrived = (
-                request[key] / 1e6 for key in ("sent_ns", "complete_ns", "arrived_ns")
-            )
+            sent, complete = request["sent_ns"] / 1e6, request["complete_ns"] / 1e6
+            arrived = request["arrived_ns"] / 1e6
             begun = max(complete, arrived - WORK_MS)
             if complete > sent:
                 yield Bar(lane, sent, complete, name, "hatched")
@@ -132,12 +131,12 @@ def key(longest_ms: float) -> Panel:
             Bar(1 + 2 * (place // 2), place % 2 * half, place % 2 * half + 8, "key", style, text)
             for place, (style, text) in enumerate(meanings)
         ),
-        lanes=("",) * timeline_clients.CLIENTS,
+        lanes=("",) * WORKLOAD.connections,
         x_range=(0, longest_ms * ROOM),
     )
 
 
-def lives(record: Record) -> list[dict[str, Any]]:
+def lives(record: Record) -> list[ClientTimeline]:
     """The clients of a trial, in the order they came; none if it failed."""
     timeline = record["timeline"]
     return list(timeline["clients"]) if timeline else []

@@ -8,7 +8,7 @@ from loadgen.analysis.run import CellData, Run
 from loadgen.report.figure import Panel, Point, Series
 from loadgen.report.units import Format, formatted
 from loadgen.trial.cell import Cell
-from loadgen.trial.methods.method import Method
+from loadgen.trial.methods import Method, Requests, Trace
 from servers.catalog import Variant
 
 # How more requests per second are told.
@@ -27,7 +27,8 @@ def sweep(experiment: str, servers: Sequence[Variant], workloads: Sequence[Metho
         for workload in workloads
         if not (
             variant.leaves_waiting
-            and getattr(workload, "idle_connections", 0)
+            and isinstance(workload, (Requests, Trace))
+            and workload.idle_connections
             and variant.serves(workload.clients) < workload.clients
         )
     ]

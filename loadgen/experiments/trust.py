@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 
 from scipy import stats
 
-from loadgen.analysis.run import CellData, Run
 from loadgen.analysis.estimate import Estimate, Metric, by_block, estimate, ratio
-from loadgen.store.metric import latency_us, throughput
+from loadgen.analysis.run import CellData, Run
+from loadgen.experiments.tools import measured_by, ratio_text
 from loadgen.plan.plan import Profile
+from loadgen.report.figure import Figure, Panel, Point, Series
+from loadgen.store.metric import latency_us, throughput
 from loadgen.trial.cell import Cell
 from loadgen.trial.methods import Requests
-from loadgen.experiments.tools import measured_by, ratio_text
-from loadgen.report.figure import Figure, Panel, Point, Series
 from servers.catalog import Variant
 
 NAME = "trust"

@@ -5,8 +5,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from loadgen.machine import environment
-from loadgen.machine.environment import Snapshot
+from loadgen.machine.counters import Snapshot, behaviour
+from loadgen.machine.cpus import Pinning
+from loadgen.machine.describe import describe_machine, read_setting
+from loadgen.machine.limits import raise_descriptor_limit
 
 # Long enough for 10 ms ticks to show 1 %.
 WATCH_S = 1.0
@@ -35,18 +37,18 @@ class Finding:
 def examine(wait: Callable[[float], None] = time.sleep) -> list[Finding]:
     """Look at everything; watches the CPUs for WATCH_S seconds."""
     before, after = _watch(wait)
-    limit = environment.raise_descriptor_limit()
+    limit = raise_descriptor_limit()
     return [
         cores(len(os.sched_getaffinity(0))),
-        steal(environment.behaviour(before, after, _everything())["steal_fraction"]),
+        steal(behaviour(before, after, _everything())["steal_fraction"]),
         other_load(_busy(before, after)),
-        governor(environment.setting(_CPUFREQ + "cpu0/cpufreq/scaling_governor")),
-        turbo(environment.setting(_CPUFREQ + "cpufreq/boost")),
+        governor(read_setting(_CPUFREQ + "cpu0/cpufreq/scaling_governor")),
+        turbo(read_setting(_CPUFREQ + "cpufreq/boost")),
         descriptors(limit),
-        ports(environment.setting("/proc/sys/net/ipv4/ip_local_port_range")),
-        backlog(environment.setting("/proc/sys/net/core/somaxconn")),
-        congestion_control(environment.setting("/proc/sys/net/ipv4/tcp_congestion_control")),
-        hypervisor(bool(environment.describe()["hypervisor"])),
+        ports(read_setting("/proc/sys/net/ipv4/ip_local_port_range")),
+        backlog(read_setting("/proc/sys/net/core/somaxconn")),
+        congestion_control(read_setting("/proc/sys/net/ipv4/tcp_congestion_control")),
+        hypervisor(bool(describe_machine()["hypervisor"])),
     ]
 
 
@@ -69,17 +71,15 @@ def _watch(wait: Callable[[float], None]) -> tuple[Snapshot, Snapshot]:
     return before, Snapshot.take()
 
 
-def _everything() -> environment.Pinning:
+def _everything() -> Pinning:
     cpus = frozenset(os.sched_getaffinity(0))
-    return environment.Pinning(cpus, cpus)
+    return Pinning(cpus, cpus)
 
 
 def _busy(before: Snapshot, after: Snapshot) -> dict[int, float]:
     """The share of its time that each usable CPU ran programs; those it is known of."""
     shares = {
-        cpu: environment.behaviour(
-            before, after, environment.Pinning(frozenset([cpu]), frozenset())
-        )["server_cpu_busy"]
+        cpu: behaviour(before, after, Pinning(frozenset([cpu]), frozenset()))["server_cpu_busy"]
         for cpu in os.sched_getaffinity(0)
     }
     return {cpu: share for cpu, share in shares.items() if share is not None}

@@ -79,7 +79,7 @@ def plan(
     descriptors: int,
 ) -> Plan:
     """Decide which of the `cells` are run here. `descriptors` is the limit of one process."""
-    reasons = [_why_not(cell, descriptors) for cell in cells]
+    reasons = [why_not(cell, descriptors) for cell in cells]
     return Plan(
         profile,
         tuple(experiments),
@@ -118,6 +118,7 @@ def _profile(text: str) -> Profile:
     raise ValueError(f"the profile {text!r} is none of this lab")
 
 
-def _why_not(cell: Cell, descriptors: int) -> str | None:
+def why_not(cell: Cell, descriptors: int) -> str | None:
+    """Why a cell cannot be measured here, in words; None if it can."""
     missing = cell.workload.missing(catalog.find(cell.server))
     return missing or lack_of_descriptors(cell.workload.clients, descriptors)

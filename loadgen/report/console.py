@@ -45,7 +45,7 @@ BOTTLENECKS: dict["Bottleneck", str] = {
     "server": "server",
     "generator": "generator",
     "offered": "offered",
-    "model": "the model: none of the clients that send is served",
+    "model": "model: it serves none of the clients that send",
     "unknown": "unknown",
 }
 
@@ -99,7 +99,9 @@ def _trial_rows(record: "Record") -> Iterable[tuple[str, str]]:
         yield "machine", _quiet(machine)
     verdict = record["verdict"]
     yield "limited by", BOTTLENECKS[verdict["bottleneck"]]
-    yield "verdict", "valid" if verdict["valid"] else "INVALID"
+    by_design = verdict["valid"] and verdict["bottleneck"] == "model"
+    valid = "valid, as a limit of the model: no request was answered" if by_design else "valid"
+    yield "verdict", valid if verdict["valid"] else "INVALID"
     for reason in verdict["reasons"]:
         yield "", reason
 
@@ -305,7 +307,7 @@ def show_ceiling(reached: Sequence["Calibration"]) -> None:
             count(point["throughput_per_s"]),
             f"{point['busy_fraction']:.0%}",
             "the generator"
-            if point["limiter"] == "generator"
+            if point["bottleneck"] == "generator"
             else "the peer: the generator can do more",
         )
     CONSOLE.print(table)

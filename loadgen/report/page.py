@@ -12,7 +12,9 @@ from pathlib import Path
 from loadgen.analysis.run import Run
 from loadgen.report import svg
 from loadgen.report.figure import Figure, Section
+from loadgen.report.naming import named
 from loadgen.store.runs import ResultsError
+from loadgen.trial.cell import Cell
 
 CHARTS_NAME = "charts"
 PAGE_NAME = "report.md"
@@ -81,8 +83,9 @@ def _page(run: Run, sections: Sequence[Section]) -> Iterator[str]:
     if invalid:
         yield from ("", "## Trials that were not valid", "")
         reasons = Counter(
-            (record["cell"], "; ".join(record["verdict"]["reasons"])) for record in invalid
+            (named(Cell.of(record["cell"])), "; ".join(record["verdict"]["reasons"]))
+            for record in invalid
         )
         for (cell, reason), count in sorted(reasons.items()):
-            yield f"- `{cell}`{f', {count} times' if count > 1 else ''}: {reason}"
+            yield f"- {cell}{f', {count} times' if count > 1 else ''}: {reason}"
     yield ""

@@ -78,9 +78,3 @@ _FORMATS: dict[Format, Callable[[float], str]] = {
     "microseconds": microseconds,
     "percent": percent,
 }
-
-
-def endpoint(address: tuple[str, int]) -> str:
-    """Where somebody listens: ("::1", 80) => [::1]:80 (RFC 3986, 3.2.2)."""
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -330,7 +330,7 @@ class Calibration(TypedDict):
     throughput_per_s: float
     busy_fraction: float
     cpu_fraction: float
-    limiter: str
+    bottleneck: Literal["generator", "peer"]
 
 
 class Descriptors(TypedDict):

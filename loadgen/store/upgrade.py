@@ -80,7 +80,10 @@ def header(old: Mapping[str, Any]) -> dict[str, Any]:
             for name, family, colour, marker, sleeps in _LOOKS
         ],
         "sources": {},
-        "calibration": environment.pop("calibration", []),
+        "calibration": [
+            {"bottleneck": point["limiter"], **_without(point, "limiter")}
+            for point in environment.pop("calibration", [])
+        ],
         "environment": environment,
     }
 

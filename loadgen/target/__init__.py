@@ -1,0 +1,1 @@
+"""The server under test: where it listens, its processes, what they use, and their system calls."""

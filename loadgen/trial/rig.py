@@ -15,8 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self, TypeVar, cast
 
-from loadgen.clients import background, scripted
-from loadgen.clients.connect import GREETING_S, connected, stamping
+from loadgen.clients import background, scripted, timeline
+from loadgen.clients.background_process import Behaviour
+from loadgen.clients.connect import GREETING_S, connected, kernel_stamps
 from loadgen.engine import churn, requests
 from loadgen.engine.samples import Samples
 from loadgen.engine.syscalls import Int64s
@@ -30,12 +31,13 @@ from loadgen.target.process import Target, TargetError, server_command, started
 from loadgen.target.usage import Usage
 from loadgen.trial import summary
 from loadgen.trial.errors import TrialError
-from loadgen.trial.methods.requests import SlowBehaviour
 from loadgen.workload.load import Load
 from servers.catalog import Variant
 
 # Where clients wait because of the model, not of the machine, nobody waits long for a greeting.
 LIMITED_GREETING_S = 0.2
+# Per answer: a traced server is slow, one that asks a hundred sockets per sweep slower.
+TRACED_PATIENCE_S = 10.0
 
 T = TypeVar("T")
 
@@ -82,7 +84,7 @@ class Station:
         """Start the server, or go to where it is, and hold one whole conversation with it: no
         figure without a correct server.
 
-        Raises TargetError or TrialError.
+        Raises TargetError or ConversationError.
         """
         if self.system.variant is None:
             assert self.system.address is not None
@@ -98,13 +100,10 @@ class Station:
             )
             self._address = self._target.address
             self.record["server"]["command"] = list(map(summary.portable, self._target.command))
-        try:
-            scripted.verify(self._address)
-        except (OSError, scripted.MismatchError) as error:
-            raise TrialError(f"the conversation before the trial failed: {error}") from error
+        scripted.verify(self._address)
 
     def connect(
-        self, active: int, *, idle: int = 0, slow: int = 0, behaviour: SlowBehaviour | None = None
+        self, active: int, *, idle: int = 0, slow: int = 0, behaviour: Behaviour | None = None
     ) -> None:
         """Connect clients that only wait, then those that will send: `socks`.
 
@@ -112,6 +111,10 @@ class Station:
         """
         waits = self.system.variant is not None and self.system.variant.leaves_waiting
         patience_s = LIMITED_GREETING_S if waits else background.PATIENCE_S
+        kinds: tuple[tuple[int, Behaviour], ...] = (
+            (idle, "silent"),
+            (slow, behaviour or "silent"),
+        )
         prepared = [
             self._around.enter_context(
                 background.prepare(
@@ -122,7 +125,7 @@ class Station:
                     patience_s=patience_s,
                 )
             )
-            for count, how in ((idle, "silent"), (slow, behaviour or "silent"))
+            for count, how in kinds
         ]
         # Only now: a library that more processes share weighs less in each of them.
         empty, kernel_empty = self.usage(), counters.kernel_memory()
@@ -184,11 +187,11 @@ class Station:
         )
         return Measurement(held.samples, machine), held.greeted_ns
 
-    def watch(self, clients: int, requests: int) -> list[scripted.ClientTimeline]:
+    def watch(self, clients: int, requests: int) -> list[timeline.ClientTimeline]:
         """Let clients come one after the other and keep each of their steps; there is no rate."""
         apart_ns = time.time_ns() - time.monotonic_ns()
         timelines, machine = self._pinned(
-            lambda _: scripted.timelines(self._address, clients, requests)
+            lambda _: timeline.converse(self._address, clients, requests)
         )
         machine["clock_drift_ns"] = time.time_ns() - time.monotonic_ns() - apart_ns
         self.record["machine"] = machine
@@ -197,23 +200,24 @@ class Station:
     def trace(self, idle: int, requests: int) -> None:
         """Count the system calls of a server of its own, which strace makes too slow for all else.
 
-        Raises TrialError or TargetError.
+        Raises TrialError, TraceError, TargetError or ConversationError.
         """
         if self.system.variant is None:
             raise TrialError("only a server that we start can be traced")
         command = server_command(self.system.variant.name, self.system.options)
         self.record["server"]["command"] = list(map(summary.portable, command))
-        try:
-            calls = strace.trace(
-                self.system.variant.name,
-                lambda address: scripted.numbered_requests(address, requests + 1, idle),
-                log=self._log,
-                cpus=set(self._cpus.server),
-                options=self.system.options,
-            )
-            traced = strace.summarise(strace.per_request(calls))
-        except (strace.TraceError, scripted.ConversationError) as error:
-            raise TrialError(str(error)) from error
+        # The first request is not counted: there is no answer before it.
+        lines = [strace.request_line(number) for number in range(requests + 1)]
+        calls = strace.trace(
+            self.system.variant.name,
+            lambda address: scripted.ask_in_turn(
+                address, lines, idle=idle, patience_s=TRACED_PATIENCE_S
+            ),
+            log=self._log,
+            cpus=set(self._cpus.server),
+            options=self.system.options,
+        )
+        traced = strace.summarise(strace.per_request(calls))
         summary.fill_in_trace(self.record, traced, clients=1 + idle)
 
     def _pinned(
@@ -253,7 +257,12 @@ class Rig:
     """
 
     def __init__(
-        self, systems: Sequence[tuple[SystemUnderTest, Record]], *, cpus: Pinning, log: Path, seed: int
+        self,
+        systems: Sequence[tuple[SystemUnderTest, Record]],
+        *,
+        cpus: Pinning,
+        log: Path,
+        seed: int,
     ) -> None:
         self.seed = seed
         self._around = ExitStack()
@@ -268,8 +277,7 @@ class Rig:
         return station
 
     def __enter__(self) -> Self:
-        # The kernel stamps arrivals from a little after the first socket asks for it.
-        self._around.enter_context(stamping())
+        self._around.enter_context(kernel_stamps())
         return self
 
     def __exit__(

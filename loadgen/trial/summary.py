@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from loadgen.clients.scripted import ClientTimeline
-from loadgen.engine.samples import Bools, Int64s, Outcome, Samples, by_name
+from loadgen.clients.timeline import ClientTimeline
+from loadgen.engine.samples import Outcome, Samples, by_name
+from loadgen.engine.syscalls import NS_PER_S, Bools, Int64s
 from loadgen.machine.counters import KernelMemory
 from loadgen.store import histogram, schema
 from loadgen.store.schema import Fairness, Footprint, Latency, Overlap, Record, SystemCalls
@@ -27,8 +28,6 @@ from loadgen.workload.load import Load
 if TYPE_CHECKING:
     from loadgen.trial.cell import Cell
     from loadgen.trial.rig import Measurement, SystemUnderTest
-
-NS_PER_S = 1_000_000_000
 
 
 def empty_record(
@@ -133,16 +132,12 @@ def fill_in_drive(record: Record, measured: "Measurement", load: Load) -> None:
         "full": samples.full,
     }
     record["fairness"] = fairness(samples, load)
-    record["machine"] = measured.machine
-    record["machine"]["clock_drift_ns"] = int(
-        (np.diff(clocks.realtime_ns) - np.diff(clocks.monotonic_ns))[0]
-    )
+    drift_ns = int((np.diff(clocks.realtime_ns) - np.diff(clocks.monotonic_ns))[0])
+    record["machine"] = {**measured.machine, "clock_drift_ns": drift_ns}
     record["connections"]["lost"] = dict(by_name(samples.errors[samples.errors != 0]))
 
 
-def fill_in_churn(
-    record: Record, measured: "Measurement", greeted_ns: Int64s, load: Load
-) -> None:
+def fill_in_churn(record: Record, measured: "Measurement", greeted_ns: Int64s, load: Load) -> None:
     """As of requests, each of which is a conversation; greetings are those of the window."""
     samples = measured.samples
     fill_in_drive(record, measured, load)
@@ -315,9 +310,7 @@ def kept(samples: Samples) -> tuple[float, float | None]:
     return achieved, _p99_ns((samples.arrived_ns - samples.intended_ns)[ok])
 
 
-def probe(
-    samples: Samples, offered_per_s: float, achieved: float, p99_ns: float
-) -> schema.Probe:
+def probe(samples: Samples, offered_per_s: float, achieved: float, p99_ns: float) -> schema.Probe:
     """A rate that a search tried.
 
     It says of the generator how late it sent and how busy it was, and of the server how long it

@@ -3,12 +3,14 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+from loadgen.clients.scripted import ConversationError
 from loadgen.engine import churn, requests
 from loadgen.machine import hiccup
 from loadgen.machine.counters import Snapshot
 from loadgen.machine.cpus import Pinning
 from loadgen.store.schema import Record
 from loadgen.target.process import TargetError
+from loadgen.target.strace import TraceError
 from loadgen.trial.cell import Cell
 from loadgen.trial.errors import TrialError
 from loadgen.trial.rig import Rig, SystemUnderTest
@@ -40,7 +42,7 @@ def run(
             cell.workload.run(rig)
             for station in rig.stations:
                 station.expect_alive()
-    except (TargetError, TrialError, OSError) as error:
+    except (TargetError, TrialError, TraceError, ConversationError, OSError) as error:
         record["outcome"] = "crashed"
         record["failure"] = " ".join(str(error).split())
     if record["machine"]:

@@ -46,9 +46,10 @@ def bottleneck(record: Record, checks: Sequence[Check]) -> Bottleneck:
     """What kept the throughput from being higher.
 
     "model" where the server, by its design, serves none of those who ask; "offered" where all that
-    was asked in an open loop was answered. Otherwise outstanding requests queue in front of whichever side is slower. So their time in the server
-    (sent to arrived) against their time in the generator (arrived to read) names it; CPU figures
-    do not, because a generator that polls is always busy.
+    was asked in an open loop was answered. Otherwise outstanding requests queue in front of
+    whichever side is slower. So their time in the server (sent to arrived) against their time in
+    the generator (arrived to read) names it; CPU figures do not, because a generator that polls is
+    always busy.
     """
     if none_served_by_design(record):
         return "model"

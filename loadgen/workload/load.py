@@ -12,13 +12,14 @@ MAX_REQUESTS = 20_000_000
 # Churn sends a line at once or not at all: no send buffer is smaller (tcp(7), tcp_wmem).
 MAX_CHURN_BYTES = 4_096
 
+SEEDS = (0, 2**63 - 1)
 _LIMITS: dict[str, tuple[float, float]] = {
     "connections": (0, 100_000),
     "message_bytes": (2, 1 << 20),
     "warmup_s": (0, 600),
     "duration_s": (0.001, 3600),
     "drain_s": (0, 600),
-    "seed": (0, 2**63 - 1),
+    "seed": SEEDS,
     "pipeline_depth": (0, 10_000),
 }
 _WHOLE = frozenset({"connections", "message_bytes", "seed", "pipeline_depth"})

@@ -16,11 +16,11 @@ from command_line import LOADGEN, children, expect_error, expect_gone, loadgen, 
 from harness import ROOT, settings, wait_until
 
 from loadgen import __main__, experiments
-from loadgen.analysis import analysis
+from loadgen.analysis import run as analysis
 from loadgen.commands import bench
 from loadgen.machine import doctor, environment
 from loadgen.plan import runner
-from loadgen.store import results
+from loadgen.store import runs
 from loadgen.target import target
 from loadgen.trial import calibrate
 from servers import catalog
@@ -63,14 +63,14 @@ def stored(tmp_path: Path) -> Path:
         seed=records.SEED,
         descriptors=environment.raise_descriptor_limit(),
     )
-    folder = results.create(
+    folder = runs.create(
         plan.profile,
         plan=plan.as_record(),
         seed=plan.seed,
         environment={**environment.describe(), **environment.pinning().as_record()},
         folder=tmp_path / "run",
     )
-    with results.append_to(folder) as trials:
+    with runs.append_to(folder) as trials:
         for block, place, cell in plan.trials():
             count = cell.workload.connections
             trials.append(records.record(cell.server, connections=count, block=block, order=place))
@@ -188,7 +188,7 @@ def test_a_run_on_a_busy_machine_begins_with_a_warning(
 
     warning = "warning: other programs use 71 % of CPU 0: figures will be disturbed\n"
     assert capsys.readouterr().err == (warning if busy > 0.5 else "")
-    header = results.load(tmp_path / "run").header
+    header = runs.load(tmp_path / "run").header
     assert header["environment"]["server_environment"] == target.SERVER_ENVIRONMENT
 
 
@@ -227,7 +227,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
     started = children(running.pid, "servers")
     running.send_signal(by)
     _, said = running.communicate(timeout=settings.deadline_s)
-    kept = results.load(run).records
+    kept = runs.load(run).records
 
     assert running.returncode == (-9 if by == signal.SIGKILL else 130), said
     assert "Traceback" not in said
@@ -241,7 +241,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
     resumed = loadgen("bench", "--resume", run)
 
     assert resumed.returncode == 0, resumed.stderr
-    assert results.load(run).records[: len(kept)] == kept
+    assert runs.load(run).records[: len(kept)] == kept
     assert [len(cell.records) for cell in analysis.load(run).cells.values()] == [1] * 4
     audited = loadgen("audit", run)
     assert audited.returncode == 0, audited.stdout
@@ -290,7 +290,7 @@ def test_a_server_that_fails_costs_its_trial_and_is_named(
     )
 
     blamed: dict[str, list[str]] = {"epoll": [], "poll": []}
-    for record in results.load(run).records:
+    for record in runs.load(run).records:
         reasons = record["verdict"]["reasons"]
         blamed[record["server"]["name"]].append("; ".join(reasons))
         assert reasons or record["server"]["name"] == "poll"

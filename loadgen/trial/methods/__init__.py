@@ -14,6 +14,8 @@ from loadgen.trial.methods.search import Search
 from loadgen.trial.methods.timeline import Timeline
 from loadgen.trial.methods.trace import Trace
 
+__all__ = ["METHODS", "Churn", "Method", "Requests", "Search", "Timeline", "Trace", "of"]
+
 METHODS: tuple[type[Method], ...] = (Requests, Search, Churn, Timeline, Trace)
 
 

@@ -66,7 +66,7 @@ class Method(ABC):
 
     @property
     def is_back_to_back(self) -> bool:
-        """Does a client send its next request at the very stamp at which it read the last answer?"""
+        """Does a client send its next request at the stamp at which it read the last answer?"""
         return False
 
     @property

@@ -1,4 +1,4 @@
-"""The server under test: start it, wait until it is ready, watch what it costs, stop it."""
+"""The server under test: start it on its CPUs, wait until it is ready, watch it, stop it."""
 
 import ctypes
 import functools
@@ -11,12 +11,12 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from loadgen.engine.syscalls import process_cpu_clock
+from loadgen.target.address import Address
+from loadgen.target.usage import Usage, cpu_clocks, measure_usage, process_tree
 
 READY_S = 10.0
 STOP_S = 3.0
@@ -30,82 +30,51 @@ SERVER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
     "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
 }
-_READY = re.compile(rb"listening on (.+):(\d+)\n")
+_READY = re.compile(rb"listening on (.+:\d+)\n")
 
 
 class TargetError(Exception):
     """The server did not start, or not go on. The text is one line."""
 
 
-@dataclass(frozen=True)
-class Usage:
-    """What a process tree has used so far, and what it holds now."""
-
-    user_s: float
-    system_s: float
-    processes: int
-    threads: int
-    rss_bytes: int
-    pss_bytes: int | None
-    fds: int
-    voluntary_switches: int
-    involuntary_switches: int
-
-
 class Target:
-    """A server that runs. Made by `started`."""
+    """A server that runs, with all the processes that it has started. Made by `started`."""
 
-    def __init__(
-        self, process: subprocess.Popen[bytes], address: tuple[str, int], log: Path
-    ) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], address: Address, log: Path) -> None:
         self.address = address
         self.command = [str(part) for part in process.args]  # type: ignore[union-attr]
         self._process = process
         self._log = log
 
     def processes(self) -> list[psutil.Process]:
-        """The server and its descendants that are alive."""
-        try:
-            root = psutil.Process(self._process.pid)
-            return [root, *root.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
+        """The server and its descendants that are there now."""
+        return process_tree(self._process.pid)
 
     def cpu_clocks(self) -> list[int]:
-        """A clock id per process, for clock_gettime(): its CPU time in nanoseconds."""
-        return [process_cpu_clock(process.pid) for process in self.processes()]
+        """A clock id per process there is now, for clock_gettime(2): its CPU time in ns."""
+        return cpu_clocks(self.processes())
 
     def usage(self) -> Usage:
         """Sum over the process tree. Raises TargetError when the server is gone."""
-        processes = self.processes()
-        try:
-            usages = [_usage(process) for process in processes]
-        except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
-            usages = []
-        if not usages or not self.is_alive():
-            raise TargetError(self.epitaph() or "the server is gone")
-        pss = [usage.pss_bytes for usage in usages]
-        return Usage(
-            user_s=sum(usage.user_s for usage in usages),
-            system_s=sum(usage.system_s for usage in usages),
-            processes=len(usages),
-            threads=sum(usage.threads for usage in usages),
-            rss_bytes=sum(usage.rss_bytes for usage in usages),
-            pss_bytes=None if None in pss else sum(filter(None, pss)),
-            fds=sum(usage.fds for usage in usages),
-            voluntary_switches=sum(usage.voluntary_switches for usage in usages),
-            involuntary_switches=sum(usage.involuntary_switches for usage in usages),
-        )
+        found = measure_usage(self.processes())
+        if found is None or not self.is_alive():
+            raise TargetError(self.failure() or "the server is gone")
+        return found
 
     def signal(self, number: int) -> None:
-        """Send a signal to the server itself."""
-        self._process.send_signal(number)
+        """Send a signal to all processes of the server at once; to none when the server is gone.
+
+        They are a process group of their own (setpgid(2)), unless they leave it; what is being
+        forked at this moment gets the signal too (copy_process in the kernel's fork.c).
+        """
+        if self.is_alive():
+            os.killpg(self._process.pid, number)
 
     def is_alive(self) -> bool:
-        """Is the process still there?"""
+        """Is the server itself still there?"""
         return self._process.poll() is None
 
-    def epitaph(self) -> str | None:
+    def failure(self) -> str | None:
         """What is wrong with the server, with the last line of its log; None if nothing is."""
         lines = self._log.read_text(errors="replace").strip().splitlines()
         last = f": {lines[-1]}" if lines else ""
@@ -114,6 +83,13 @@ class Target:
         if any(line.startswith("Traceback ") for line in lines):
             return f"the server logged a traceback{last}"
         return None
+
+
+def server_command(
+    name: str, options: Sequence[str] = (), python: str = sys.executable
+) -> list[str]:
+    """The command line of a server of the catalog, on a port that the kernel chooses."""
+    return [python, "-m", "servers", name, "--port", "0", *options]
 
 
 @contextmanager
@@ -132,7 +108,7 @@ def started(
     the server is ended, by force if need be. Raises TargetError if it does not come up within
     READY_S.
     """
-    command = [*prefix, python, "-m", "servers", name, "--port", "0", *options]
+    command = [*prefix, *server_command(name, options, python)]
     # A tracer has to take its child along, which it cannot when it is killed.
     last = signal.SIGTERM if prefix else signal.SIGKILL
     with running(command, cpus=cpus, log=log, when_orphaned=last) as target:
@@ -149,41 +125,53 @@ def running(
 ) -> Iterator[Target]:
     """Any command that says where it listens as our servers do; otherwise like `started`.
 
-    `when_orphaned` is what it gets when we are killed: SIGKILL also ends who is stopped.
+    `when_orphaned` is the signal that it gets when we are killed: SIGKILL also ends a process that
+    is stopped.
     """
-    ours = os.sched_getaffinity(0)
-    with log.open("wb") as stderr:
-        os.sched_setaffinity(0, cpus)  # a child inherits it, with no moment in which it runs free
-        # Python drops what a signal handler raises around a fork (os.register_at_fork): it waits.
-        stopped: list[int] = []
-        handlers = {n: signal.signal(n, lambda n, _: stopped.append(n)) for n in _STOPPING}
-        try:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                cwd=Path(__file__).parents[2],
-                env={**os.environ, **SERVER_ENVIRONMENT},
-                preexec_fn=functools.partial(_end_with_parent, os.getpid(), when_orphaned),
-            )
-        except OSError as error:
-            raise TargetError(f"cannot run {command[0]}: {error.strerror}") from error
-        finally:
-            os.sched_setaffinity(0, ours)
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
+    # Python drops what a signal handler raises around a fork (os.register_at_fork): it waits.
+    interrupted: list[int] = []
+    handlers = {n: signal.signal(n, lambda n, _: interrupted.append(n)) for n in _INTERRUPTS}
     try:
-        if stopped:
+        process = _start(command, cpus, log, when_orphaned)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    try:
+        if interrupted:
             raise KeyboardInterrupt
-        yield Target(process, _address(process, log), log)
+        yield Target(process, _await_address(process, log), log)
     finally:
         _end(process)
 
 
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
-_STOPPING = {signal.SIGINT, signal.SIGTERM}
+_INTERRUPTS = {signal.SIGINT, signal.SIGTERM}
+
+
+def _start(
+    command: Sequence[str], cpus: set[int], log: Path, when_orphaned: signal.Signals
+) -> subprocess.Popen[bytes]:
+    """Start a process on its CPUs, as the leader of a process group. Raises TargetError."""
+    ours = os.sched_getaffinity(0)
+    with log.open("wb") as stderr:
+        os.sched_setaffinity(0, cpus)  # a child inherits it, with no moment in which it runs free
+        try:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                cwd=Path(__file__).parents[2],
+                env={**os.environ, **SERVER_ENVIRONMENT},
+                # So that a signal reaches its children too, and a Ctrl-C only us: we end it.
+                process_group=0,
+                preexec_fn=functools.partial(_end_with_parent, os.getpid(), when_orphaned),
+            )
+        except OSError as error:
+            raise TargetError(f"cannot run {command[0]}: {error.strerror}") from error
+        finally:
+            os.sched_setaffinity(0, ours)
 
 
 def _end_with_parent(parent: int, number: int) -> None:
@@ -196,8 +184,8 @@ def _end_with_parent(parent: int, number: int) -> None:
         os._exit(1)
 
 
-def _address(process: subprocess.Popen[bytes], log: Path) -> tuple[str, int]:
-    """Where it listens, as its ready line says."""
+def _await_address(process: subprocess.Popen[bytes], log: Path) -> Address:
+    """Wait for the ready line; returns where the server listens. Raises TargetError."""
     assert process.stdout is not None
     ready = select.poll()
     ready.register(process.stdout, select.POLLIN)
@@ -213,69 +201,25 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> tuple[str, int]:
             lines = log.read_text(errors="replace").strip().splitlines() or ["no reason given"]
             raise TargetError(f"the server did not start: {lines[-1]}")
         said += piece
-    match = _READY.fullmatch(said)
-    if match is None:
-        raise TargetError(f"the server said {said[:80]!r} and not where it listens")
-    return match[1].decode().strip("[]"), int(match[2])
+    with suppress(ValueError):
+        if match := _READY.fullmatch(said):
+            return Address.parse(match[1].decode())
+    raise TargetError(f"the server said {said[:80]!r} and not where it listens")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM, and what is left after STOP_S is killed, descendants included."""
-    try:
-        descendants = psutil.Process(process.pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        descendants = []
+    """SIGTERM to the server, which takes its children along; what is left after STOP_S is killed,
+    and children that it has left behind."""
+    descendants = process_tree(process.pid)[1:]
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
     try:
         process.wait(STOP_S)
     except subprocess.TimeoutExpired:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     for orphan in descendants:
         with suppress(psutil.NoSuchProcess):
             orphan.kill()
     assert process.stdout is not None
     process.stdout.close()
-
-
-def _usage(process: psutil.Process) -> Usage:
-    with process.oneshot():
-        times = process.cpu_times()
-        memory = process.memory_info()
-    try:
-        pss = _pss_bytes(process.pid)
-    except PermissionError:
-        pss = None
-    voluntary = involuntary = threads = 0
-    # psutil counts the switches of the main thread only.
-    for task in Path(f"/proc/{process.pid}/task").iterdir():
-        try:
-            status = (task / "status").read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # the thread ended meanwhile
-        threads += 1
-        voluntary += _field(status, "voluntary_ctxt_switches")
-        involuntary += _field(status, "nonvoluntary_ctxt_switches")
-    return Usage(
-        user_s=times.user,
-        system_s=times.system,
-        processes=1,
-        threads=threads,
-        rss_bytes=memory.rss,
-        pss_bytes=pss,
-        fds=process.num_fds(),
-        voluntary_switches=voluntary,
-        involuntary_switches=involuntary,
-    )
-
-
-def _pss_bytes(pid: int) -> int:
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return _field(rollup, "Pss") * 1024
-
-
-def _field(text: str, name: str) -> int:
-    """The number behind `name:` at the beginning of a line, as /proc writes them."""
-    match = re.search(rf"^{name}:\s+(\d+)", text, re.MULTILINE)
-    return int(match[1]) if match else 0

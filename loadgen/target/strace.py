@@ -1,4 +1,4 @@
-"""System calls of a server per request, by strace(1), in a run of its own.
+"""System calls of a server per request, by strace(1).
 
 strace stops the server twice per call and makes it some hundred times slower, so nothing here is
 timed. Requests are told apart by what the server sends: every line carries its number, and a
@@ -9,33 +9,25 @@ import functools
 import itertools
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from loadgen.machine.environment import lack_of_descriptors
-from loadgen.target.target import started
-from loadgen.workload import dialogue
-from servers.catalog import Variant
+from loadgen.store.schema import CallRun, SystemCalls
+from loadgen.target.address import Address
+from loadgen.target.process import started
+from loadgen.workload.dialogue import PREFIX
 
-REQUESTS = 20
-# Of requests and of silent clients: enough to see anything, and over in minutes.
-MOST = 10_000
-# Per answer: a traced server is slow, one that asks a hundred sockets per sweep slower.
-PATIENCE_S = 10.0
 _TRY_S = 5.0
 
 # "1234  recvfrom(5, "abc\n", 65536, 0, NULL, NULL) = 4", with the caller before it (strace -f).
 _CALL = re.compile(r"^(?:\d+ +)?(\w+)\((.*?)(?:\)\s+= (.*)| <unfinished \.\.\.>)$")
 _RESUMED = re.compile(r"^(?:\d+ +)?<\.\.\. (\w+) resumed>(.*?)\)\s+= (.*)$")
-_ANSWER = re.compile(rf'"{dialogue.PREFIX.decode()}trace (\d+)')
+_ANSWER = re.compile(rf'"{PREFIX.decode()}trace (\d+)')
 
 
 class TraceError(Exception):
@@ -78,18 +70,6 @@ def missing() -> str | None:
     return None
 
 
-def why_not(variant: Variant, idle: int) -> str | None:
-    """Why this server cannot be traced with so many silent clients; None if it can."""
-    if missing := variant.missing():
-        return missing
-    if idle and variant.clients_at_once is not None:
-        return f"serves {variant.clients_at_once} at a time, and {idle} would wait for ever"
-    clients = 1 + idle
-    if variant.descriptor_limit and lack_of_descriptors(clients, variant.descriptor_limit):
-        return f"has no descriptor beyond {variant.descriptor_limit - 1}"
-    return None
-
-
 def parse(lines: Iterable[str]) -> list[Call]:
     """The calls of a trace, each where it began; those that never returned have no result."""
     calls: list[Call] = []
@@ -128,7 +108,7 @@ def per_request(calls: Sequence[Call]) -> list[list[Call]]:
     ]
 
 
-def sequence(calls: Sequence[Call]) -> list[dict[str, Any]]:
+def sequence(calls: Sequence[Call]) -> list[CallRun]:
     """The labels in order, runs of the same one as one: {call, times}."""
     return [
         {"call": label, "times": len(list(run))}
@@ -136,7 +116,7 @@ def sequence(calls: Sequence[Call]) -> list[dict[str, Any]]:
     ]
 
 
-def summarise(requests: Sequence[Sequence[Call]]) -> dict[str, Any]:
+def summarise(requests: Sequence[Sequence[Call]]) -> SystemCalls:
     """{requests, per_request: {label: mean}, total, sequence: of a request of median length}."""
     counts = Counter(call.label for calls in requests for call in calls)
     median = sorted(requests, key=len)[len(requests) // 2]
@@ -151,55 +131,41 @@ def summarise(requests: Sequence[Sequence[Call]]) -> dict[str, Any]:
     }
 
 
-def run(
+def trace(
     name: str,
+    converse: Callable[[Address], None],
     *,
     log: Path,
     cpus: set[int],
-    requests: int = REQUESTS,
-    idle: int = 0,
     python: str = sys.executable,
     options: Sequence[str] = (),
-) -> dict[str, Any]:
-    """Trace a server while one client asks `requests` + 1 times and `idle` others are silent.
+) -> list[Call]:
+    """Start a server under strace, hold a conversation with it, and return all its system calls.
 
-    Returns what `summarise` does. `log` is as for `target.started`. Raises TraceError,
-    target.TargetError or OSError.
+    converse   called with the address of the server; so that `per_request` can tell requests apart
+               it sends the lines `request_line(0)`, `request_line(1)` and so on, each when the one
+               before has been answered
+
+    The other parameters are those of `process.started`. Raises TraceError, TargetError, OSError,
+    and what `converse` raises.
     """
     if reason := missing():
         raise TraceError(reason)
     # -I 2: with -o strace would not let itself be stopped (strace(1)).
     prefix = ["strace", "-f", "-I", "2", "-s", "64", "-e", "signal=none", "-o"]
-    with tempfile.NamedTemporaryFile("r", prefix="loadgen-", errors="replace") as trace:
-        with (
-            started(
-                name,
-                cpus=cpus,
-                log=log,
-                python=python,
-                options=options,
-                prefix=[*prefix, trace.name],
-            ) as target,
-            ExitStack() as clients,
-        ):
-            active = clients.enter_context(socket.create_connection(target.address, PATIENCE_S))
-            _expect(active, dialogue.GREETING)
-            for _ in range(idle):
-                silent = clients.enter_context(socket.create_connection(target.address, PATIENCE_S))
-                _expect(silent, dialogue.GREETING)
-            for number in range(requests + 1):
-                active.sendall(b"trace %d\n" % number)
-                _expect(active, dialogue.PREFIX + b"trace %d" % number + dialogue.SUFFIX)
-        return summarise(per_request(parse(trace)))
+    with tempfile.NamedTemporaryFile("r", prefix="loadgen-", errors="replace") as written:
+        with started(
+            name,
+            cpus=cpus,
+            log=log,
+            python=python,
+            options=options,
+            prefix=[*prefix, written.name],
+        ) as target:
+            converse(target.address)
+        return parse(written)
 
 
-def _expect(sock: socket.socket, expected: bytes) -> None:
-    heard = b""
-    while len(heard) < len(expected):
-        try:
-            piece = sock.recv(len(expected) - len(heard))
-        except TimeoutError as error:
-            raise TraceError(f"no answer within {PATIENCE_S:.0f} s") from error
-        heard += piece
-        if not piece or not expected.startswith(heard):
-            raise TraceError(f"the server said {heard!r} instead of {expected!r}")
+def request_line(number: int) -> bytes:
+    """The line of a request, without its newline, by which its answer is known in a trace."""
+    return b"trace %d" % number

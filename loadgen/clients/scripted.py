@@ -1,0 +1,158 @@
+"""One client that follows a script: it says its lines, and checks every byte of the answers.
+
+Here nothing is compiled, and a call blocks until its part of the conversation is over: good for
+looking at a server, not for loading it.
+"""
+
+import socket
+import struct
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+from loadgen.engine.syscalls import NS_PER_S, SO_TIMESTAMPNS
+from loadgen.target.address import Address
+from loadgen.workload.dialogue import GREETING, PREFIX, SUFFIX
+
+VERIFY_S = 5.0
+CONNECT_S = 5.0
+
+
+class ConversationError(Exception):
+    """The server did not say what it should. The text is one line."""
+
+
+class UnreachableError(Exception):
+    """Nobody can be connected to. The text is one line."""
+
+
+class Conversation:
+    """A connected client, until the end of the `with` statement."""
+
+    def __init__(self, address: Address, patience_s: float, *, kernel_stamps: bool = False) -> None:
+        """Connect.
+
+        address         numeric
+        patience_s      how long the connection, and later each piece of an answer, is awaited
+        kernel_stamps   have the kernel tell when something arrived (socket(7), SO_TIMESTAMPNS)
+
+        Raises OSError.
+        """
+        self.arrived_ns = 0
+        """when the piece that was received last had arrived, by the clock of time.time_ns(): as
+        the kernel stamped it, or else when we read it"""
+        self._patience_s = patience_s
+        self._sock = socket.socket(address.family)
+        try:
+            self._sock.settimeout(patience_s)
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if kernel_stamps:  # before connecting: the greeting may be there at once
+                self._sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+            self._sock.connect(address)
+        except BaseException:
+            self._sock.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._sock.close()
+
+    def send(self, data: bytes) -> None:
+        """Send all of it. Raises OSError."""
+        self._sock.sendall(data)
+
+    def receive(self, most_bytes: int) -> bytes:
+        """Wait for what comes next; nothing when the server has closed. Raises OSError."""
+        piece, ancillary, _, _ = self._sock.recvmsg(most_bytes, socket.CMSG_SPACE(16))
+        self.arrived_ns = time.time_ns()
+        for level, kind, data in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, SO_TIMESTAMPNS):
+                seconds, nanoseconds = struct.unpack("=qq", data)
+                self.arrived_ns = seconds * NS_PER_S + nanoseconds
+        return piece
+
+    def receive_exactly(self, size_bytes: int) -> bytes:
+        """Wait for so many bytes. Raises OSError, also when the server closes before."""
+        heard = b""
+        while len(heard) < size_bytes:
+            piece = self.receive(size_bytes - len(heard))
+            if not piece:
+                raise ConnectionError("closed by the server")
+            heard += piece
+        return heard
+
+    def expect(self, expected: bytes) -> None:
+        """Wait for exactly these bytes.
+
+        Raises ConversationError as soon as something else comes, or nothing; OSError.
+        """
+        heard = b""
+        while heard != expected:
+            try:
+                piece = self.receive(len(expected) - len(heard))
+            except TimeoutError as error:
+                raise ConversationError(f"no answer within {self._patience_s:.0f} s") from error
+            heard += piece
+            if not piece or not expected.startswith(heard):
+                raise ConversationError(f"the server said {heard!r} instead of {expected!r}")
+
+
+def verify(address: Address) -> None:
+    """Hold one conversation and compare every byte: no number without a correct server.
+
+    Raises ConversationError.
+    """
+    said = b"one\ntwo\r\n\nthree\x00\xff\nexit\n"
+    lines = (b"one", b"two", b"", b"three\x00\xff")
+    expected = GREETING + b"".join(PREFIX + line + SUFFIX for line in lines)
+    try:
+        with Conversation(address, VERIFY_S) as conversation:
+            for piece in (said[:1], said[1:6], said[6:]):
+                conversation.send(piece)
+            conversation.expect(expected)
+            if more := conversation.receive(120):
+                raise ConversationError(f"the server said {more!r} after `exit`")
+    except OSError as error:
+        raise ConversationError(f"the conversation before the trial failed: {error}") from error
+
+
+def ask_in_turn(address: Address, lines: Iterable[bytes], *, idle: int, patience_s: float) -> None:
+    """One client says line after line, each when the one before was answered, beside idle ones.
+
+    patience_s   how long each answer is awaited
+
+    Raises ConversationError or OSError.
+    """
+    with ExitStack() as around:
+        clients = [around.enter_context(Conversation(address, patience_s)) for _ in range(1 + idle)]
+        for client in clients:
+            client.expect(GREETING)
+        for line in lines:
+            clients[0].send(line + b"\n")
+            clients[0].expect(PREFIX + line + SUFFIX)
+
+
+def resolve(address: Address) -> Address:
+    """The numeric address at which somebody listens, of all that a name stands for.
+
+    Raises UnreachableError.
+    """
+    try:
+        with socket.create_connection(address, CONNECT_S) as sock:
+            host, port, *_ = sock.getpeername()
+            return Address(host, port)
+    except (socket.gaierror, UnicodeError) as error:  # UnicodeError: no name at all (idna)
+        raise UnreachableError(f"cannot resolve {address.host!r}") from error
+    except ConnectionRefusedError as error:
+        raise UnreachableError(f"nobody listens at {address}") from error
+    except OSError as error:
+        raise UnreachableError(f"cannot connect to {address}: {error}") from error

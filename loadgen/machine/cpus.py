@@ -1,0 +1,81 @@
+"""Which CPUs the server and the generator have, and how a function gets to run on the latter."""
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from loadgen.engine.syscalls import Int64s
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Pinning:
+    """Which CPUs the server and the generator have to themselves: never compare across pinnings."""
+
+    server: frozenset[int]
+    generator: frozenset[int]
+
+    @property
+    def shared(self) -> bool:
+        """One CPU for both: they take it from each other, and figures say little."""
+        return bool(self.server & self.generator)
+
+    def as_record(self) -> dict[str, Any]:
+        """As stored with every trial."""
+        return {
+            "server_cpus": sorted(self.server),
+            "generator_cpus": sorted(self.generator),
+            "shared": self.shared,
+        }
+
+
+def choose_pinning() -> Pinning:
+    """The first CPU we may use for the server, the last for the generator."""
+    cpus = sorted(os.sched_getaffinity(0))
+    return Pinning(frozenset(cpus[:1]), frozenset(cpus[-1:]))
+
+
+def run_pinned(
+    cpus: frozenset[int],
+    work: Callable[[Int64s], T],
+    meanwhile: Callable[[threading.Event], object],
+) -> T:
+    """Call `work` in a thread pinned to `cpus`, and return its result, or raise what it raised.
+
+    work        gets a stop flag (int64[1]), which is set when we are interrupted, by Ctrl-C for
+                example; then we still wait until it returns
+    meanwhile   called in our own thread with an event that is set once `work` has ended; it has to
+                return soon after that
+    """
+    stop = np.zeros(1, np.int64)
+    ended = threading.Event()
+    done: list[T] = []
+    errors: list[BaseException] = []
+
+    def pinned() -> None:
+        try:
+            os.sched_setaffinity(0, cpus)  # of this thread alone (sched_setaffinity(2))
+            done.append(work(stop))
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            ended.set()
+
+    thread = threading.Thread(target=pinned, name="generator")
+    try:
+        thread.start()  # may be interrupted when the thread already runs
+        meanwhile(ended)
+        thread.join()
+    except BaseException:
+        stop[0] = 1
+        if thread.is_alive():
+            thread.join()
+        raise
+    if errors:
+        raise errors[0]
+    return done[0]

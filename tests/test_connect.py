@@ -1,0 +1,78 @@
+"""Measured clients connect and are greeted; what becomes of them when things fail."""
+
+import errno
+import socket
+
+import pytest
+from stubs import Stub
+
+from loadgen.clients import connect
+from loadgen.clients.connect import connected
+from loadgen.engine import engine
+from loadgen.target.address import Address
+
+LOOPBACK = "127.0.0.1"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled() -> None:
+    engine.compile()
+
+
+@pytest.mark.parametrize("host", [LOOPBACK, "::1"])
+def test_clients_are_connected_and_greeted(host: str) -> None:
+    with Stub(host=host) as stub, connected(Address(host, stub.port), 5) as found:
+        assert [sock.getpeername()[:2] for sock in found.socks] == [(host, stub.port)] * 5
+        assert (found.greeting_ns > 0).all()
+        assert found.failed == {}
+
+
+def test_groups_connect_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connect, "CONNECT_AT_ONCE", 3)
+    with Stub() as stub, connected(Address(LOOPBACK, stub.port), 7) as found:
+        assert len(found.socks) == len(found.greeting_ns) == 7
+
+
+def test_no_clients() -> None:
+    with Stub() as stub, connected(Address(LOOPBACK, stub.port), 0) as found:
+        assert found.socks == []
+        assert found.greeting_ns.tolist() == []
+
+
+def test_who_cannot_connect_is_named_by_the_reason_and_the_others_are_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Out of ports: connect(2) says so, a later recv(2) would only know ENOTCONN."""
+    connect_ex = socket.socket.connect_ex
+    tried: list[socket.socket] = []
+
+    def second_finds_no_port(sock: socket.socket, address: tuple[str, int]) -> int:
+        tried.append(sock)
+        return errno.EADDRNOTAVAIL if len(tried) == 2 else connect_ex(sock, address)
+
+    with Stub() as stub:
+        monkeypatch.setattr(socket.socket, "connect_ex", second_finds_no_port)
+        with connected(Address(LOOPBACK, stub.port), 3) as found:
+            assert found.failed == {"EADDRNOTAVAIL": 1}
+            assert len(found.socks) == len(found.greeting_ns) == 2
+    assert [sock.fileno() for sock in tried] == [-1] * 3
+
+
+def test_nobody_listening_is_named() -> None:
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        port = listener.getsockname()[1]
+    with connected(Address(LOOPBACK, port), 2) as found:
+        assert found.failed == {"ECONNREFUSED": 2}
+
+
+def test_who_waits_for_a_greeting_is_counted() -> None:
+    with (
+        Stub(greeting=b"Welc") as stub,
+        connected(Address(LOOPBACK, stub.port), 2, greeting_s=0.0) as found,
+    ):
+        assert found.failed == {"waiting for the greeting": 2}
+
+
+def test_a_name_is_not_looked_up() -> None:
+    with pytest.raises(OSError, match="not known"), connected(Address("localhost", 1), 1):
+        pass
