@@ -9,6 +9,7 @@ Breaks: by getting slower with every client that is merely connected.
 
 import select
 import socket
+import time
 from collections.abc import Callable
 
 from servers import common
@@ -27,7 +28,15 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
         timeout_ms = None if accepting else 1000 * common.RETRY_S
         # The whole list is handed over at every call, and the kernel looks at
         # every socket in it, ready or not.
-        for fd, events in interest.poll(timeout_ms):
+        try:
+            ready = interest.poll(timeout_ms)
+        except OSError:
+            # More sockets than `ulimit -n`, which fell (poll(2), EINVAL). So
+            # ask each of them, as nonblocking_server.py does, now and then.
+            time.sleep(common.RETRY_S)
+            everybody = listener.fileno(), *clients
+            ready = [(fd, select.POLLIN) for fd in everybody]
+        for fd, events in ready:
             if fd not in clients:
                 arrivals = True
                 continue

@@ -3,18 +3,20 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-from loadgen.trial.record import empty_record
 
 from loadgen import experiments
-from loadgen.analysis import run as analysis
+from loadgen.analysis import run
+from loadgen.plan.order import planned_order
 from loadgen.report import page
-from loadgen.store import histogram, results
-from loadgen.store.schema import Record
-from loadgen.trial import verdict
+from loadgen.store import histogram, runs, schema
+from loadgen.store.schema import Environment, Plan, Record, Summary
 from loadgen.trial.cell import Cell
+from loadgen.trial.methods import Requests
+from loadgen.trial.rig import SystemUnderTest
+from loadgen.trial.summary import empty_record
 from servers import catalog
 
 SEED = 1
@@ -22,17 +24,53 @@ READ_DELAY_NS = 2_000
 # Later than any header that a test writes.
 STARTED_AT = datetime(2100, 1, 1, tzinfo=UTC)
 
-
-MACHINE: dict[str, Any] = {
+MACHINE: Environment = {
+    "system": "Linux",
+    "kernel": "6.1.0-test",
+    "architecture": "x86_64",
+    "python": "3.11.7",
     "cpu": "one of a kind",
     "cpus": 2,
     "hypervisor": False,
-    "system": "Linux",
-    "kernel": "6.1.0-test",
-    "python": "3.11.7",
+    "memory_bytes": 2**33,
+    "governor": None,
+    "somaxconn": "4096",
+    "port_range": "32768 60999",
+    "congestion_control": "cubic",
+    "tcp_rmem": None,
+    "tcp_wmem": None,
+    "descriptors": {"soft": 20_000, "hard": 20_000},
+    "load_1min": 0.5,
     "server_cpus": [0],
     "generator_cpus": [1],
+    "shared": False,
+    "server_environment": {},
 }
+
+USAGE: schema.Usage = {
+    "user_s": 0.5,
+    "system_s": 0.5,
+    "processes": 1,
+    "threads": 2,
+    "rss_bytes": 16 * 2**20,
+    "pss_bytes": 12 * 2**20,
+    "fds": 13,
+    "voluntary_switches": 10,
+    "involuntary_switches": 1,
+}
+
+
+def cell(
+    server: str = "epoll",
+    *,
+    experiment: str = "throughput",
+    connections: int = 8,
+    idle: int = 0,
+    **workload: Any,
+) -> Cell:
+    """A closed loop over connections that stay, unless `workload` says otherwise."""
+    fields = {"connections": connections, "idle_connections": idle, **workload}
+    return Cell(experiment=experiment, server=server, workload=Requests(**fields))
 
 
 def record(
@@ -42,12 +80,13 @@ def record(
     connections: int = 8,
     idle: int = 0,
     block: int = 0,
-    order: int = 0,
+    position: int = 0,
     throughput_per_s: float = 1000.0,
     cpu_us: float = 6.0,
     latencies_ns: Sequence[int] | None = None,
     steal: float = 0.0,
     greeted: int | None = None,
+    **workload: Any,
 ) -> Record:
     """One closed-loop trial of a second; as many answers as `throughput_per_s`, rounded, which
     take as long as Little's law says unless `latencies_ns` are given.
@@ -55,6 +94,7 @@ def record(
     `steal` beyond its limit makes the trial invalid; fewer `greeted` than there are make it one
     of a model that cannot serve all.
     """
+    measured = cell(server, experiment=experiment, connections=connections, idle=idle, **workload)
     ok = round(throughput_per_s)
     if latencies_ns is None:
         mean_ns = connections * 1e9 / ok - READ_DELAY_NS
@@ -62,73 +102,89 @@ def record(
     service = np.asarray(latencies_ns, dtype=np.int64)
     everybody = connections + idle
     active = connections if greeted is None else min(connections, greeted)
-    limit = None if greeted is None else f"serves {greeted} at a time"
-    family = next((v.family for v in catalog.VARIANTS if v.name == server), None)
+    variants = {variant.name: variant for variant in catalog.VARIANTS}
     made = empty_record(
-        {
-            "name": server,
-            "family": family,
-            "python": "python",
-            "command": ["python", "-m", "servers", server, "--port", "0"],
-        },
-        workload(connections, idle, block),
-        experiment=experiment,
-        cell=cell_id(experiment, server, connections, idle),
+        SystemUnderTest(variant=variants.get(server, variants["epoll"])),
+        measured,
         block=block,
-        order=order,
+        position=position,
+        seed=SEED + block,
         started_at=STARTED_AT,
     )
+    made["server"] |= {
+        "name": server,
+        "python": "python",
+        "command": ["python", "-m", "servers", server, "--port", "0", *measured.command_options],
+    }
     # By how much the requests do not tile the window: what was rounded above, and all the rest of
     # latencies that were given.
-    spare_ns = active * 10**9 - int(service.sum()) - ok * READ_DELAY_NS
-    made |= {
-        "counts": {"scheduled": ok, "ok": ok, "wrong": 0, "error": 0, "unfinished": 0},
-        "connections": {
-            "attempted": everybody,
-            "greeted": everybody if greeted is None else greeted,
-            "failed": {} if greeted is None else {"waiting": everybody - greeted},
-            "limit": limit,
-            "active": active,
-            "slow_sent_bytes": 0,
-            "lost": {},
-        },
-        "throughput_per_s": float(ok),
-        "latency_ns": made["latency_ns"] | {"service": histogram.summary(service)},
-        "histograms": made["histograms"] | {"service": histogram.encode(service)},
-        "generator": {
-            "cpu_fraction": 1.0,
-            "busy_fraction": 0.5,
-            "send_lag_ns": histogram.summary(np.zeros(ok, np.int64)),
-            "read_delay_ns": histogram.summary(np.full(ok, READ_DELAY_NS, np.int64)),
-            "overlap_ns": {"start_ns": max(0, spare_ns), "end_ns": max(0, -spare_ns)},
-            "unstamped": 0,
-            "full": False,
-        },
-        "server_cost": {
-            "cpu_us_per_request": cpu_us,
-            "cpu_fraction": cpu_us * ok / 1e6,
-            "watched_s": 1.0,
-        },
-        "machine": {
-            "steal_fraction": steal,
-            "server_cpu_busy": cpu_us * ok / 1e6 + 0.05,
-            "generator_cpu_busy": 1.0,
-            "listen_overflows": 0,
-            "retransmits": 0,
-            "clock_drift_ns": 0,
-            "shared": False,
-        },
+    extra_ns = active * 10**9 - int(service.sum()) - ok * READ_DELAY_NS
+    made["counts"] = {"scheduled": ok, "ok": ok, "mismatched": 0, "error": 0, "timed_out": 0}
+    made["connections"] = {
+        "attempted": everybody,
+        "due": everybody if greeted is None else greeted,
+        "limit": None if greeted is None else f"serves {greeted} at a time",
+        "greeted": everybody if greeted is None else greeted,
+        "failed": {} if greeted is None else {"waiting": everybody - greeted},
+        "active": active,
+        "slow_sent_bytes": 0,
+        "lost": {},
     }
-    made["verdict"] = verdict.judge(made)
-    return made  # type: ignore[return-value]
+    made["throughput_per_s"] = float(ok)
+    made["latency_ns"]["service"] = summary(service)
+    made["histograms"]["service"] = histogram.encode(service)
+    made["generator"] = {
+        "cpu_fraction": 1.0,
+        "busy_fraction": 0.5,
+        "send_lag_ns": summary(np.zeros(ok, np.int64)),
+        "read_delay_ns": summary(np.full(ok, READ_DELAY_NS, np.int64)),
+        "overlap_ns": {"start_ns": max(0, extra_ns), "end_ns": max(0, -extra_ns)},
+        "unstamped": 0,
+        "full": False,
+    }
+    made["server_cost"] = {
+        **USAGE,
+        "cpu_us_per_request": cpu_us,
+        "cpu_fraction": cpu_us * ok / 1e6,
+        "watched_s": 1.0,
+        "drive_requests": ok,
+    }
+    made["machine"] = {
+        "steal_fraction": steal,
+        "server_cpu_busy": cpu_us * ok / 1e6 + 0.05,
+        "generator_cpu_busy": 1.0,
+        "listen_overflows": 0,
+        "retransmits": 0,
+        "server_cpus": [0],
+        "generator_cpus": [1],
+        "shared": False,
+        "clock_drift_ns": 0,
+        "hiccup_ns": None,
+    }
+    return judged(made)
 
 
-def workload(connections: int, idle: int = 0, block: int = 0) -> Workload:
-    return Workload(connections=connections, idle_connections=idle, seed=SEED + block)
+def summary(values_ns: np.ndarray) -> Summary:
+    """Percentiles and extremes of some nanoseconds."""
+    return cast(Summary, histogram.summary(values_ns))
 
 
-def cell_id(experiment: str, server: str, connections: int, idle: int = 0) -> str:
-    return Cell(experiment=experiment, server=server, workload=workload(connections, idle)).id
+def judged(made: Record) -> Record:
+    """The record with the verdict that it deserves."""
+    made["verdict"] = Cell.of(made["cell"]).workload.judge(made)
+    return made
+
+
+def plan(cells: Sequence[schema.Cell], blocks: int) -> Plan:
+    """A plan of these cells, as stored."""
+    return {
+        "experiments": list(dict.fromkeys(each["experiment"] for each in cells)),
+        "servers": list(dict.fromkeys(each["server"] for each in cells)),
+        "blocks": blocks,
+        "extra_time": 0.0,
+        "cells": list(cells),
+        "skipped": [],
+    }
 
 
 def write_run(
@@ -137,17 +193,16 @@ def write_run(
     *,
     blocks: int | None = None,
     environment: dict[str, Any] | None = None,
+    calibration: Sequence[schema.Calibration] = (),
 ) -> Path:
     """A run that holds these records; complete unless it was planned for more `blocks`."""
+    cells = {Cell.of(each["cell"]).id: each["cell"] for each in records}
     runs.create(
         "test",
-        plan={
-            "experiments": list(dict.fromkeys(each["experiment"] for each in records)),
-            "cells": list(dict.fromkeys(each["cell"] for each in records)),
-            "blocks": blocks or len({each["block"] for each in records}),
-        },
+        plan=plan(list(cells.values()), blocks or len({each["block"] for each in records})),
         seed=SEED,
-        environment={**MACHINE, **(environment or {})},
+        environment=cast(Environment, {**MACHINE, **(environment or {})}),
+        calibration=calibration,
         folder=folder,
     )
     with runs.append_to(folder) as trials:
@@ -161,27 +216,21 @@ def sound_run(folder: Path, *, blocks: int = 2, speed: float = 1.0) -> Path:
 
     speed   factor of every throughput
     """
-    ids = {
-        cell_id("throughput", server, count): (server, count)
-        for server in ("poll", "epoll")
-        for count in (1, 64)
-    }
-    rows = []
-    for block in range(blocks):
-        for order, cell in enumerate(results.planned_order(list(ids), SEED, block)):
-            server, count = ids[cell]
-            rows.append(
-                record(
-                    server,
-                    connections=count,
-                    block=block,
-                    order=order,
-                    throughput_per_s=speed * (2_000 + 50 * block + 10 * order),
-                )
-            )
+    cells = [cell(server, connections=count) for server in ("poll", "epoll") for count in (1, 64)]
+    rows = [
+        record(
+            each.server,
+            connections=each.workload.connections,
+            block=block,
+            position=position,
+            throughput_per_s=speed * (2_000 + 50 * block + 10 * position),
+        )
+        for block in range(blocks)
+        for position, each in enumerate(planned_order(cells, SEED, block))
+    ]
     runs.create(
         "test",
-        plan={"experiments": ["throughput"], "cells": list(ids), "blocks": blocks},
+        plan=plan([each.as_record() for each in cells], blocks),
         seed=SEED,
         environment=MACHINE,
         folder=folder,
@@ -195,5 +244,5 @@ def sound_run(folder: Path, *, blocks: int = 2, speed: float = 1.0) -> Path:
 
 def report(folder: Path) -> list[Path]:
     """Draw a stored run; returns the page and the charts."""
-    run = analysis.load(folder)
-    return page.write(run, experiments.sections(run))
+    stored = run.load(folder)
+    return page.write(stored, experiments.sections(stored))

@@ -15,7 +15,7 @@ from harness import ROOT
 from loadgen import __main__, experiments
 from loadgen.analysis import analysis, audit
 from loadgen.report import redraw
-from loadgen.store import histogram, results
+from loadgen.store import chain, histogram, runs
 from loadgen.trial import verdict
 
 Rows = list[dict[str, Any]]
@@ -38,9 +38,9 @@ def spoil(run: Path, change: Callable[[Rows], object], *, hashed: bool) -> None:
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     change(rows)
     if hashed:
-        previous = results.chain_start(runs.load(run).header)
+        previous = chain.start(runs.load(run).header)
         for row in rows:
-            previous = row["sha256"] = results.chained_hash(row, previous)  # type: ignore[arg-type]
+            previous = row["sha256"] = chain.link(row, previous)  # type: ignore[arg-type]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 

@@ -7,9 +7,6 @@ from pathlib import Path
 import pytest
 import records
 from driving import made_drive
-from loadgen.engine.engine import Outcome
-from loadgen.machine.environment import Pinning
-from loadgen.target.target import TargetError
 
 from loadgen import __main__
 from loadgen.analysis import run as analysis

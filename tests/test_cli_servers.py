@@ -17,7 +17,16 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
-from harness import ROOT, TOO_LONG, Server, held_port, process_state, settings, wait_until
+from harness import (
+    ROOT,
+    TOO_LONG,
+    Server,
+    allow_descriptors,
+    held_port,
+    process_state,
+    settings,
+    wait_until,
+)
 from matplotlib.markers import MarkerStyle
 
 from servers import catalog, common
@@ -234,6 +243,43 @@ def run_serve(body: str) -> Result:
         text=True,
         timeout=settings.deadline_s,
     )
+
+
+# Starts its arguments with so many descriptors taken (dup2(2): they are inherited).
+TAKE_DESCRIPTORS = (
+    "import os, sys; count = int(sys.argv[1]); [os.dup2(0, fd) for fd in range(3, count)];"
+    "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
+)
+
+
+@pytest.mark.parametrize("as_module", [False, True])
+def test_listens_on_a_descriptor_that_the_model_may_not_be_able_to_wait_for(
+    variant: Variant, as_module: bool
+) -> None:
+    count = 1_100
+    if not allow_descriptors(count + 100):
+        pytest.skip("the hard limit of descriptors is too low")
+    arguments = [variant.module] if as_module else ["servers", variant.name]
+    process = subprocess.Popen(
+        [sys.executable, "-c", TAKE_DESCRIPTORS, str(count), "-m", *arguments],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        first_line = process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        stdout, stderr = process.communicate(timeout=settings.deadline_s)
+    if variant.descriptor_limit is None:
+        assert first_line.startswith("listening on ")
+        assert (process.returncode, stdout, stderr) == (0, "", "")
+    else:
+        assert (process.returncode, first_line, stdout) == (1, "", "")
+        limit = variant.descriptor_limit
+        assert stderr == f"error: cannot serve: no free descriptor below {limit:,}\n"
 
 
 # Errors of the user.

@@ -11,6 +11,7 @@ import records
 
 from loadgen import __main__
 from loadgen.analysis import analysis, compare
+from loadgen.analysis import estimate as estimates
 from loadgen.analysis.estimate import Estimate, Ratio, estimate
 from loadgen.store.runs import ResultsError
 
@@ -132,7 +133,7 @@ def test_the_command_prints_a_table_or_json(
     ],
 )
 def test_a_tie_takes_blocks_enough_and_a_narrow_interval(
-    estimate: Estimate, result: analysis.Result
+    estimate: Estimate, result: estimates.Result
 ) -> None:
     change = compare.Change("cell", "figure", estimate, estimate, Ratio(estimate))
 

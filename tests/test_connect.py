@@ -8,7 +8,6 @@ from stubs import Stub
 
 from loadgen.clients import connect
 from loadgen.clients.connect import connected
-from loadgen.engine import engine
 from loadgen.target.address import Address
 
 LOOPBACK = "127.0.0.1"

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import records
-from loadgen.store.schema import Record
 
 from loadgen import experiments
 from loadgen.analysis import run as analysis
@@ -22,6 +21,7 @@ from loadgen.engine.samples import Samples, WindowClocks
 from loadgen.experiments import Cell, fairness, footprint, idle_cost
 from loadgen.machine.cpus import choose_pinning
 from loadgen.report import svg
+from loadgen.store.schema import Record
 from loadgen.target.address import Address
 from loadgen.trial import trial
 from loadgen.workload.dialogue import GREETING
@@ -48,7 +48,7 @@ def measured(cell: Cell, log: Path, block: int = 0) -> Record:
     load = cell.workload
     short = {**vars(load), "warmup_s": 0.02, "duration_s": 0.1}
     return trial.run(
-        trial.Subject(variant=catalog.find(cell.server), options=cell.options),
+        SystemUnderTest(variant=catalog.find(cell.server), options=cell.options),
         Workload(**short),
         cpus=CPUS,
         log=log,
@@ -213,7 +213,7 @@ def test_nobody_asking_is_watched_for_the_whole_window() -> None:
     assert drive.clocks.server_cpu_ns.shape == (2, 1)
 
 
-def share_out(answers: Sequence[int], greedy_pipeline: int = 0) -> dict[str, float | None] | None:
+def share_out(answers: Sequence[int], pipeline_depth: int = 0) -> dict[str, float | None] | None:
     """`trial.fairness` of a drive in which each connection got so many answers."""
     total = sum(answers)
     inside = np.full(total, 5, np.int64)
@@ -231,7 +231,7 @@ def share_out(answers: Sequence[int], greedy_pipeline: int = 0) -> dict[str, flo
         unstamped=0,
         full=False,
     )
-    load = Workload(connections=len(answers), greedy_pipeline=greedy_pipeline)
+    load = Workload(connections=len(answers), pipeline_depth=pipeline_depth)
     return trial.fairness(drive, load)
 
 
@@ -245,7 +245,7 @@ def test_jains_index_and_shares_are_those_of_the_paper() -> None:
     starved = share_out([0, 0, 0, 8])
     assert starved is not None
     assert (starved["jain"], starved["slowest_share"]) == (0.25, 0.0)
-    greedy = share_out([60, 20, 20], greedy_pipeline=8)
+    greedy = share_out([60, 20, 20], pipeline_depth=8)
     assert greedy == {
         "jain": pytest.approx(1.0),
         "slowest_share": 0.2,
@@ -257,7 +257,7 @@ def test_jains_index_and_shares_are_those_of_the_paper() -> None:
 
 def made(name: str, server: str, block: int, value: float, **load: Any) -> Record:
     """A record of an experiment whose figure, whichever it reads, is `value`."""
-    extra = {"slow_connections": 0, "slow_behaviour": None, "greedy_pipeline": 0, **load}
+    extra = {"slow_connections": 0, "slow_behaviour": None, "pipeline_depth": 0, **load}
     record = records.record(
         server, experiment=name, block=block, throughput_per_s=value, connections=4
     )
@@ -291,7 +291,7 @@ LOADS: dict[str, tuple[dict[str, Any], ...]] = {
     "handler": ({},),
     "payload": ({"message_bytes": 16}, {"message_bytes": 1 << 20}),
     "footprint": ({"idle_connections": 96},),
-    "fairness": ({}, {"greedy_pipeline": fairness.GREEDY_PIPELINE}),
+    "fairness": ({}, {"pipeline_depth": fairness.GREEDY_PIPELINE}),
 }
 STEADY = (1.0, 1.01, 0.99, 1.0, 1.02, 0.98)
 WILD = (0.4, 2.5, 0.7, 1.6, 3.0, 0.5)

@@ -15,12 +15,10 @@ import numpy as np
 import pytest
 import records
 from harness import settings
-from loadgen.engine.engine import Outcome
 
 from loadgen import __main__ as command_line
 from loadgen import experiments
 from loadgen.analysis import run as analysis
-from loadgen.clients import timeline_clients
 from loadgen.engine import churn, samples
 from loadgen.engine.samples import Outcome
 from loadgen.machine.cpus import choose_pinning
@@ -30,7 +28,7 @@ from loadgen.store.schema import Record
 from loadgen.target import strace
 from loadgen.target.address import Address
 from loadgen.trial import trace, trial, verdict
-from loadgen.trial.trial import Subject
+from loadgen.trial.rig import SystemUnderTest
 from loadgen.workload.load import Load
 from servers import catalog
 
@@ -44,7 +42,7 @@ def measure(log: Path, experiment: str, server: str) -> Record:
     """The first cell of an experiment in its quick form, once."""
     cell = experiments.find(experiment).cells("quick", [catalog.find(server)])[0]
     return trial.run(
-        Subject(variant=catalog.find(server), options=cell.options),
+        SystemUnderTest(variant=catalog.find(server), options=cell.options),
         cell.workload,
         cpus=CPUS,
         log=log,

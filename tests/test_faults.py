@@ -4,6 +4,7 @@ As in the conformance tests, models differ by capabilities in the catalog and ne
 """
 
 import resource
+import select
 import signal
 import socket
 import textwrap
@@ -25,6 +26,7 @@ from harness import (
     held_port,
     settings,
     stretch,
+    wait_for,
     wait_until,
 )
 
@@ -40,8 +42,12 @@ ENDLESS_BYTES = 16_000_000
 # objects, are 8 MB; whoever keeps what a client does not take needs several times as much.
 MEMORY_BYTES = 16_000_000
 
-# The one that serves, and the one that waits to be told to stop.
-OWN_THREADS = 2
+# The one that serves; stopping needs none with the libc of the tests.
+OWN_THREADS = 1
+
+# So many clients that all want something: threads that queue for the GIL for longer than a server
+# may take to stop.
+HERD = 2_000
 
 # The share of a CPU that counts as none. Whoever spins uses ten times as much even when two
 # others want the same CPU; when twenty do, it is still one that wants to run.
@@ -454,6 +460,28 @@ def test_out_of_descriptors_goes_on_serving(server: Server) -> None:
 
 
 @pytest.mark.usefixtures("many_at_once")
+def test_fewer_descriptors_allowed_than_are_open(server: Server, variant: Variant) -> None:
+    """The limit falls on a running server, so deep that poll(2) refuses the list of its sockets."""
+    inside = [server.greeted() for _ in range(10)]
+    server.limit_descriptors(5)
+    server.connect()  # may get in: see take_all_descriptors()
+    waiting = server.connect()
+    for number in range(5):
+        for client in inside:
+            client.send(b"%d\n" % number)
+        for client in inside:
+            assert client.line() == b"Hello, %d!\n" % number
+    expect_idle(server, variant)
+    assert waiting.is_silent()
+    inside.pop().send(b"exit\n")
+    inside.pop().reset()
+    server.limit_descriptors(64)
+    assert waiting.line() == GREETING
+    for client in (*inside, waiting):
+        assert client.ask(b"world") == b"Hello, world!\n"
+
+
+@pytest.mark.usefixtures("many_at_once")
 def test_more_clients_than_threads(start: Start, variant: Variant) -> None:
     """Stacks so large that the address space holds two or three of them (setrlimit(2))."""
     stack_bytes = 1 << 29
@@ -550,6 +578,38 @@ def test_stops_while_a_client_takes_nothing(server: Server) -> None:
 def test_stops_under_heavy_traffic(server: Server, stop_signal: signal.Signals) -> None:
     with Flood(server):
         server.stop(stop_signal)
+
+
+def test_stops_while_everybody_wants_something(start: Start, variant: Variant) -> None:
+    if not allow_descriptors(4_096):
+        pytest.skip("the hard limit of descriptors is too low")
+    server = start(limits={resource.RLIMIT_NOFILE: 4_096})
+    clients = [server.greeted() for _ in range(variant.serves(HERD))]
+    server.pause()
+    for client in clients:
+        client.send(b"a\n" * 3_000)
+    server.resume()
+    assert any(wait_for(client.sock, select.POLLIN) for client in clients)
+    server.stop()
+
+
+def test_stops_without_the_help_of_c(start_with: Start, stop_signal: signal.Signals) -> None:
+    """No ctypes, or not glibc: a thread of Python waits for the signal."""
+    server = start_with("import sys; sys.modules['ctypes'] = None")
+    assert server.greeted().ask(b"world") == b"Hello, world!\n"
+    server.stop(stop_signal)
+
+
+def test_stops_although_its_parent_blocked_the_signals(
+    start: Start, stop_signal: signal.Signals
+) -> None:
+    """A blocked signal stays blocked in whatever is started (signal(7))."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {stop_signal})
+    try:
+        server = start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    server.stop(stop_signal)
 
 
 def test_stops_while_out_of_descriptors(server: Server) -> None:

@@ -6,11 +6,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from loadgen.analysis.analysis import Run
 
 from loadgen import experiments
 from loadgen.analysis import analysis
-from loadgen.analysis.analysis import Run
 from loadgen.report import report
+from loadgen.store import metric
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -54,7 +55,7 @@ def test_the_ceiling_and_the_fastest_server_are_those_of_the_reference_run(
     medians = {
         name: found.value
         for name, row in run.along("throughput", "connections").items()
-        if 64 in row and (found := row[64].over_blocks(analysis.throughput))
+        if 64 in row and (found := row[64].over_blocks(metric.throughput))
     }
     fastest = max(medians, key=lambda name: medians[name])
     assert (

@@ -14,12 +14,13 @@ from stubs import Stub
 from loadgen.analysis import audit
 from loadgen.machine.cpus import choose_pinning
 from loadgen.machine.limits import raise_descriptor_limit
-from loadgen.store import histogram, results
+from loadgen.store import histogram
+from loadgen.store.schema import Record
 from loadgen.target.address import Address
 from loadgen.target.process import Target, started
 from loadgen.trial import knee, trace, trial
 from loadgen.trial.cell import Cell
-from loadgen.trial.trial import Subject
+from loadgen.trial.rig import SystemUnderTest
 from servers import catalog
 
 SHORT = {"warmup_s": 0.05, "duration_s": 0.15}
@@ -32,13 +33,13 @@ def compiled() -> None:
     raise_descriptor_limit()
 
 
-def measure(log: Path, server: str = "epoll", **workload: object) -> results.Record:
+def measure(log: Path, server: str = "epoll", **workload: object) -> Record:
     load = Workload(**{**SHORT, **workload})  # type: ignore[arg-type]
     load.validate()
-    return trial.run(Subject(variant=catalog.find(server)), load, cpus=CPUS, log=log)
+    return trial.run(SystemUnderTest(variant=catalog.find(server)), load, cpus=CPUS, log=log)
 
 
-def problems(record: results.Record) -> list[str]:
+def problems(record: Record) -> list[str]:
     """What an audit would say of the figures; the run that it belongs to is another matter."""
     checks = [check for check in audit.CHECKS if check is not audit.identity]
     return [problem for check in checks for problem in check(record)]
@@ -90,7 +91,7 @@ def test_a_closed_loop_accounts_for_every_nanosecond(connections: int, tmp_path:
 
 def test_an_answer_that_is_too_long_is_wrong_and_no_latency(tmp_path: Path) -> None:
     """A real server that refuses the line: what it says instead came before any answer was due."""
-    subject = Subject(variant=catalog.find("epoll"), options=("--max-line", "8"))
+    subject = SystemUnderTest(variant=catalog.find("epoll"), options=("--max-line", "8"))
     load = Workload(connections=2, drain_s=stubs.DEADLINE_S, **SHORT)
     record = trial.run(subject, load, cpus=CPUS, log=tmp_path / "log")
     counts, service = record["counts"], record["latency_ns"]["service"]
@@ -116,7 +117,7 @@ def test_answers_given_twice_leave_no_latency_below_nothing(mode: str, tmp_path:
         load |= {"mode": mode, "offered_per_s": 500.0, "arrivals": "constant"}
     with Stub(behave) as stub:
         record = trial.run(
-            Subject(address=Address("127.0.0.1", stub.port)),
+            SystemUnderTest(address=Address("127.0.0.1", stub.port)),
             Workload(**load),
             cpus=CPUS,
             log=tmp_path / "log",
@@ -165,7 +166,7 @@ def test_selects_wall_is_a_result(tmp_path: Path) -> None:
 
 
 def test_a_server_that_dies_at_once_is_named_with_its_log(tmp_path: Path) -> None:
-    subject = Subject(variant=catalog.find("epoll"), options=("--max-line", "no"))
+    subject = SystemUnderTest(variant=catalog.find("epoll"), options=("--max-line", "no"))
     record = trial.run(subject, Workload(**SHORT), cpus=CPUS, log=tmp_path / "log")  # type: ignore[arg-type]
     assert record["outcome"] == "crashed"
     assert "--max-line" in str(record["failure"])
@@ -176,7 +177,7 @@ def test_nobody_listening_is_a_failure_and_no_traceback(tmp_path: Path) -> None:
     with started("epoll", cpus=set(CPUS.server), log=tmp_path / "log") as target:
         address = target.address
     record = trial.run(
-        Subject(address=address),
+        SystemUnderTest(address=address),
         Workload(**SHORT),  # type: ignore[arg-type]
         cpus=CPUS,
         log=tmp_path / "unused",
@@ -188,7 +189,7 @@ def test_nobody_listening_is_a_failure_and_no_traceback(tmp_path: Path) -> None:
 # -------------------------------------------------------------------------- knees, stalls, traces
 
 
-def searched(limit_s: float, log: Path) -> results.Record:
+def searched(limit_s: float, log: Path) -> Record:
     """A search that every machine can finish: a few hundred requests per second, and a drain that
     waits for each of them."""
     return measure(
@@ -284,7 +285,7 @@ def test_a_traced_trial_names_the_servers_own_command(
     options = ("--work", "sleep:1ms")
     cell = Cell(experiment="system_calls", server="epoll", workload=load, options=options)
     record = trial.run(
-        Subject(variant=catalog.find("epoll"), options=options),
+        SystemUnderTest(variant=catalog.find("epoll"), options=options),
         load,
         cpus=CPUS,
         log=tmp_path / "log",

@@ -20,7 +20,7 @@ from loadgen.analysis import run as analysis
 from loadgen.commands import bench
 from loadgen.machine import doctor, environment
 from loadgen.plan import runner
-from loadgen.store import runs
+from loadgen.store import provenance, runs
 from loadgen.target import target
 from loadgen.trial import calibrate
 from servers import catalog
@@ -131,8 +131,8 @@ def test_a_packed_run_that_was_stopped_has_to_be_unpacked(
 def test_a_run_goes_on_with_the_libraries_it_was_begun_with(
     stored: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    others = {**results.versions(), "numba": "0", "numpy": "0"}
-    monkeypatch.setattr(results, "versions", lambda: others)
+    others = {**provenance.versions(), "numba": "0", "numpy": "0"}
+    monkeypatch.setattr(provenance, "versions", lambda: others)
 
     said = expect_error(capsys, 1, "bench", "--resume", stored)
     assert "other versions of numba, numpy: start a new run" in said
@@ -152,7 +152,7 @@ def test_a_run_goes_on_with_the_lab_it_was_begun_with_where_that_is_known(
 ) -> None:
     header = json.loads((stored / "run.json").read_text())
     (stored / "run.json").write_text(json.dumps({**header, "git_commit": begun}))
-    monkeypatch.setattr(results, "git_commit", lambda: now)
+    monkeypatch.setattr(provenance, "git_commit", lambda: now)
 
     if refused:
         said = expect_error(capsys, 1, "bench", "--resume", stored)

@@ -12,7 +12,7 @@ from harness import ROOT
 from loadgen import __main__
 from loadgen.machine import environment
 from loadgen.trial import trial
-from loadgen.trial.trial import Subject
+from loadgen.trial.rig import SystemUnderTest
 
 
 class MeasuredError(Exception):
@@ -116,7 +116,7 @@ def test_a_name_is_resolved_once_to_where_somebody_listens(
         port = listener.getsockname()[1]
         begin("--connect", f"{host}:{port}")
 
-    assert subjects == [Subject(address=(address, port))]
+    assert subjects == [SystemUnderTest(address=(address, port))]
 
 
 @pytest.mark.parametrize(

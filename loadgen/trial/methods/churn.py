@@ -7,13 +7,10 @@ from loadgen.store import metric
 from loadgen.store.metric import Metric
 from loadgen.trial import summary, verdict
 from loadgen.trial.methods.method import Method, connecting_s
-from loadgen.workload.load import Load
+from loadgen.workload.load import MAX_CHURN_BYTES, Load
 
 if TYPE_CHECKING:
     from loadgen.trial.rig import Rig
-
-# A conversation sends its line at once or not at all: no send buffer is smaller (tcp(7), tcp_wmem).
-MAX_MESSAGE_BYTES = 4_096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +29,7 @@ class Churn(Method):
         verdict.generator_busy if check is verdict.generator_bound else check
         for check in verdict.CHECKS
     )
-    limits: ClassVar = {"connections": (1, 100_000), "message_bytes": (2, MAX_MESSAGE_BYTES)}
+    limits: ClassVar = {"connections": (1, 100_000), "message_bytes": (2, MAX_CHURN_BYTES)}
 
     message_bytes: int = 16
     warmup_s: float = 0.3

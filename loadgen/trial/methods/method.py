@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # Starting, verifying, connecting and stopping, besides what is measured.
 OVERHEAD_S = 0.3
 CONNECTS_PER_S = 5_000
+# As the servers' option --max-line takes it.
+MAX_LINE_LIMITS = (1, 2**30)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +96,7 @@ class Method(ABC):
         for name, limits in self.limits.items():
             whole = all(isinstance(limit, int) for limit in limits)
             check_number(name, getattr(self, name), limits, whole=whole)
+        check_number("max_line_bytes", self.max_line_bytes, MAX_LINE_LIMITS, whole=True)
         if self.work is not None:
             try:
                 common.work(self.work)

@@ -6,30 +6,41 @@ from typing import Any
 
 import numpy as np
 import pytest
+import records
 from driving import made_drive
-from loadgen.store.schema import Record
 
 from loadgen.analysis import audit
+from loadgen.clients.timeline import ClientTimeline, Request
 from loadgen.engine import samples
-from loadgen.engine.churn import Churn
-from loadgen.engine.samples import Outcome
-from loadgen.trial import record
+from loadgen.engine.samples import Outcome, Samples
+from loadgen.store.schema import Record
+from loadgen.trial import summary
+from loadgen.trial.cell import Cell
+from loadgen.trial.methods import Churn, Method, Requests, Timeline
+from loadgen.trial.methods.search import probed
+from loadgen.trial.rig import Measurement, SystemUnderTest
+from servers import catalog
 
 OK, MISMATCHED, ERROR, TIMED_OUT = map(int, Outcome)
-SERVER = {"name": "epoll", "family": "readiness", "python": "python", "command": None}
+SEED = 7
 
 
-def empty(workload: Workload) -> dict[str, Any]:
-    made = record.empty_record(
-        SERVER,
-        workload,
-        experiment="run",
-        cell="run",
+def empty(workload: Method) -> Any:
+    return summary.empty_record(
+        SystemUnderTest(variant=catalog.find("epoll")),
+        Cell(experiment="run", server="epoll", workload=workload),
         block=0,
-        order=0,
+        position=0,
+        seed=SEED,
         started_at=datetime(2026, 1, 1, tzinfo=UTC),
     )
-    return {**made, "machine": {}}
+
+
+def measured(samples: Samples) -> Measurement:
+    """Samples of a machine on which nothing happened."""
+    machine = records.record()["machine"]
+    assert machine is not None
+    return Measurement(samples, machine)
 
 
 def problems(made: Any) -> list[str]:
@@ -40,7 +51,7 @@ def problems(made: Any) -> list[str]:
 
 
 def test_what_was_not_measured_is_null_and_never_absent() -> None:
-    made = empty(Workload())
+    made = empty(Requests())
     for name in ("fairness", "footprint", "knee", "timeline", "system_calls", "generator"):
         assert made[name] is None
     for name in ("active", "slow_sent_bytes", "lost", "limit"):
@@ -60,24 +71,26 @@ def test_latencies_are_those_of_right_answers_alone() -> None:
         outcome=[OK, MISMATCHED, MISMATCHED, ERROR, TIMED_OUT],
         errors=[samples.UNSOLICITED],
     )
-    made = empty(load := Workload(mode="open", offered_per_s=5.0, arrivals="constant"))
-    record.fill_in_drive(made, drive, load)
+    workload = Requests(offered_per_s=5.0, arrivals="constant")
+    made = empty(workload)
+    summary.fill_in_drive(made, measured(drive), workload.load(SEED))
 
     for kind in ("service", "response"):
-        summary = made["latency_ns"][kind]
-        assert (summary["n"], summary["min"], summary["max"]) == (1, 90, 90)
-        assert summary["censored"] == 1
+        found = made["latency_ns"][kind]
+        assert (found["n"], found["min"], found["max"]) == (1, 90, 90)
+        assert found["censored"] == 1
     assert made["generator"]["send_lag_ns"]["max"] == 0
     assert made["generator"]["read_delay_ns"]["max"] == 5
-    assert made["counts"] == {"scheduled": 5, "ok": 1, "wrong": 2, "error": 1, "unfinished": 1}
+    assert made["counts"] == {"scheduled": 5, "ok": 1, "mismatched": 2, "error": 1, "timed_out": 1}
     assert made["connections"]["lost"] == {"unsolicited bytes": 1}
     assert problems(made) == []
 
 
 def test_an_empty_window_has_no_rate() -> None:
     """The record of stamps was full before the window began."""
-    made = empty(load := Workload())
-    record.fill_in_drive(made, made_drive(intended_ns=[5], window_ns=(10, 10)), load)
+    made = empty(Requests())
+    drive = made_drive(intended_ns=[5], window_ns=(10, 10))
+    summary.fill_in_drive(made, measured(drive), Requests().load(SEED))
 
     assert made["throughput_per_s"] == 0.0
     assert made["counts"]["scheduled"] == 0
@@ -95,7 +108,7 @@ def test_littles_law_holds_to_the_nanosecond_across_the_edges() -> None:
         errors=[0, 0, 0],
         window_ns=(100, 200),
     )
-    reaching = record.overlap(drive)
+    reaching = summary.overlap(drive)
 
     assert reaching == {"start_ns": 60 + 30 + 100, "end_ns": 40 + 101}
     took_ns = (drive.read_ns - drive.sent_ns)[drive.in_window].sum()
@@ -103,16 +116,22 @@ def test_littles_law_holds_to_the_nanosecond_across_the_edges() -> None:
 
 
 @pytest.mark.parametrize(
-    "load",
+    "workload",
     [
-        Workload(mode="open", offered_per_s=5.0, arrivals="constant"),
-        Workload(greedy_pipeline=3),
-        Workload(driver="churn"),
+        Requests(offered_per_s=5.0, arrivals="constant"),
+        Requests(pipeline_depth=3),
+        Churn(),
     ],
 )
-def test_where_a_client_pauses_between_requests_no_law_is_claimed(load: Workload) -> None:
-    made = empty(load)
-    record.fill_in_drive(made, made_drive(intended_ns=[5, 500]), load)
+def test_where_a_client_pauses_between_requests_no_law_is_claimed(
+    workload: Requests | Churn,
+) -> None:
+    made = empty(workload)
+    drive = measured(made_drive(intended_ns=[5, 500], errors=[0, 0]))
+    if isinstance(workload, Churn):
+        summary.fill_in_churn(made, drive, np.array([6, 501]), workload.load())
+    else:
+        summary.fill_in_drive(made, drive, workload.load(SEED))
 
     assert made["generator"]["overlap_ns"] is None
     assert problems(made) == []
@@ -127,12 +146,13 @@ def test_churn_accounts_for_every_connection_of_the_window() -> None:
         errors=[samples.CLOSED, 0, 104, samples.CLOSED, 0],
         window_ns=(100, 1_000_000_100),
     )
-    held = Churn(drive, greeted_ns=np.array([0, 180, 0, 390, 0]))
-    made = empty(load := Workload(driver="churn"))
-    record.fill_in_churn(made, held, load)
+    made = empty(Churn())
+    greeted_ns = np.array([0, 180, 0, 390, 0])
+    summary.fill_in_churn(made, measured(drive), greeted_ns, Churn().load())
 
     assert made["connections"] == {
         "attempted": 4,
+        "due": 4,
         "greeted": 2,
         "failed": {"ECONNRESET": 1, "waiting for the greeting": 1},
         "lost": {"closed": 2, "ECONNRESET": 1},
@@ -145,23 +165,29 @@ def test_churn_accounts_for_every_connection_of_the_window() -> None:
     assert problems(made) == []
 
 
-def life(**changes: Any) -> dict[str, Any]:
-    request = {"sent_ns": 20, "complete_ns": 30, "arrived_ns": 70}
-    usual = {"connect_ns": 0, "greeted_ns": 10, "left_ns": 99, "wrong": 0, "failure": None}
-    return {**usual, "requests": [request] * 4, **changes}
+def client(**changes: Any) -> ClientTimeline:
+    request = Request(sent_ns=20, complete_ns=30, arrived_ns=70)
+    usual: dict[str, Any] = {"connect_ns": 0, "greeted_ns": 10, "left_ns": 99}
+    return ClientTimeline(**{**usual, "requests": [request] * 4, **changes})
 
 
 def test_a_timeline_accounts_for_every_client() -> None:
-    made = empty(Workload(driver="timeline"))
-    lives = [
-        life(),
-        life(requests=life()["requests"][:3], wrong=1),
-        life(requests=[], failure="closed by the server"),
-        life(requests=[], greeted_ns=0, failure="refused"),
+    made = empty(Timeline())
+    clients = [
+        client(),
+        client(requests=client().requests[:3], mismatched=1),
+        client(requests=[], failure="closed by the server"),
+        client(requests=[], greeted_ns=0, failure="refused"),
     ]
-    record.fill_in_timeline(made, {"clients": lives})
+    summary.fill_in_timeline(made, clients, requests=4)
 
-    assert made["counts"] == {"scheduled": 16, "ok": 7, "wrong": 1, "error": 8, "unfinished": 0}
+    assert made["counts"] == {
+        "scheduled": 16,
+        "ok": 7,
+        "mismatched": 1,
+        "error": 8,
+        "timed_out": 0,
+    }
     connections = made["connections"]
     assert (connections["attempted"], connections["greeted"]) == (4, 3)
     assert (connections["failed"], connections["lost"]) == (
@@ -183,34 +209,34 @@ def test_a_probe_tells_a_late_generator_from_a_slow_server() -> None:
     )
     nothing = made_drive(intended_ns=[0], outcome=[TIMED_OUT], arrived_ns=[0])
     probes = [
-        record.probed(rate_per_s, record.Driven(each, {}))
+        probed(rate_per_s, measured(each))
         for rate_per_s, each in ((2_000.0, drive), (4_000.0, nothing))
     ]
+    told = [
+        summary.probe(each.detail.samples, each.offered_per_s, each.achieved, each.p99_ns)
+        for each in probes
+    ]
 
-    assert record.knee_record(probes[0], probes, 1e6) == {
-        "rate_per_s": 2_000.0,
-        "limit_ns": 1e6,
-        "probes": [
-            {
-                "offered_per_s": 2_000.0,
-                "achieved": 1.0,
-                "p99_ns": 750.0,
-                "send_lag_p99_ns": 700.0,
-                "service_p99_ns": 50.0,
-                "busy_fraction": 0.5,
-            },
-            {
-                "offered_per_s": 4_000.0,
-                "achieved": 0.0,
-                "p99_ns": None,
-                "send_lag_p99_ns": None,
-                "service_p99_ns": None,
-                "busy_fraction": 0.0,
-            },
-        ],
-    }
+    assert told == [
+        {
+            "offered_per_s": 2_000.0,
+            "achieved": 1.0,
+            "p99_ns": 750.0,
+            "send_lag_p99_ns": 700.0,
+            "service_p99_ns": 50.0,
+            "busy_fraction": 0.5,
+        },
+        {
+            "offered_per_s": 4_000.0,
+            "achieved": 0.0,
+            "p99_ns": None,
+            "send_lag_p99_ns": None,
+            "service_p99_ns": None,
+            "busy_fraction": 0.0,
+        },
+    ]
 
 
 def test_paths_inside_the_lab_are_told_from_its_folder() -> None:
-    assert record.portable(record.__file__) == "loadgen/trial/record.py"
-    assert record.portable("/usr/bin/python") == "/usr/bin/python"
+    assert summary.portable(summary.__file__) == "loadgen/trial/summary.py"
+    assert summary.portable("/usr/bin/python") == "/usr/bin/python"

@@ -8,31 +8,40 @@ from typing import Any
 
 import pytest
 import records
-from loadgen.plan.runner import Plan
 
-from loadgen.trial.cell import Cell
+from loadgen import experiments
+from loadgen.analysis.run import needs_more
 from loadgen.machine.cpus import choose_pinning
 from loadgen.machine.limits import OWN_DESCRIPTORS, lack_of_descriptors
-from loadgen.plan import runner
+from loadgen.plan.due import remaining_s
+from loadgen.plan.execute import execute
+from loadgen.plan.plan import Plan, plan
 from loadgen.store import runs
+from loadgen.store.schema import Record
 from loadgen.trial import trial
+from loadgen.trial.cell import Cell
+from loadgen.trial.rig import SystemUnderTest
+from servers import catalog
 
 CPUS = choose_pinning()
 
 
 def cell(server: str, connections: int, duration_s: float = 1.0) -> Cell:
-    load = Workload(connections=connections, duration_s=duration_s)
-    return Cell(experiment="throughput", server=server, workload=load)
+    return records.cell(server, connections=connections, duration_s=duration_s)
 
 
-def planned(*cells: Cell, spare: float, blocks: int = 3) -> Plan:
+def planned(*cells: Cell, extra_time: float, blocks: int = 3) -> Plan:
     servers = tuple(dict.fromkeys(each.server for each in cells))
-    return Plan("standard", ("throughput",), servers, blocks, spare, records.SEED, cells, ())
+    return Plan("standard", ("throughput",), servers, blocks, extra_time, records.SEED, cells, ())
 
 
 def created(plan: Plan, folder: Path) -> Path:
     return runs.create(
-        plan.profile, plan=plan.as_record(), seed=plan.seed, environment={}, folder=folder
+        plan.profile,
+        plan=plan.as_record(),
+        seed=plan.seed,
+        environment=records.MACHINE,
+        folder=folder,
     )
 
 
@@ -40,50 +49,51 @@ def created(plan: Plan, folder: Path) -> Path:
 def stub(monkeypatch: pytest.MonkeyPatch) -> None:
     """A trial takes no time. What poll answers differs from block to block, epoll is steady."""
 
-    def run(subject: trial.Subject, workload: Workload, **names: Any) -> results.Record:
-        assert subject.variant is not None
-        name, block = subject.variant.name, names["block"]
-        return records.record(
+    def run(system: SystemUnderTest, cell: Cell, **names: Any) -> Record:
+        assert system.variant is not None
+        name, block = system.variant.name, names["block"]
+        record = records.record(
             name,
-            connections=workload.connections,
+            connections=cell.workload.connections,
             block=block,
-            order=names["order"],
+            position=names["position"],
             throughput_per_s=1000.0 * (1 + (name == "poll") * (block % 3)),
         )
+        return {**record, "cell": cell.as_record()}
 
     monkeypatch.setattr(trial, "run", run)
 
 
-Execute = Callable[[], Iterator[tuple[Cell, results.Record, float]]]
+Execute = Callable[[], Iterator[tuple[Cell, Record]]]
 
 
 def executing(plan: Plan, folder: Path) -> Execute:
-    return lambda: runner.execute(plan, folder, CPUS)
+    return lambda: execute(plan, folder, CPUS, needs_more)
 
 
 def keys(folder: Path) -> list[tuple[int, str]]:
-    return [(record["block"], record["cell"]) for record in runs.load(folder).records]
+    return [(record["block"], Cell.of(record["cell"]).id) for record in runs.load(folder).records]
 
 
 WIDE = [cell("poll", 1), cell("poll", 8)]
 NARROW = [cell("epoll", 1), cell("epoll", 8)]
 
 
-def test_the_time_to_spare_goes_to_wide_cells_and_no_further(tmp_path: Path) -> None:
-    plan = planned(*WIDE, *NARROW, spare=0.5)
+def test_the_extra_time_goes_to_wide_cells_and_no_further(tmp_path: Path) -> None:
+    plan = planned(*WIDE, *NARROW, extra_time=0.5)
     list(executing(plan, created(plan, tmp_path))())
 
     further = [cell for block, cell in keys(tmp_path) if block >= plan.blocks]
     assert set(further) == {cell.id for cell in WIDE}
-    spent_s = len(further) * runner.seconds(WIDE[0])
-    assert spent_s <= 0.5 * plan.total_s() < spent_s + runner.seconds(WIDE[0])
+    spent_s = len(further) * WIDE[0].workload.seconds
+    assert spent_s <= 0.5 * plan.total_s() < spent_s + WIDE[0].workload.seconds
 
 
 @pytest.mark.parametrize("clients", [1, 2, 3, 5, 7, 11, 13, 17, 19, 23])
-def test_a_trial_that_takes_just_the_time_to_spare_is_run(clients: int, tmp_path: Path) -> None:
+def test_a_trial_that_takes_just_the_extra_time_is_run(clients: int, tmp_path: Path) -> None:
     """Wide and narrow cells take equally long: half as much again is three blocks of the wide."""
     wide = [cell("poll", 1), cell("poll", clients + 1)]
-    plan = planned(*wide, cell("epoll", 1), cell("epoll", clients + 1), spare=0.5)
+    plan = planned(*wide, cell("epoll", 1), cell("epoll", clients + 1), extra_time=0.5)
     list(executing(plan, created(plan, tmp_path))())
 
     further = [key for key in keys(tmp_path) if key[0] >= plan.blocks]
@@ -91,13 +101,13 @@ def test_a_trial_that_takes_just_the_time_to_spare_is_run(clients: int, tmp_path
 
 
 def test_a_finished_run_has_nothing_left_however_often_it_is_resumed(tmp_path: Path) -> None:
-    plan = planned(*WIDE, *NARROW, spare=0.5)
+    plan = planned(*WIDE, *NARROW, extra_time=0.5)
     folder = created(plan, tmp_path)
-    assert runner.remaining_s(plan, []) == pytest.approx(1.5 * plan.total_s())
+    assert remaining_s(plan, [], needs_more) == pytest.approx(1.5 * plan.total_s())
     list(executing(plan, folder)())
 
     for _ in range(2):
-        assert runner.remaining_s(plan, runs.load(folder).records) == 0
+        assert remaining_s(plan, runs.load(folder).records, needs_more) == 0
         assert not list(executing(plan, folder)())
 
 
@@ -105,14 +115,14 @@ def test_a_finished_run_has_nothing_left_however_often_it_is_resumed(tmp_path: P
 def test_a_run_that_is_stopped_does_what_it_would_have_done_at_once(
     stops: tuple[int, ...], tmp_path: Path
 ) -> None:
-    plan = planned(*WIDE, *NARROW, spare=0.5)
+    plan = planned(*WIDE, *NARROW, extra_time=0.5)
     list(executing(plan, created(plan, tmp_path / "at once"))())
 
     stopped = created(plan, tmp_path / "stopped")
     for count in stops:
-        execute = executing(plan, stopped)()
-        assert len(list(itertools.islice(execute, count))) == count
-        execute.close()  # type: ignore[attr-defined]
+        trials = executing(plan, stopped)()
+        assert len(list(itertools.islice(trials, count))) == count
+        trials.close()  # type: ignore[attr-defined]
     list(executing(plan, stopped)())
 
     assert keys(stopped) == keys(tmp_path / "at once")
@@ -120,38 +130,38 @@ def test_a_run_that_is_stopped_does_what_it_would_have_done_at_once(
 
 def test_a_long_cell_that_needs_no_more_does_not_end_it_for_the_others(tmp_path: Path) -> None:
     long = cell("epoll", 64, duration_s=100.0)
-    plan = planned(long, *WIDE, spare=0.1)
+    plan = planned(long, *WIDE, extra_time=0.1)
     list(executing(plan, created(plan, tmp_path))())
 
     further = [cell for block, cell in keys(tmp_path) if block >= plan.blocks]
-    assert runner.seconds(long) > 0.1 * plan.total_s()
+    assert long.workload.seconds > 0.1 * plan.total_s()
     assert set(further) == {cell.id for cell in WIDE}
 
 
 def test_a_run_that_somebody_else_writes_to_is_left_as_it_is(tmp_path: Path) -> None:
-    plan = planned(*NARROW, spare=0)
+    plan = planned(*NARROW, extra_time=0)
     folder = created(plan, tmp_path)
 
     with runs.append_to(folder), pytest.raises(runs.ResultsError, match="another process"):
         next(executing(plan, folder)())
-    assert sorted(path.name for path in folder.iterdir()) == ["run.json", "trials.jsonl"]
+    assert sorted(path.name for path in folder.iterdir()) == ["run.json", "servers", "trials.jsonl"]
 
 
 def test_plan_and_run_count_the_same_descriptors() -> None:
-    from loadgen import experiments
-    from servers import catalog
+    cells = experiments.find("idle_cost").cells("quick", [catalog.find("epoll")])
 
     def skipped(descriptors: int) -> set[str]:
-        plan = runner.plan(
+        planned = plan(
             "quick",
-            [experiments.find("idle_cost")],
-            [catalog.find("epoll")],
+            ["idle_cost"],
+            ["epoll"],
+            cells,
             blocks=1,
-            spare=0,
+            extra_time=0,
             seed=1,
             descriptors=descriptors,
         )
-        return {skip.reason for skip in plan.skipped}
+        return {skip.reason for skip in planned.skipped}
 
     enough = 100 + OWN_DESCRIPTORS
     assert not skipped(enough)

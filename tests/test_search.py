@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from loadgen.trial.knee import BISECTIONS, FIRST_PER_S, LAST_PER_S, Probe, search
+from loadgen.trial.methods.search import BISECTIONS, FIRST_PER_S, LAST_PER_S, Probe, search
 
 LIMIT_NS = 2_000_000
 

@@ -12,12 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import records
-from loadgen.analysis.run import CellData, needs_more
-from loadgen.analysis.estimate import Estimate, estimate, ratio
 from scipy import stats
 
+from loadgen.analysis import estimate as estimates
 from loadgen.analysis import run as analysis
-from loadgen.store import histogram
+from loadgen.analysis.estimate import Estimate, estimate, ratio
+from loadgen.analysis.run import CellData, needs_more
+from loadgen.store import histogram, metric
+from loadgen.store.schema import Header, Record
 
 Values = npt.NDArray[np.float64]
 ROUNDS = 1500
@@ -72,7 +74,7 @@ def test_intervals_cover_the_true_median_as_often_as_they_say(noise: Noise, bloc
     share = covered([(e.low, e.high) for e in simulated(noise, blocks)], true_median(noise))
 
     assert share >= 0.94 - three_errors(0.94)
-    if blocks >= analysis.ORDER_STATISTICS_FROM:
+    if blocks >= estimates.ORDER_STATISTICS_FROM:
         assert share <= 0.96 + three_errors(0.96)  # no wider than they need be
 
 
@@ -104,7 +106,7 @@ def test_one_server_under_two_names_is_a_tie_nineteen_times_of_twenty(
     ):
         found = estimate((above / below).tolist())
         assert found is not None
-        alarms += analysis.Ratio(found).result == "differs"
+        alarms += estimates.Ratio(found).result == "differs"
 
     false_alarms = stats.binomtest(alarms, ROUNDS).proportion_ci(0.997)
     assert false_alarms.low <= 0.06
@@ -162,7 +164,7 @@ def test_one_block_says_nothing_about_its_interval() -> None:
 
     assert found == Estimate(5.0, 0.0, math.inf, 1)
     assert found.half_width == math.inf
-    assert analysis.Ratio(found).result == "undecided"
+    assert estimates.Ratio(found).result == "undecided"
 
 
 @pytest.mark.parametrize(
@@ -175,7 +177,7 @@ def test_one_block_says_nothing_about_its_interval() -> None:
     ],
 )
 def test_a_tie_is_more_than_not_knowing(found: Estimate, said: str) -> None:
-    assert str(analysis.Ratio(found)) == f"{found}{said}"
+    assert str(estimates.Ratio(found)) == f"{found}{said}"
 
 
 def test_no_values_give_no_estimate() -> None:
@@ -210,7 +212,7 @@ def test_the_interval_for_ten_blocks_is_the_published_one() -> None:
     assert found.high == pytest.approx(9 - weight)
 
 
-def trials(server: str, figures: list[float]) -> list[records.Record]:
+def trials(server: str, figures: list[float]) -> list[Record]:
     return [
         records.record(server, block=block, throughput_per_s=figure, latencies_ns=[1000])
         for block, figure in enumerate(figures)
@@ -221,7 +223,7 @@ def test_ratios_pair_the_trials_of_a_block() -> None:
     """A machine that halves its speed from block to block disturbs no ratio."""
     fast = trials("epoll", [2000.0, 1000.0, 500.0, 250.0])
     slow = trials("poll", [1000.0, 500.0, 250.0, 125.0])
-    found = ratio(fast, list(reversed(slow)), analysis.throughput)
+    found = ratio(fast, list(reversed(slow)), metric.throughput)
 
     assert found is not None
     assert (found.estimate.low, found.estimate.high) == pytest.approx((2, 2))
@@ -231,7 +233,7 @@ def test_ratios_pair_the_trials_of_a_block() -> None:
 def test_swapping_the_servers_inverts_the_ratio() -> None:
     one = trials("epoll", [1000.0, 1100.0, 1040.0])
     other = trials("poll", [900.0, 1200.0, 1000.0])
-    forth, back = ratio(one, other, analysis.throughput), ratio(other, one, analysis.throughput)
+    forth, back = ratio(one, other, metric.throughput), ratio(other, one, metric.throughput)
 
     assert forth is not None
     assert back is not None
@@ -241,11 +243,11 @@ def test_swapping_the_servers_inverts_the_ratio() -> None:
 
 def test_blocks_that_only_one_server_has_count_in_no_ratio() -> None:
     one, other = trials("epoll", [1000.0, 1000.0]), trials("poll", [500.0])
-    found = ratio(one, other, analysis.throughput)
+    found = ratio(one, other, metric.throughput)
 
     assert found is not None
     assert found.estimate.n == 1
-    assert ratio(one, [], analysis.throughput) is None
+    assert ratio(one, [], metric.throughput) is None
 
 
 def test_invalid_trials_are_kept_but_count_in_nothing(tmp_path: Path) -> None:
@@ -255,13 +257,13 @@ def test_invalid_trials_are_kept_but_count_in_nothing(tmp_path: Path) -> None:
     )
     run = analysis.load(records.write_run(tmp_path / "run", rows))
     (cell,) = run.cells.values()
-    throughput = cell.over_blocks(analysis.throughput)
+    throughput = cell.over_blocks(metric.throughput)
 
     assert len(cell.records) == 3
     assert cell.merged_us("service", 50) is None  # two samples are left
     assert throughput is not None
     assert (throughput.value, throughput.n) == (1000, 2)
-    paired = ratio(cell.records, cell.records, analysis.throughput)
+    paired = ratio(cell.records, cell.records, metric.throughput)
     assert paired is not None
     assert paired.estimate.n == 2
 
@@ -270,7 +272,7 @@ def test_percentiles_are_merged_not_averaged() -> None:
     """Two shards, 1 ms and 100 ms: half of all requests are slow, though p50 averages to 50 ms."""
     quick = records.record(latencies_ns=[1_000_000] * 990 + [100_000_000] * 10)
     slow = records.record(block=1, latencies_ns=[100_000_000] * 3000)
-    merged = CellData([quick, slow])
+    merged = CellData(records.cell(), [quick, slow])
 
     assert merged.merged_us("service", 50) == pytest.approx(100_000, rel=1e-3)
     assert merged.merged_us("service", 24) == pytest.approx(1_000, rel=1e-3)
@@ -279,7 +281,8 @@ def test_percentiles_are_merged_not_averaged() -> None:
 def test_a_percentile_needs_ten_samples_beyond_it() -> None:
     def cell(samples: int, blocks: int) -> CellData:
         return CellData(
-            [records.record(block=b, latencies_ns=[1000] * samples) for b in range(blocks)]
+            records.cell(),
+            [records.record(block=b, latencies_ns=[1000] * samples) for b in range(blocks)],
         )
 
     assert cell(999, 1).merged_us("service", 99) is None
@@ -291,52 +294,66 @@ def test_the_unanswered_are_slower_than_any_percentile_that_is_printed() -> None
     latencies = np.full(980, 1_000)
     record = records.record(latencies_ns=latencies.tolist())
     record["latency_ns"]["service"] = histogram.summary(latencies, censored=20)  # type: ignore[typeddict-item]
-    cell = CellData([record])
+    cell = CellData(records.cell(), [record])
 
     assert cell.merged_us("service", 97) == 1
     assert cell.merged_us("service", 98.5) is None
 
 
 def test_more_blocks_are_run_until_the_interval_is_narrow() -> None:
-    assert needs_more([])
-    assert needs_more(trials("epoll", [1000.0, 1000.0]))
-    assert not needs_more(trials("epoll", [1000.0, 1001.0, 999.0]))
-    assert needs_more(trials("epoll", [1000.0, 1200.0, 800.0]))
-    assert not needs_more(trials("epoll", [1000.0, 1200.0, 800.0]), target_half_width=1.0)
+    cell = records.cell()
+    assert needs_more(cell, [])
+    assert needs_more(cell, trials("epoll", [1000.0, 1000.0]))
+    assert not needs_more(cell, trials("epoll", [1000.0, 1001.0, 999.0]))
+    assert needs_more(cell, trials("epoll", [1000.0, 1200.0, 800.0]))
+
+
+def test_at_a_given_rate_it_is_the_latency_that_has_to_be_known() -> None:
+    """The throughput is the rate, and says nothing."""
+    asked = {"offered_per_s": 1000.0, "arrivals": "poisson"}
+
+    def at_a_rate(medians_us: list[int]) -> list[Record]:
+        rows = [
+            records.record(block=block, latencies_ns=[1000 * median_us] * 1000, **asked)
+            for block, median_us in enumerate(medians_us)
+        ]
+        for row in rows:
+            row["offered_per_s"] = 1000.0
+            row["latency_ns"]["response"] = row["latency_ns"]["service"]
+        return rows
+
+    cell = records.cell(**asked)
+    assert needs_more(cell, at_a_rate([50, 90, 70]))
+    assert not needs_more(cell, at_a_rate([50, 50, 51]))
 
 
 def test_more_blocks_do_not_help_a_cell_that_fails_each_time() -> None:
     failing = [records.record(block=block, steal=0.5, latencies_ns=[1]) for block in range(3)]
 
-    assert needs_more(failing[:2])
-    assert not needs_more(failing)
+    assert needs_more(records.cell(), failing[:2])
+    assert not needs_more(records.cell(), failing)
 
 
 def test_cells_come_in_the_order_of_the_plan_not_of_the_shuffled_trials(tmp_path: Path) -> None:
     rows = [
-        records.record(server, connections=count, throughput_per_s=100.0, order=order)
-        for order, (server, count) in enumerate([("poll", 8), ("epoll", 64), ("epoll", 8)])
+        records.record(server, connections=count, throughput_per_s=100.0, position=position)
+        for position, (server, count) in enumerate([("poll", 8), ("epoll", 64), ("epoll", 8)])
     ]
-    planned = [row["cell"] for row in rows]
     run = analysis.load(records.write_run(tmp_path / "run", [rows[2], rows[0], rows[1]]))
-    header = {**run.header, "plan": {**run.header["plan"], "cells": planned}}
-    run = analysis.Run(run.path, header, run.records)  # type: ignore[arg-type]
+    plan = records.plan([row["cell"] for row in rows], blocks=1)
+    header: Header = {**run.header, "plan": plan}
+    run = analysis.Run(run.path, header, run.records)
 
-    assert list(run.cells) == planned
+    cells = [records.cell("poll"), records.cell("epoll", connections=64), records.cell("epoll")]
+    assert list(run.cells) == [cell.id for cell in cells]
+    measured = {
+        cell.id: CellData(cell, [row for row in run.records if row["cell"] == cell.as_record()])
+        for cell in cells
+    }
+    assert all(len(data.records) == 1 for data in measured.values())
+    poll, epoll_64, epoll_8 = measured.values()
     assert run.along("throughput", "connections") == {
-        "poll": {8: CellData([rows_of(run, "poll", 8)])},
-        "epoll": {
-            8: CellData([rows_of(run, "epoll", 8)]),
-            64: CellData([rows_of(run, "epoll", 64)]),
-        },
+        "poll": {8: poll},
+        "epoll": {8: epoll_8, 64: epoll_64},
     }
     assert run.of("idle") == {}
-
-
-def rows_of(run: analysis.Run, server: str, connections: int) -> records.Record:
-    (found,) = (
-        record
-        for record in run.records
-        if record["cell"] == records.cell_id("throughput", server, connections)
-    )
-    return found
