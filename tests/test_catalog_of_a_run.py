@@ -11,19 +11,21 @@ from harness import ROOT
 from loadgen import experiments
 from loadgen.analysis import catalog as run_catalog
 from loadgen.analysis import run as analysis
+from loadgen.store import provenance
 from servers import catalog
 
 
 def with_catalog(folder: Path, lines: list[dict[str, object]]) -> Path:
-    """Give a run a catalog of its own, as new runs have one."""
+    """Give a run another catalog than that of today."""
     path = folder / "run.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "catalog": lines}))
     return folder
 
 
 def line(name: str, **changed: object) -> dict[str, object]:
-    """As a run stores it: all that the catalog says, and the marker."""
-    return {**dataclasses.asdict(catalog.find(name)), "marker": "o", **changed}
+    """As a run stores it."""
+    (found,) = (each for each in provenance.catalog() if each["name"] == name)
+    return {**found, **changed}
 
 
 def drawn(folder: Path) -> dict[str, bytes]:
@@ -37,12 +39,13 @@ def another_model(monkeypatch: pytest.MonkeyPatch) -> None:
     changed = dataclasses.replace(first, colour="#FF0000", idea="Something else.")
     new = dataclasses.replace(second, name="forking", colour="#123456")
     monkeypatch.setattr(catalog, "VARIANTS", (changed, second, new, *others))
+    monkeypatch.setattr(provenance, "VARIANTS", catalog.VARIANTS)
     assert catalog.find("forking") is new
 
 
-def test_a_run_without_a_catalog_has_the_six_servers_of_its_time() -> None:
+def test_a_run_of_schema_1_has_the_six_servers_of_its_time() -> None:
     run = analysis.load(ROOT / "results" / "reference")
-    assert "catalog" not in run.header
+    assert "catalog" not in json.loads((run.path / "run.json").read_text())
     names = ["blocking", "threaded", "nonblocking", "select", "poll", "epoll"]
     assert [line.name for line in run.catalog] == names
     assert [line.marker for line in run.catalog] == list("osD^vP")
@@ -93,6 +96,6 @@ def test_servers_come_in_the_order_of_the_runs_catalog(tmp_path: Path) -> None:
 
 
 def test_more_words_may_follow_the_name_of_a_server() -> None:
-    catalog_of_then = run_catalog.BEFORE_RUNS_STORED_IT
-    assert catalog_of_then.find("epoll with 4 workers") == catalog_of_then[-1]
-    assert catalog_of_then.find("epollish") is None
+    today = run_catalog.of_lines(provenance.catalog())
+    assert today.find("epoll with 4 workers") == today.find("epoll") is not None
+    assert today.find("epollish") is None

@@ -274,7 +274,7 @@ def churn_record(server: str, throughput_per_s: float, block: int) -> Record:
     )
 
 
-def test_the_finding_of_churn_names_a_clear_win_a_tie_and_what_is_undecided(
+def test_the_finding_of_churn_names_a_clear_win_a_tie_and_what_cannot_be_told(
     tmp_path: Path,
 ) -> None:
     said = found_in(
@@ -296,7 +296,7 @@ def test_the_finding_of_churn_names_a_clear_win_a_tie_and_what_is_undecided(
 
 def test_the_finding_of_churn_decides_nothing_on_wild_or_missing_data(tmp_path: Path) -> None:
     wild = {"blocking": times(1000, WILD), "epoll": times(1000, STEADY)}
-    assert "undecided against epoll" in found_in(tmp_path / "wild", blocks(churn_record, wild))
+    assert "cannot be told from epoll" in found_in(tmp_path / "wild", blocks(churn_record, wild))
     alone = {"epoll": times(1000, STEADY)}
     assert "took no part" in found_in(tmp_path / "alone", blocks(churn_record, alone))
 
@@ -417,7 +417,7 @@ def timeline_record(server: str, done_ms: float, block: int) -> Record:
     return made
 
 
-def test_the_finding_of_the_timeline_names_a_clear_win_a_tie_and_what_is_undecided(
+def test_the_finding_of_the_timeline_names_a_clear_win_a_tie_and_what_cannot_be_told(
     tmp_path: Path,
 ) -> None:
     said = found_in(
@@ -437,7 +437,7 @@ def test_the_finding_of_the_timeline_names_a_clear_win_a_tie_and_what_is_undecid
     assert "1.0 ms with threaded" in said
     wild = {"blocking": times(100, WILD), "epoll": times(100, STEADY)}
     said = found_in(tmp_path / "wild", blocks(timeline_record, wild))
-    assert "undecided against epoll" in said
+    assert "cannot be told from epoll" in said
     alone = {"epoll": times(100, STEADY)}
     assert "took no part" in found_in(tmp_path / "alone", blocks(timeline_record, alone))
 
@@ -645,7 +645,7 @@ def calls_record(server: str, total: float, block: int, idle: int) -> Record:
     return made
 
 
-def test_the_finding_of_system_calls_names_a_clear_win_a_tie_and_what_is_undecided(
+def test_the_finding_of_system_calls_names_a_clear_win_a_tie_and_what_cannot_be_told(
     tmp_path: Path,
 ) -> None:
     def said(name: str, nonblocking: list[float]) -> str:
@@ -660,7 +660,7 @@ def test_the_finding_of_system_calls_names_a_clear_win_a_tie_and_what_is_undecid
     assert "34 [34, 34] times as many as epoll" in clear
     assert "epoll 3 (recvfrom (nothing), recvfrom, sendto)" in clear
     assert "ties with epoll" in said("tie", [3.0] * 5)
-    assert "undecided against epoll" in said("wild", times(3.0, WILD))
+    assert "cannot be told from epoll" in said("wild", times(3.0, WILD))
 
 
 def test_without_a_traced_server_there_is_no_finding_and_no_figure(tmp_path: Path) -> None:

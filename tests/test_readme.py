@@ -44,9 +44,24 @@ def test_findings_are_those_of_the_reference_run(run: Run, readme: str) -> None:
 def test_the_machine_and_the_number_of_trials_are_said(run: Run, readme: str) -> None:
     invalid = sum(not record["verdict"]["valid"] for record in run.records)
     assert (
-        f"{len(run.records):,} trials of the committed run ({invalid} of them not valid" in readme
+        f"{len(run.records):,} trials of the committed run ({invalid} of them were invalid"
+        in readme
     )
     assert report.machine(run) in readme
+
+
+def test_what_poll_and_select_lose_to_epoll_is_that_of_the_reference_run(
+    run: Run, readme: str
+) -> None:
+    rows = run.along("idle", "idle_connections")
+    ratios = [
+        analysis.ratio(rows["epoll"][100].records, rows[other][100].records, analysis.throughput)
+        for other in ("poll", "select")
+    ]
+    said = [
+        f"{found.estimate.value:.1f}" for found in ratios if found and found.result == "differs"
+    ]
+    assert f"beside 100 idle ones epoll was {' and '.join(said)} times as fast here" in readme
 
 
 def test_the_ceiling_and_the_fastest_server_are_those_of_the_reference_run(

@@ -4,6 +4,7 @@ import json
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,16 +15,18 @@ from stubs import Stub
 from loadgen.analysis import audit
 from loadgen.machine.cpus import choose_pinning
 from loadgen.machine.limits import raise_descriptor_limit
-from loadgen.store import histogram
+from loadgen.store import histogram, schema
 from loadgen.store.schema import Record
+from loadgen.target import strace
 from loadgen.target.address import Address
-from loadgen.target.process import Target, started
-from loadgen.trial import knee, trace, trial
+from loadgen.target.process import started
+from loadgen.trial import rig, trial
 from loadgen.trial.cell import Cell
-from loadgen.trial.rig import SystemUnderTest
+from loadgen.trial.methods import Method, Requests, Search, Trace, search
+from loadgen.trial.rig import Station, SystemUnderTest
 from servers import catalog
 
-SHORT = {"warmup_s": 0.05, "duration_s": 0.15}
+SHORT: dict[str, Any] = {"warmup_s": 0.05, "duration_s": 0.15}
 CPUS = choose_pinning()
 
 
@@ -34,15 +37,32 @@ def compiled() -> None:
 
 
 def measure(log: Path, server: str = "epoll", **workload: object) -> Record:
-    load = Workload(**{**SHORT, **workload})  # type: ignore[arg-type]
-    load.validate()
-    return trial.run(SystemUnderTest(variant=catalog.find(server)), load, cpus=CPUS, log=log)
+    load = Requests(**{**SHORT, **workload})  # type: ignore[arg-type]
+    load.check()
+    return of(load, log, server)
+
+
+def of(
+    workload: Method,
+    log: Path,
+    server: str = "epoll",
+    *,
+    options: tuple[str, ...] = (),
+    address: Address | None = None,
+) -> Record:
+    """One trial of a server of ours, or of the one that listens at `address`."""
+    cell = Cell(experiment="run", server=server, workload=workload, options=options)
+    system = SystemUnderTest(variant=catalog.find(server), options=cell.command_options)
+    if address is not None:
+        system = SystemUnderTest(address=address)
+        cell = replace(cell, server=system.name)
+    return trial.run(system, cell, cpus=CPUS, log=log)
 
 
 def problems(record: Record) -> list[str]:
-    """What an audit would say of the figures; the run that it belongs to is another matter."""
-    checks = [check for check in audit.CHECKS if check is not audit.identity]
-    return [problem for check in checks for problem in check(record)]
+    """What an audit would say of it; the run that it belongs to is another matter."""
+    schema.record(record)
+    return [problem for check in audit.CHECKS for problem in check(record)]
 
 
 @pytest.mark.parametrize("server", [variant.name for variant in catalog.VARIANTS])
@@ -50,19 +70,24 @@ def test_a_trial_of_every_server_is_correct_and_conserves_counts(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An open loop with a long drain: each request is answered, however long it takes."""
-    monkeypatch.setattr(trial, "LIMITED_GREETING_S", stubs.DEADLINE_S)
-    clients = catalog.find(server).clients_at_once or 2
+    monkeypatch.setattr(rig, "LIMITED_GREETING_S", stubs.DEADLINE_S)
+    clients = catalog.find(server).serves(2)
     record = measure(
         tmp_path / "log",
         server,
         connections=clients,
-        mode="open",
         arrivals="constant",
         offered_per_s=200.0,
         drain_s=stubs.DEADLINE_S,
     )
     assert record["outcome"] == "measured", record["failure"]
-    assert record["counts"] == {"scheduled": 30, "ok": 30, "wrong": 0, "error": 0, "unfinished": 0}
+    assert record["counts"] == {
+        "scheduled": 30,
+        "ok": 30,
+        "mismatched": 0,
+        "error": 0,
+        "timed_out": 0,
+    }
     assert record["throughput_per_s"] == pytest.approx(200.0)
     assert record["connections"]["greeted"] == clients
     assert json.loads(json.dumps(record, allow_nan=False)) == record
@@ -91,9 +116,8 @@ def test_a_closed_loop_accounts_for_every_nanosecond(connections: int, tmp_path:
 
 def test_an_answer_that_is_too_long_is_wrong_and_no_latency(tmp_path: Path) -> None:
     """A real server that refuses the line: what it says instead came before any answer was due."""
-    subject = SystemUnderTest(variant=catalog.find("epoll"), options=("--max-line", "8"))
-    load = Workload(connections=2, drain_s=stubs.DEADLINE_S, **SHORT)
-    record = trial.run(subject, load, cpus=CPUS, log=tmp_path / "log")
+    load = Requests(connections=2, max_line_bytes=8, drain_s=stubs.DEADLINE_S, **SHORT)
+    record = of(load, tmp_path / "log")
     counts, service = record["counts"], record["latency_ns"]["service"]
     assert record["outcome"] == "measured", record["failure"]
     assert counts["ok"] == 0
@@ -114,14 +138,10 @@ def test_answers_given_twice_leave_no_latency_below_nothing(mode: str, tmp_path:
 
     load: dict[str, Any] = {"connections": 2, "warmup_s": 0.0, "duration_s": 0.2}
     if mode == "open":
-        load |= {"mode": mode, "offered_per_s": 500.0, "arrivals": "constant"}
+        load |= {"offered_per_s": 500.0, "arrivals": "constant"}
     with Stub(behave) as stub:
-        record = trial.run(
-            SystemUnderTest(address=Address("127.0.0.1", stub.port)),
-            Workload(**load),
-            cpus=CPUS,
-            log=tmp_path / "log",
-        )
+        address = Address("127.0.0.1", stub.port)
+        record = of(Requests(**load), tmp_path / "log", address=address)
     for summary in filter(None, record["latency_ns"].values()):
         assert summary["min"] is None or summary["min"] > 0
     assert problems(record) == []
@@ -130,7 +150,7 @@ def test_answers_given_twice_leave_no_latency_below_nothing(mode: str, tmp_path:
 def test_the_percentiles_of_a_record_are_those_of_its_histogram(tmp_path: Path) -> None:
     record = measure(tmp_path / "log", connections=4)
     stored = histogram.decode(str(record["histograms"]["service"]))
-    again = histogram.summary(stored, censored=record["counts"]["unfinished"])
+    again = histogram.summary(stored, censored=record["counts"]["timed_out"])
     summary = record["latency_ns"]["service"]
     assert summary is not None
     for key in ("n", "p50", "p90", "p99", "p99_9"):
@@ -141,7 +161,6 @@ def test_open_loop_offers_what_it_was_told(tmp_path: Path) -> None:
     record = measure(
         tmp_path / "log",
         connections=4,
-        mode="open",
         arrivals="constant",
         offered_per_s=1000.0,
         duration_s=0.3,
@@ -160,14 +179,19 @@ def test_idle_clients_are_connected_and_counted(tmp_path: Path) -> None:
 def test_selects_wall_is_a_result(tmp_path: Path) -> None:
     record = measure(tmp_path / "log", "select", idle_connections=1100)
     connections = record["connections"]
+    served = catalog.find("select").serves(1101)
+    assert (connections["attempted"], connections["due"], connections["greeted"]) == (
+        1101,
+        served,
+        served,
+    )
     assert connections["limit"]
-    assert 1000 <= connections["greeted"] < 1024
     assert record["outcome"] == "measured"
+    assert record["verdict"]["bottleneck"] == "model"
 
 
 def test_a_server_that_dies_at_once_is_named_with_its_log(tmp_path: Path) -> None:
-    subject = SystemUnderTest(variant=catalog.find("epoll"), options=("--max-line", "no"))
-    record = trial.run(subject, Workload(**SHORT), cpus=CPUS, log=tmp_path / "log")  # type: ignore[arg-type]
+    record = of(Requests(**SHORT), tmp_path / "log", options=("--max-line", "no"))
     assert record["outcome"] == "crashed"
     assert "--max-line" in str(record["failure"])
     assert not record["verdict"]["valid"]
@@ -176,12 +200,7 @@ def test_a_server_that_dies_at_once_is_named_with_its_log(tmp_path: Path) -> Non
 def test_nobody_listening_is_a_failure_and_no_traceback(tmp_path: Path) -> None:
     with started("epoll", cpus=set(CPUS.server), log=tmp_path / "log") as target:
         address = target.address
-    record = trial.run(
-        SystemUnderTest(address=address),
-        Workload(**SHORT),  # type: ignore[arg-type]
-        cpus=CPUS,
-        log=tmp_path / "unused",
-    )
+    record = of(Requests(**SHORT), tmp_path / "unused", address=address)
     assert record["outcome"] == "crashed"
     assert "refused" in str(record["failure"])
 
@@ -192,21 +211,20 @@ def test_nobody_listening_is_a_failure_and_no_traceback(tmp_path: Path) -> None:
 def searched(limit_s: float, log: Path) -> Record:
     """A search that every machine can finish: a few hundred requests per second, and a drain that
     waits for each of them."""
-    return measure(
-        log,
+    workload = Search(
         connections=2,
-        mode="open",
-        offered_per_s=100.0,
         arrivals="constant",
-        knee_limit_s=limit_s,
+        p99_limit_s=limit_s,
         drain_s=stubs.DEADLINE_S,
+        **SHORT,
     )
+    return of(workload, log)
 
 
 @pytest.fixture
 def few_rates(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(knee, "FIRST_PER_S", 100.0)
-    monkeypatch.setattr(knee, "LAST_PER_S", 200.0)
+    monkeypatch.setattr(search, "FIRST_PER_S", 100.0)
+    monkeypatch.setattr(search, "LAST_PER_S", 200.0)
 
 
 def test_a_knee_is_the_largest_rate_tried_and_each_probe_says_who_was_slow(
@@ -219,12 +237,17 @@ def test_a_knee_is_the_largest_rate_tried_and_each_probe_says_who_was_slow(
     assert found["limit_ns"] == stubs.DEADLINE_S * 1e9
     assert [probe["offered_per_s"] for probe in found["probes"]] == [100.0, 100.0, 200.0, 200.0]
     for probe in found["probes"]:
+        p99_ns, lag_ns = probe["p99_ns"], probe["send_lag_p99_ns"]
+        service_ns = probe["service_p99_ns"]
+        assert p99_ns is not None
+        assert lag_ns is not None
+        assert service_ns is not None
         assert probe["achieved"] == 1.0
-        assert 0 < probe["service_p99_ns"] <= probe["p99_ns"]
-        assert 0 <= probe["send_lag_p99_ns"] <= probe["p99_ns"]
+        assert 0 < service_ns <= p99_ns
+        assert 0 <= lag_ns <= p99_ns
         assert 0 < probe["busy_fraction"] <= 1
-    # The plan is kept as it was; the drive is that of the knee.
-    assert record["workload"]["offered_per_s"] == 100.0
+    # The rate of the record is that of the drive that it holds.
+    assert record["offered_per_s"] == 200.0
     assert record["counts"]["ok"] == 30
     assert problems(record) == []
 
@@ -254,8 +277,8 @@ class Script:
 
 def stalls(waits: int, **workload: float) -> list[object]:
     script = Script(waits)
-    load = Workload(warmup_s=0.5, **workload)  # type: ignore[arg-type]
-    trial._stall(cast(Target, script), load, cast(threading.Event, script))
+    load = Requests(warmup_s=0.5, **workload)  # type: ignore[arg-type]
+    load.stall(cast(Station, script), cast(threading.Event, script))
     return script.steps
 
 
@@ -280,21 +303,22 @@ def test_a_traced_trial_names_the_servers_own_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So its cell can be told from its record, options included."""
-    monkeypatch.setattr(trace, "run", lambda *_, **__: {"requests": 20})
-    load = Workload(driver="trace", idle_connections=3)
-    options = ("--work", "sleep:1ms")
-    cell = Cell(experiment="system_calls", server="epoll", workload=load, options=options)
-    record = trial.run(
-        SystemUnderTest(variant=catalog.find("epoll"), options=options),
-        load,
-        cpus=CPUS,
-        log=tmp_path / "log",
-        experiment=cell.experiment,
-        cell=cell.id,
-    )
+    request = [strace.Call("recvfrom", "4", "9"), strace.Call("sendto", "4", "17")]
+    monkeypatch.setattr(strace, "trace", lambda *_, **__: [])
+    monkeypatch.setattr(strace, "per_request", lambda _: [request] * 20)
+    options = ("--host", "127.0.0.1")
+    record = of(Trace(idle_connections=3, work="sleep:1ms"), tmp_path / "log", options=options)
     command = record["server"]["command"]
     assert command is not None
-    assert command[1:] == ["-m", "servers", "epoll", "--port", "0", *options]
-    assert record["system_calls"] == {"requests": 20}
-    assert list(audit.identity(record)) == []
+    words = ["-m", "servers", "epoll", "--port", "0", "--work", "sleep:1ms", *options]
+    assert command[1:] == words
+    traced = record["system_calls"]
+    assert traced is not None
+    assert (traced["requests"], traced["total"]) == (20, 2.0)
+    assert (record["connections"]["due"], record["connections"]["greeted"]) == (4, 4)
     assert problems(record) == []
+
+
+def test_a_server_of_somebody_else_cannot_be_traced(tmp_path: Path) -> None:
+    record = of(Trace(), tmp_path / "log", address=Address("127.0.0.1", 1))
+    assert record["failure"] == "only a server that we start can be traced"

@@ -7,7 +7,7 @@ recoloured or removed later.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from loadgen.store.schema import Header
+from loadgen.store.schema import Model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +46,8 @@ class Catalog(tuple[CatalogLine, ...]):
         return sorted(names, key=lambda name: known.index(name) if name in known else len(known))
 
 
-def of(header: Header) -> Catalog:
-    """The catalog that a run stored."""
-    stored = header["catalog"]
+def of_lines(lines: Iterable[Model]) -> Catalog:
+    """The catalog that a run stored (`Header.catalog`)."""
     return Catalog(
         CatalogLine(
             name=line["name"],
@@ -58,5 +57,5 @@ def of(header: Header) -> Catalog:
             colour=line["colour"],
             marker=line["marker"],
         )
-        for line in stored
+        for line in lines
     )

@@ -94,7 +94,7 @@ class Run:
     @functools.cached_property
     def catalog(self) -> Catalog:
         """Its servers as they were presented when it was measured."""
-        return catalog.of(self.header)
+        return catalog.of_lines(self.header["catalog"])
 
     @property
     def ceiling_per_s(self) -> float | None:

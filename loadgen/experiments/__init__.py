@@ -1,4 +1,6 @@
-"""One file, one question. `ALL` is the order in which they are run and reported.
+"""Each experiment asks one question, in one file: what is measured for it, drawn and said.
+
+`ALL` is the order in which they are run and reported.
 
 An experiment is a module with
     NAME, QUESTION, HYPOTHESIS, HOW_TO_READ   texts

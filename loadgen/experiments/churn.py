@@ -1,17 +1,24 @@
-"""A connection per request: come, be greeted, say one line, leave.
+"""A connection per request: connect, be greeted, send one line, leave.
 
 A reader learns what it costs to be accepted: a few system calls in a loop, the start of a thread
-with threads. Where conversations are short, serving one client after the other holds up against a
-thread each, and a loop, which works while clients are on their way, is ahead of both.
+with threads. Where conversations are short, serving one client after the other keeps up with a
+thread each; a loop, which works while other clients are still on their way, is ahead of both.
 
-The answer costs 20 us of CPU here, as a small handler would. Without it the generator, which has
-the handshakes to pay for, would be the slower side.
+Each answer burns 20 us of CPU here, as a small handler would. Without that the generator, which
+pays for the handshakes, would be the slower side.
 """
 
 from collections.abc import Sequence
 
 from loadgen.analysis.run import Run
-from loadgen.experiments.tools import against, largest_common, lines, nothing_to_say, sweep
+from loadgen.experiments.tools import (
+    about_hollow,
+    against,
+    largest_common,
+    lines,
+    nothing_to_say,
+    sweep,
+)
 from loadgen.plan.plan import Profile
 from loadgen.report.figure import Figure, Panel
 from loadgen.store.metric import cpu_us, latency_us, throughput
@@ -20,18 +27,20 @@ from loadgen.trial.methods import Churn
 from servers.catalog import Variant
 
 NAME = "churn"
-QUESTION = "What does it cost to come and go: a connection for every request?"
+QUESTION = "What does it cost to open a connection for every request?"
 HYPOTHESIS = (
-    "A conversation is mostly the kernel's work, the same for all. Threads add a thread start and"
-    " its end to each; poll and epoll a registration. Blocking adds nothing, but it waits for each"
-    " client's line, which a loop does for all of them at once."
+    "Most of a conversation is the kernel's work, which is the same for all models. Threads add the"
+    " start and the end of a thread to each; poll and epoll add a registration. The blocking server"
+    " adds nothing, but it waits for each client's line in turn; a loop waits for all of them at"
+    " once."
 )
 HOW_TO_READ = (
-    "Each slot connects, is greeted, sends a line and `exit`, reads the answer and the end, and"
-    " begins again. To the right there are more slots; up is more conversations per second. Bars"
-    " are intervals over blocks. Hollow marks were not valid, mostly because the generator, which"
-    " has the handshakes to pay for, was the slower side. An answer costs 20 us of CPU."
+    "Each slot connects, is greeted, sends a line and `exit`, reads the answer and the end of the"
+    " stream, and begins again. Further right there are more slots; higher is more conversations"
+    " per second. Vertical bars are 95 % confidence intervals over blocks. Each answer burns 20 us"
+    " of CPU."
 )
+INVALID = "mostly because the generator, which pays for the handshakes, was the slower side"
 
 WORK = "cpu:20us"
 SLOTS: dict[Profile, tuple[int, ...]] = {
@@ -63,35 +72,31 @@ def figures(run: Run) -> list[Figure]:
     """Conversations per second; and what they take, for the client and for the server."""
     rows = run.along(NAME, "connections")
     slots = "conversations at a time"
+    panel = Panel(slots, "conversations per second", lines(rows, throughput), x_log=True)
+    costs = tuple(
+        Panel(slots, label, lines(rows, metric), x_log=True, y_log=True, y_format="microseconds")
+        for label, metric in (
+            ("connect to greeting, median", latency_us("greeting", "p50")),
+            ("connect to answer, median", latency_us("service", "p50")),
+            ("server CPU per conversation", cpu_us),
+        )
+    )
     return [
         Figure(
             name="churn",
             title="A connection per request: conversations per second",
-            panels=(Panel(slots, "conversations per second", lines(rows, throughput), x_log=True),),
-            caption=HOW_TO_READ,
+            panels=(panel,),
+            caption=HOW_TO_READ + about_hollow((panel,), INVALID),
             panel_height_in=4.4,
         ),
         Figure(
             name="churn-cost",
-            title="A connection per request: the wait for the greeting, and what it costs",
-            panels=tuple(
-                Panel(
-                    slots,
-                    label,
-                    lines(rows, metric),
-                    x_log=True,
-                    y_log=True,
-                    y_format="microseconds",
-                )
-                for label, metric in (
-                    ("connect to greeting, median", latency_us("greeting", "p50")),
-                    ("connect to answer, median", latency_us("service", "p50")),
-                    ("server CPU per conversation", cpu_us),
-                )
-            ),
-            caption="From just before connect() to the kernel's stamp of the last byte; lower is"
-            " better. Whoever serves one at a time lets the others wait before the greeting, a loop"
-            " greets all and lets them wait behind each other's lines.",
+            title="A connection per request: how long clients wait, and what the server pays",
+            panels=costs,
+            caption="Times run from just before connect() to the kernel's stamp on the last byte;"
+            " lower is better. A server that serves one client at a time makes the others wait for"
+            " their greeting; a loop greets all of them and makes them wait behind each other's"
+            " lines." + about_hollow(costs, INVALID),
             panel_height_in=3.2,
         ),
     ]
@@ -107,5 +112,5 @@ def finding(run: Run) -> str:
     slots = largest_common(rows, ["blocking", *others])
     if slots is None or not others:
         return nothing_to_say(rows, ["blocking", *(others or ["threaded"])])
-    told = against("blocking", rows, others, slots, throughput, "holds", TIMES)
+    told = against("blocking", rows, others, slots, throughput, "completes", TIMES)
     return f"With a connection for every request, {slots:,} at a time, {told}."

@@ -1,12 +1,12 @@
 """Who gets how much: clients that all want the same, and one among them that wants everything.
 
 A reader learns whether equals get equal shares: with threads, the busy loop and nearly with epoll
-they do, while select and poll may leave those whom they visit last with half. And what one client
-that pipelines without pause takes from the others.
+they do, while select and poll may leave the clients that they visit last with half a share. And
+what one client that pipelines without pause takes from the others.
 
 Why half: select() and poll() report who is ready now. The first of a round are answered while the
-last are still waited on, ask again, and are ready when the next round begins; the last get their
-answers at its end, ask again a moment too late, and sit out every other round.
+last still wait, ask again, and are ready when the next round begins; the last get their answers at
+its end, ask again a moment too late, and sit out every other round.
 """
 
 from collections.abc import Sequence
@@ -23,24 +23,23 @@ from loadgen.trial.methods import Requests
 from servers.catalog import Variant
 
 NAME = "fairness"
-QUESTION = "Does every client get its share, and who is starved by a greedy one?"
+QUESTION = "Does every client get an equal share, and what does a greedy one take?"
 HYPOTHESIS = (
-    "A loop takes one receive from each ready client in turn, so equals get equal shares; this was"
-    " wrong for select and poll. Among threads whoever holds the GIL goes on until it has to wait,"
-    " but with one request outstanding that is soon. A greedy client gets many answers out of each"
-    " receive: turns are fair, answers are not."
+    "A loop takes one receive from each ready client in turn, so equals get equal shares. A thread"
+    " that holds the GIL goes on until it has to wait, but with one request outstanding that is"
+    " soon. A greedy client gets many answers out of each receive: turns are fair, answers are not."
 )
-HOW_TO_READ = (
-    "Shares are in per cent of an equal share: 100 is what everybody would get. Jain's index is 1"
-    " when all get the same. Below, one of the clients keeps many requests outstanding, the others"
-    " one each; the index and the slowest share are those of the others. The generator is busy"
-    " nearly all of the time here."
-)
-
 Who = Literal["slowest", "fastest", "greedy"]
 
 CLIENTS = 16
 PIPELINE_DEPTH = 64
+HOW_TO_READ = (
+    "100 % is an equal share, the same for every client. Jain's index is 1 when all get the same."
+    f" In the lower row one client is greedy: it keeps {PIPELINE_DEPTH} requests outstanding, the"
+    " others one each; the index and the slowest share are those of the others. The generator is"
+    " busy nearly all of the time here."
+)
+
 SECONDS: dict[Profile, tuple[float, float]] = {
     "quick": (0.1, 0.3),
     "standard": (0.2, 0.8),
@@ -96,7 +95,7 @@ def figures(run: Run) -> list[Figure]:
     panels: list[Panel] = []
     for depth in (0, PIPELINE_DEPTH):
         row = table.get(depth, {})
-        title = f"one keeps {depth} outstanding" if depth else "all equal"
+        title = "one client is greedy" if depth else "all clients are equal"
         others: tuple[Who, ...] = ("slowest", "greedy" if depth else "fastest")
         panels += [
             bar_panel(
@@ -145,10 +144,9 @@ def finding(run: Run) -> str:
     if not even or not {"epoll", "threaded"} <= row.keys():
         return "The data do not decide: epoll and threads were not measured with a greedy client."
     times = "times as large a share as"
-    greedy = compared(
-        row, "epoll", "threaded", share_percent("greedy"), "gives a greedy client", times
-    )
+    greedy = compared(row, "epoll", "threaded", share_percent("greedy"), "gives", times)
     return (
-        f"Of {CLIENTS} equal clients the slowest gets, of an equal share: {', '.join(even)}."
-        f" Where one keeps {PIPELINE_DEPTH} requests outstanding, {greedy}."
+        f"Among {CLIENTS} equal clients the slowest gets this much of an equal share:"
+        f" {', '.join(even)}. Compared by the share of a client that keeps {PIPELINE_DEPTH}"
+        f" requests outstanding, {greedy}."
     )

@@ -1,8 +1,9 @@
 """What it takes to hold a connection: memory, threads, descriptors, context switches.
 
-A reader learns what the C10k problem was about: a thread per connection costs 20 kB of the server
-and twice the loops' share of the kernel's memory, besides a place in the scheduler, where a loop
-spends a few hundred bytes. And that what the kernel holds for a socket is far more than that.
+A reader learns what the C10k problem was about: a thread per connection takes some 20 kB of the
+server's memory where a loop takes a few hundred bytes, twice as much of the kernel's as a loop, and
+a place in the scheduler. And that what the kernel holds for a socket is far more than what a loop
+does.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,17 +27,18 @@ from loadgen.trial.methods import Requests
 from servers.catalog import Variant
 
 NAME = "footprint"
-QUESTION = "What does a connection take that is merely held?"
+QUESTION = "What does it take to hold a connection?"
 HYPOTHESIS = (
-    "A loop keeps a socket object and a session per client, about a kilobyte; a thread adds its"
-    " stack's first pages and the interpreter's thread state, and in the kernel a task and its"
-    " stack. A thread has to be woken for each request: one context switch each."
+    "A loop keeps a socket object and a session per client, about a kilobyte. A thread adds the"
+    " first pages of its stack and the interpreter's thread state, and in the kernel a task and its"
+    " stack. A thread has to be woken for each request, which costs a context switch each time."
 )
 HOW_TO_READ = (
-    "To the right there are more clients, almost all of them silent. Memory is what the server has"
-    " more than before anybody came, divided by the clients, and shown where they are many enough"
-    " to fill pages of their own. Lower is better. Each server has one thread more than it serves"
-    " with, which waits for SIGTERM."
+    "Further right there are more clients, almost all of them idle. Memory is what the server uses"
+    " more than before the first client came, divided by the number of clients; it is shown where"
+    " they are enough to fill pages of their own. Lower is better. Each server has one more thread"
+    " than it serves with, which waits for SIGTERM. The kernel's objects are counted for the whole"
+    " machine, and for both ends of each connection."
 )
 
 ACTIVE = 4
@@ -90,7 +92,7 @@ def per_connection(held: Held) -> Metric:
 
 
 def with_everybody(held: Held) -> Metric:
-    """A figure of the server with everybody connected."""
+    """A metric of the server with all clients connected."""
     return lambda record: held(found["connected"]) if (found := record["footprint"]) else None
 
 
@@ -159,9 +161,7 @@ def figures(run: Run) -> list[Figure]:
                     for label, metric in REST
                 ),
             ),
-            caption=HOW_TO_READ
-            + " The kernel's objects are counted for the whole machine and both ends of each"
-            " connection.",
+            caption=HOW_TO_READ,
             panel_height_in=2.8,
         )
     ]
@@ -182,6 +182,6 @@ def finding(run: Run) -> str:
         if (found := rows[name][idle].over_blocks(metric)) is not None
     ]
     return (
-        f"With {clients:,} clients connected each of them takes {listed(each)} of the server's"
-        f" memory (RSS): {ratio}."
+        f"With {clients:,} clients connected, each takes this much of the server's memory (RSS):"
+        f" {listed(each)}; {ratio}."
     )

@@ -1,4 +1,4 @@
-"""What an answer costs: nothing, CPU, or a sleep in the middle of the loop.
+"""Answers that take time: none, CPU time, or a sleep in the middle of the loop.
 
 A reader learns when threads win: only where a handler waits for something else, because sleeps
 overlap and Python code does not. With work for the CPU one loop and many threads are bound by the
@@ -21,13 +21,13 @@ from servers.catalog import Variant
 NAME = "handler"
 QUESTION = "When the answer itself takes time, which model copes?"
 HYPOTHESIS = (
-    "A loop that sleeps serves nobody meanwhile: 10 ms per answer are 100 answers per second,"
-    " however many clients. Threads sleep side by side: 100 per second and client. CPU work is one"
-    " at a time in both, because of the GIL."
+    "A loop that sleeps serves nobody meanwhile: at 10 ms per answer it makes 100 answers per"
+    " second, however many clients there are. Threads sleep side by side: 100 answers per second"
+    " for each client. Work for the CPU is done one answer at a time in both, because of the GIL."
 )
 HOW_TO_READ = (
-    "Sixteen clients in closed loop; in each panel the answers cost the server something else."
-    " Longer bars are more answers per second. Scales differ from panel to panel."
+    "Sixteen clients in a closed loop. Each panel says what an answer costs the server. Longer bars"
+    " are more answers per second. Scales differ from panel to panel."
 )
 
 CLIENTS = 16
@@ -62,7 +62,7 @@ def figures(run: Run) -> list[Figure]:
 
     def panels(label: str, metric: Metric, written: Format) -> tuple[Panel, ...]:
         made = (
-            bar_panel(work or "no work", label, row, metric, written) for work, row in table.items()
+            bar_panel(in_words(work), label, row, metric, written) for work, row in table.items()
         )
         return tuple(panel for panel in made if panel.series)
 
@@ -79,8 +79,8 @@ def figures(run: Run) -> list[Figure]:
             name="handler-latency",
             title="Answers that take time: how long a client waits",
             panels=panels("service time, median", latency_us("service", "p50"), "microseconds"),
-            caption="Shorter is better. The blocking server serves one client, quickly; the other"
-            " fifteen are not in its figure, because they wait for ever.",
+            caption="Shorter is better. The blocking server answers one client quickly; the other"
+            " fifteen wait for ever, and do not count here.",
             columns=2,
             panel_height_in=2.6,
         ),
@@ -97,6 +97,16 @@ def by_work(run: Run) -> dict[str, dict[str, CellData]]:
     return {work: table[work] for work in sorted(table, key=_order)}
 
 
+def in_words(work: str) -> str:
+    """ "cpu:100us" => "each answer burns 100 us of CPU" """
+    if not work:
+        return "answers cost nothing extra"
+    kind, _, time = work.partition(":")
+    value = time.rstrip("mus")
+    length = f"{value} {time.removeprefix(value)}"
+    return f"each answer {f'burns {length} of CPU' if kind == 'cpu' else f'sleeps {length}'}"
+
+
 def _order(work: str) -> tuple[str, int]:
     kind, _, time = work.partition(":")
     digits = int("".join(filter(str.isdigit, time)) or 0)
@@ -107,7 +117,7 @@ def finding(run: Run) -> str:
     """Threads against epoll, for each kind of work."""
     table = by_work(run)
     clauses = [
-        f"with {work or 'no work'} {compared(row, 'threaded', 'epoll', throughput, *ANSWERS)}"
+        f"when {in_words(work)}, {compared(row, 'threaded', 'epoll', throughput, *ANSWERS)}"
         for work, row in table.items()
         if {"threaded", "epoll"} <= row.keys()
     ]

@@ -1,4 +1,4 @@
-"""A few busy clients among many that are only connected.
+"""A few busy clients among many idle connections.
 
 A reader learns what select, poll and epoll are about: work per wake-up grows with all clients, or
 with the ready ones only. This axis tells the models apart; throughput with all clients busy does
@@ -18,16 +18,16 @@ from loadgen.trial.methods import Requests
 from servers.catalog import Variant
 
 NAME = "idle"
-QUESTION = "What do clients cost that are connected and say nothing?"
+QUESTION = "What do idle connections cost the busy ones?"
 HYPOTHESIS = (
-    "epoll's work per wake-up depends on ready clients alone, poll's and select's on all of them,"
-    " the busy loop's too, with a system call each. A thread that sleeps costs memory, not time."
-    " select ends at descriptor 1,024."
+    "epoll's work per wake-up depends on the ready clients alone, that of poll and select on all"
+    " clients. So does the busy loop's, with a system call for each. A thread that sleeps costs"
+    " memory, not time. select ends at descriptor 1,024."
 )
 HOW_TO_READ = (
-    "Eight clients are busy in closed loop; to the right more and more others are connected and"
-    " silent. A flat line does not care about them. A line that falls tenfold over tenfold more"
-    " clients does its work for all of them at every wake-up."
+    "Eight clients are busy in a closed loop; further right, more connections are open and idle."
+    " A flat line: idle connections cost nothing. A line that falls tenfold over tenfold more"
+    " connections: the server works through all of them at every wake-up."
 )
 
 ACTIVE = 8
@@ -62,9 +62,9 @@ def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
 
 
 def figures(run: Run) -> list[Figure]:
-    """Throughput, latency and CPU per request of the busy clients, over the silent ones."""
+    """Throughput, latency and CPU per request of the busy clients, over the idle connections."""
     rows = run.along(NAME, "idle_connections")
-    silent = "silent clients, besides eight busy ones"
+    idle = "idle connections, besides eight busy clients"
     found = walls(rows)
     walled = {wall.server for wall in found}  # what stands on a wall need not stand twice
     served = tuple(
@@ -74,10 +74,10 @@ def figures(run: Run) -> list[Figure]:
     return [
         Figure(
             name="idle",
-            title="Silent clients: what being connected costs the others",
+            title="Idle connections: what they cost the busy clients",
             panels=(
                 Panel(
-                    silent,
+                    idle,
                     "answers per second",
                     served,
                     x_log=True,
@@ -90,10 +90,10 @@ def figures(run: Run) -> list[Figure]:
         ),
         Figure(
             name="idle-latency",
-            title="Silent clients: latency and CPU per answer of the busy ones",
+            title="Idle connections: latency and CPU per answer of the busy clients",
             panels=tuple(
                 Panel(
-                    silent,
+                    idle,
                     label,
                     lines(rows, metric),
                     x_log=True,
@@ -106,16 +106,16 @@ def figures(run: Run) -> list[Figure]:
                     ("server CPU per answer", cpu_us),
                 )
             ),
-            caption="Lower is better. A line that rises tenfold over tenfold more silent clients"
-            " does its work for all of them at every wake-up. A line of p99 ends where a trial has"
-            " fewer than ten requests beyond it.",
+            caption="Lower is better. A line that rises tenfold over tenfold more idle connections:"
+            " the server works through all of them at every wake-up. p99 is known, and drawn, only"
+            " where at least ten requests of a trial were slower.",
             panel_height_in=3.2,
         ),
     ]
 
 
 def walls(rows: Rows) -> tuple[Wall, ...]:
-    """Where the busy clients came behind the last descriptor, and were refused: a result."""
+    """Where the busy clients needed descriptors beyond a server's last, and were refused."""
     found = []
     for name, row in rows.items():
         for idle, cell in row.items():
@@ -129,11 +129,11 @@ def walls(rows: Rows) -> tuple[Wall, ...]:
 
 
 def finding(run: Run) -> str:
-    """epoll against poll, at the most silent clients."""
+    """epoll against poll and threads, at the most idle connections."""
     rows = run.along(NAME, "idle_connections")
     others = [name for name in ("poll", "threaded") if name in rows]
     idle = largest_common(rows, ["epoll", *others])
     if idle is None or not others:
         return nothing_to_say(rows, ["epoll", *(others or ["poll"])])
     sentence = against("epoll", rows, others, idle, throughput)
-    return f"With {idle:,} silent clients {sentence}."
+    return f"With {idle:,} idle connections {sentence}."

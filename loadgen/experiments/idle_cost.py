@@ -1,4 +1,4 @@
-"""Clients that are connected, and nobody asks: what does the server do meanwhile?
+"""Clients are connected and none of them asks: what does the server do meanwhile?
 
 A reader learns that a server which sleeps in the kernel uses no CPU while nothing happens, with one
 client or with thousands, and that the busy loop uses a whole core to find out that there is nothing
@@ -20,13 +20,15 @@ from servers.catalog import Variant
 NAME = "idle_cost"
 QUESTION = "What does a server cost while nothing happens?"
 HYPOTHESIS = (
-    "Whoever sleeps in accept, recv, select, poll or epoll_wait is not run at all. The busy loop"
-    " uses a core with no client as with five thousand; it only gets slower at noticing anything."
+    "A server that blocks in accept, recv, select, poll or epoll_wait does not run at all. The busy"
+    " loop uses a whole core, with no client as with five thousand; more clients only make it"
+    " slower to notice one."
 )
 HOW_TO_READ = (
-    "Nobody sends anything. Higher is more CPU time, in per cent of one core; a server that sleeps"
-    " lies at the bottom. To the right more clients are connected and silent. The clock"
-    " of a process that never sleeps advances in ticks of 4 ms, so the busy loop's is known to 1 %."
+    "Nobody sends anything. Higher is more CPU time, in per cent of one core; a server that blocks"
+    " in the kernel lies at the bottom. Further right more connections are open and idle. The CPU"
+    " clock of a process that never sleeps advances in ticks of 4 ms, so the busy loop's share is"
+    " known to within 1 %."
 )
 
 # Less is rounded to nothing.
@@ -63,14 +65,14 @@ def core_percent(record: Record) -> float | None:
 
 
 def figures(run: Run) -> list[Figure]:
-    """CPU of a server that nobody asks, over the number of silent clients."""
+    """CPU of a server that no client asks, over the number of idle connections."""
     return [
         Figure(
             name="idle_cost",
             title="What a server costs while nothing happens",
             panels=(
                 Panel(
-                    "clients, connected and silent",
+                    "idle connections",
                     "CPU time of the server, of one core",
                     lines(run.along(NAME, "idle_connections"), core_percent),
                     x_log=True,
@@ -85,7 +87,7 @@ def figures(run: Run) -> list[Figure]:
 
 
 def finding(run: Run) -> str:
-    """The busy loop's core, against the largest figure of all that sleep."""
+    """The busy loop's core, against the largest share of all that block in the kernel."""
     rows = run.along(NAME, "idle_connections")
     busy: Estimate | None = None
     asleep: list[tuple[float, str]] = []
@@ -97,17 +99,20 @@ def finding(run: Run) -> str:
         if line.sleeps:
             asleep.append((found.value, name))
         else:
-            busy, silent = found, max(row)
+            busy, idle = found, max(row)
     if busy is None or not asleep:
-        return "The data do not decide: the busy loop and one that sleeps were not both measured."
+        return (
+            "The data do not decide: the busy loop and a server that blocks in the kernel were not"
+            " both measured."
+        )
     most, name = max(asleep)
-    text = f"of a core with {silent:,} silent clients"
+    text = f"of a core with {idle:,} idle connections"
     used = f"{busy.value:.0f} % [{busy.low:.0f}, {busy.high:.0f}]"
     if busy.n < MINIMUM_BLOCKS:
-        used = f"{busy.value:.0f} % (too few blocks)"
+        used = f"{busy.value:.0f} % (too few blocks for an interval)"
     if busy.low <= most:
         return f"The data do not decide: the busy loop used {used} {text}."
-    others = f"of those that sleep {name} uses most, {most:.2g} %"
+    others = f"of the servers that block in the kernel {name} uses most, {most:.2g} %"
     if most < NONE_PERCENT:
-        others = "those that sleep use none"
+        others = "servers that block in the kernel use none"
     return f"While nothing happens the busy loop uses {used} {text}; {others}."

@@ -4,9 +4,9 @@ A reader learns that latency is flat up to the knee and explodes behind it, and 
 each model lies; and that a closed loop hides all of this, because it stops asking while the server
 stalls (coordinated omission).
 
-An answer costs 20 us of CPU here, as a small handler would. Without it the generator would be
-the limit: an open loop lets several lines of a client wait and be taken by one receive, so that
-the servers keep up with more than it can send.
+Each answer burns 20 us of CPU here, as a small handler would. Without that the generator would be
+the limit: an open loop lets several lines of a client wait until one receive takes them all, so
+that the servers keep up with more than it can send.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ import numpy as np
 
 from loadgen.analysis.estimate import MINIMUM_BLOCKS, Estimate, estimate
 from loadgen.analysis.run import CellData, Run
-from loadgen.experiments.tools import Rows, lines, measured_by, served, sweep
+from loadgen.experiments.tools import Rows, about_hollow, lines, measured_by, served, sweep
 from loadgen.plan.plan import Profile
 from loadgen.report.figure import Figure, Panel, Point, Series
 from loadgen.report.units import microseconds, number
@@ -28,19 +28,21 @@ from loadgen.trial.methods import Requests, Search
 from servers.catalog import Variant
 
 NAME = "load"
-QUESTION = "How fast are the answers at a given rate of requests, and what rate can be kept?"
+QUESTION = "How fast are answers at a given rate of requests, and which rate can a server sustain?"
 HYPOTHESIS = (
-    "Below capacity a request waits for nobody, so all models are fast; at capacity the queue"
-    " grows for as long as the load lasts. Knees lie in the order of CPU per answer. Of a stall of"
-    " S seconds every T, an open loop sees P(response > x) = (S - x) / T; a closed loop sees one"
-    " slow request per stall and client."
+    "Below capacity no request waits for another, so all models are fast; at capacity the queue"
+    " grows for as long as the load lasts. The less CPU an answer costs, the higher the knee. When"
+    " the server stalls for S seconds every T seconds, an open loop sees P(response > x) ="
+    " (S - x) / T; a closed loop sees one slow request per stall and client."
 )
 HOW_TO_READ = (
-    "Open loop: requests are sent by a Poisson schedule fixed in advance, whether or not the server"
-    " keeps up, and timed from when they were due. To the right more is asked; up is slower. Where"
-    " a line turns upwards is the model's knee. Hollow marks are of no valid trial: because sends"
-    " were late, or at the right end because the rate was not kept, and there the longer one"
-    " measures the slower it gets."
+    "Open loop: a Poisson schedule, fixed in advance, says when each request is due, whether or not"
+    " the server keeps up; response time counts from then. Further right more is asked; higher is"
+    " slower. A line turns upwards at the model's knee."
+)
+INVALID = (
+    "because requests were sent late or, at the right end, because the server did not keep up;"
+    " there, the longer one measures, the longer the response time"
 )
 
 CLIENTS = 16
@@ -62,6 +64,7 @@ STALLED_SERVER = "epoll"
 STALL_S, STALL_EVERY_S = 0.1, 1.0
 STALL_RATE_PER_S = 2_000.0
 STALL_PERIODS = 2
+STALLS = f"{1000 * STALL_S:g} ms every {'second' if STALL_EVERY_S == 1 else f'{STALL_EVERY_S:g} s'}"
 
 
 def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
@@ -117,21 +120,22 @@ def _hockey_stick(rows: Rows) -> Figure:
         ("p99", "p99"),
         ("p99_9", "p99.9"),
     )
+    panels = tuple(
+        Panel(
+            "offered requests per second",
+            f"response time, {title}",
+            lines(rows, latency_us("response", percentile)),
+            x_log=True,
+            y_log=True,
+            y_format="microseconds",
+        )
+        for percentile, title in percentiles
+    )
     return Figure(
         name="load",
         title="The hockey stick: response time against offered load",
-        panels=tuple(
-            Panel(
-                "offered requests per second",
-                f"response time, {title}",
-                lines(rows, latency_us("response", percentile)),
-                x_log=True,
-                y_log=True,
-                y_format="microseconds",
-            )
-            for percentile, title in percentiles
-        ),
-        caption=HOW_TO_READ,
+        panels=panels,
+        caption=HOW_TO_READ + about_hollow(panels, INVALID),
         panel_height_in=3.4,
     )
 
@@ -140,10 +144,10 @@ def _knee_figure(run: Run, knees: Mapping[str, Sequence[float]]) -> Figure:
     found = {name: e for name, values in knees.items() if (e := estimate(values)) is not None}
     return Figure(
         name="load-knee",
-        title="The largest rate that each model keeps",
+        title="The largest rate that each model sustains",
         panels=(
             Panel(
-                f"requests per second, 99 % of them answered and p99 below"
+                f"requests per second, with 99 % of them answered and p99 below"
                 f" {KNEE_LIMIT_S * 1000:g} ms",
                 "",
                 tuple(
@@ -158,10 +162,10 @@ def _knee_figure(run: Run, knees: Mapping[str, Sequence[float]]) -> Figure:
                 ceiling=run.ceiling_per_s,
             ),
         ),
-        caption=f"An answer costs {WORK_US} us of CPU besides. Found by doubling the rate"
-        " until it is not kept, then bisecting, anew in every block; each line is the"
-        " interval over blocks. Longer is better. Blocking has one client, which sends"
-        " everything, so that it takes many lines with one receive.",
+        caption=f"Each answer burns {WORK_US} us of CPU. The rate is doubled until the server"
+        " fails, then bisected, anew in every block; each line is the 95 % confidence interval"
+        " over blocks. Longer is better. The blocking server has one client, which sends all"
+        " requests, so that one receive takes many of them.",
         panel_height_in=3.0,
     )
 
@@ -186,9 +190,9 @@ def _percentile_figure(rows: Rows, rates: Sequence[float]) -> Figure:
             )
             for rate in rates
         ),
-        caption="Each step to the right is one more nine: the slowest tenth, hundredth,"
-        " thousandth of the requests. Histograms of all valid trials merged; a curve ends"
-        " where fewer than ten requests lie beyond.",
+        caption="Each step to the right adds a nine: the slowest tenth, hundredth, thousandth of"
+        " the requests. All valid trials are merged; a curve ends where fewer than ten requests"
+        " were slower.",
         panel_height_in=3.4,
     )
 
@@ -257,7 +261,7 @@ def _stall_figure(closed: CellData, opened: CellData) -> Figure:
     ]
     return Figure(
         name="load-stall",
-        title="The same stalled server, through an open and a closed loop",
+        title="The same stalling server, measured by an open and by a closed loop",
         panels=(
             Panel(
                 "percentile of requests",
@@ -272,16 +276,17 @@ def _stall_figure(closed: CellData, opened: CellData) -> Figure:
                 y_format="microseconds",
             ),
         ),
-        caption=f"The server is stopped for {1000 * STALL_S:g} ms once every {STALL_EVERY_S:g} s."
-        " The open loop goes on asking, so one request in ten meets the stall. The closed loop"
-        " waits with its one request, asks nothing meanwhile, and reports a server that hardly"
-        " ever is slow: coordinated omission. Theory: P(response > x) = (S - x) / T.",
+        caption=f"The server is stopped for {STALLS}. The open loop goes on asking, so one request"
+        " in ten meets the stall. The closed loop waits with its one request and asks nothing"
+        " meanwhile, so it reports a server that is hardly ever slow: coordinated omission. Its few"
+        " slow requests are not drawn, because a curve ends where fewer than ten requests were"
+        " slower. Theory: P(response > x) = (S - x) / T.",
         panel_height_in=4.4,
     )
 
 
 def finding(run: Run) -> str:
-    """The knees, and what the two loops say of the stalled server."""
+    """The knees, and what the two loops say of the stalling server."""
     parts = []
     knees = {name: estimate(values) for name, values in _knees(run).items()}
     if knees:
@@ -291,19 +296,19 @@ def finding(run: Run) -> str:
             if (e := knees[name]) is not None
         )
         parts.append(
-            f"Requests per second that are kept with p99 below {KNEE_LIMIT_S * 1000:g} ms, where an"
-            f" answer costs {WORK_US} us of CPU: {told}."
+            f"Requests per second that each server sustains with p99 below {KNEE_LIMIT_S * 1000:g}"
+            f" ms, when each answer burns {WORK_US} us of CPU: {told}."
         )
     if stalled := _stalled(run):
         closed, opened = stalled
         theory_us = 1e6 * (STALL_S - (1 - 0.95) * STALL_EVERY_S)
         parts.append(
-            f"Of a stall of {1000 * STALL_S:g} ms every {STALL_EVERY_S:g} s the open loop reports"
-            f" p95 {_told(opened, 'response', 95)} (theory: {microseconds(theory_us)}), the closed"
-            f" loop {_told(closed, 'service', 95)}."
+            f"When the server stalls for {STALLS}, the open loop reports a p95 of"
+            f" {_told(opened, 'response', 95)} (theory: {microseconds(theory_us)}), the closed loop"
+            f" {_told(closed, 'service', 95)}."
         )
     if not measured_by(run, NAME, Search):
-        parts.append("This run did not search for knees; one that is not quick does.")
+        parts.append("This run did not search for knees; a standard or full run does.")
     return " ".join(parts) or "The data do not decide: no search for a knee was valid."
 
 
@@ -331,7 +336,7 @@ def _served(run: Run, server: str) -> str:
 
 def _rates(found: Estimate) -> str:
     if found.n < MINIMUM_BLOCKS:
-        return f"{_rate(found.value)} (too few blocks)"
+        return f"{_rate(found.value)} (too few blocks for an interval)"
     return f"{_rate(found.value)} [{_rate(found.low)}, {_rate(found.high)}]"
 
 

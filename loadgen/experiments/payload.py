@@ -3,7 +3,7 @@
 A reader learns that up to a kilobyte a request costs nearly the same whatever its size; beyond some
 kilobytes bytes decide, and the model matters less and less.
 
-What long lines measure is easily the heap: with glibc's settings the memory of an answer goes back
+Long lines easily measure the heap instead: with glibc's settings the memory of an answer goes back
 to the kernel and is fetched again for the next. An answer of 64 KiB then cost epoll 105 us of CPU
 and 34 page faults (/proc/PID/stat), and 36 us and 0.5 with the heap kept, which is how the lab
 starts its servers (target/process.py).
@@ -26,13 +26,14 @@ from servers.catalog import Variant
 NAME = "payload"
 QUESTION = "How long may a line be before copying costs more than the system calls?"
 HYPOTHESIS = (
-    "Up to a few kilobytes requests per second stay level: the price is per call. Beyond, each"
-    " byte is copied by the kernel and again by the server, and bytes per second level off, the"
-    " same in all models. Lines longer than one receive (64 KiB) are put together piece by piece."
+    "Up to a few kilobytes requests per second stay level: the price is per call. Beyond that the"
+    " kernel copies each byte and the server copies it again, so bytes per second level off, alike"
+    " in all models. The server puts lines longer than one receive (64 KiB) together piece by"
+    " piece."
 )
 HOW_TO_READ = (
-    "Four clients in closed loop; lines are longer to the right. Where requests per second are"
-    " level the price is per request; where bytes per second are, it is per byte."
+    "Four clients in a closed loop; lines are longer to the right. Where requests per second are"
+    " level, the price is per request; where bytes per second are level, it is per byte."
 )
 
 CLIENTS = 4
@@ -97,7 +98,7 @@ def figures(run: Run) -> list[Figure]:
             title="Long lines: from a price per request to a price per byte",
             panels=(
                 panel("answers per second", throughput, "number"),
-                panel("answered per second", bytes_per_s, "size"),
+                panel("bytes answered per second", bytes_per_s, "size"),
             ),
             caption=HOW_TO_READ,
             panel_height_in=3.6,
@@ -120,10 +121,11 @@ def finding(run: Run) -> str:
     (least, slow), (most, fast) = known[0], known[-1]
     fewer = (slow / least) / (fast / most)
     text = (
-        f"From {size(least)} to {size(most)} epoll's requests per second fall {fewer:,.0f}-fold"
-        f" while a line grows {most / least:,.0f}-fold: {_rounded(slow)} per second become"
-        f" {_rounded(fast)}"
+        f"When lines grow {most / least:,.0f}-fold, from {size(least)} to {size(most)}, epoll"
+        f" answers {fewer:,.0f} times fewer requests per second, and {_rounded(fast)} instead of"
+        f" {_rounded(slow)} per second"
     )
     if most in rows.get("threaded", {}):
-        text += f". With the longest {against('epoll', rows, ['threaded'], most, throughput)}"
+        told = against("epoll", rows, ["threaded"], most, throughput)
+        text += f". With the longest lines {told}"
     return f"{text}."

@@ -1,4 +1,4 @@
-"""Clients that harm: they begin a line and never end it, or ask and never read.
+"""Clients that do harm: they begin a line and never end it, or ask and never read.
 
 A reader learns that one such client stops a blocking server dead, and that with threads or a loop
 the others do not notice. This is what non-blocking sends and back-pressure are for.
@@ -20,25 +20,25 @@ from loadgen.trial.methods.requests import SlowBehaviour
 from servers.catalog import Variant
 
 NAME = "slow_clients"
-QUESTION = "What do normal clients see of those that are slow on purpose?"
+QUESTION = "What do clients that are slow on purpose do to the others?"
 HYPOTHESIS = (
-    "The blocking server waits for the first slow client for ever. A thread waits for its own"
-    " client only. A loop never waits for one; it must keep what it could not send, and stop"
-    " reading from whoever does not read."
+    "The blocking server waits for ever for the first slow client. A thread waits for its own"
+    " client only. A loop waits for none of them; it must keep what it could not send, and stop"
+    " reading from a client that does not read."
 )
 HOW_TO_READ = (
-    "Eight normal clients in closed loop, beside none or eight that are slow. Bars of the same"
-    " length in all panels mean that nobody else notices. Not a bar but a count: that many of the"
-    " normal clients were served at all."
+    "Eight normal clients in a closed loop, alone or beside eight slow ones. Bars of equal length"
+    ' in all panels: the normal clients do not notice the slow ones. "0 of 8 served" counts the'
+    " normal clients that the server ever got to."
 )
 
 NORMAL = 8
 SLOW: dict[Profile, tuple[int, ...]] = {"quick": (8,), "standard": (8,), "full": (1, 8, 64)}
 BEHAVIOURS: tuple[SlowBehaviour, ...] = ("half_line", "never_reads")
 TITLES = {
-    None: "no slow client",
-    "half_line": "eight send half a line and stop",
-    "never_reads": "eight ask and never read",
+    None: "no slow clients",
+    "half_line": "eight clients send half a line and stop",
+    "never_reads": "eight clients ask and never read",
 }
 SECONDS: dict[Profile, tuple[float, float]] = {
     "quick": (0.05, 0.2),
@@ -46,7 +46,7 @@ SECONDS: dict[Profile, tuple[float, float]] = {
     "full": (0.3, 1.0),
 }
 SHOWN = 8
-UNDISTURBED = "itself without them"
+UNDISTURBED = "itself when undisturbed"
 
 
 def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
@@ -100,7 +100,8 @@ def figures(run: Run) -> list[Figure]:
             name="slow_clients-latency",
             title="Slow clients: how long the others wait",
             panels=panels("service time of normal clients, p99", p99_us, "microseconds"),
-            caption="Shorter is better; whoever is not served waits for ever and has no bar.",
+            caption="Shorter is better. A server that serves none of the normal clients has no bar:"
+            " they wait for ever.",
             panel_height_in=2.4,
             same_x=True,
         ),
@@ -109,7 +110,7 @@ def figures(run: Run) -> list[Figure]:
 
 
 def by_behaviour(run: Run) -> dict[str | None, dict[str, CellData]]:
-    """Behaviour (None: nobody is slow) => server => cell, for 0 and SHOWN slow clients."""
+    """Behaviour (None: no client is slow) => server => cell, for 0 and SHOWN slow clients."""
     table: dict[str | None, dict[str, CellData]] = {}
     for data, workload in measured_by(run, NAME, Requests):
         if workload.slow_connections in (0, SHOWN):
@@ -119,7 +120,7 @@ def by_behaviour(run: Run) -> dict[str | None, dict[str, CellData]]:
 
 
 def finding(run: Run) -> str:
-    """Who stopped serving, and what is left with epoll."""
+    """Which servers stopped serving, and how much epoll still answers."""
     table = by_behaviour(run)
     plain = table.get(None, {})
     clauses = []

@@ -1,8 +1,8 @@
 """What a server asks of the kernel for one request, call by call.
 
 A reader learns how little the models differ: all receive and send, and select, poll and epoll ask
-once before that who is ready; only the busy loop calls for everybody who has nothing to say. A
-count is not a cost: one poll() over a hundred clients is one call, like one epoll_wait().
+once before that who is ready; only the busy loop makes a call for every idle connection. A count is
+not a cost: one poll() over a hundred clients is one call, like one epoll_wait().
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,18 +17,19 @@ from loadgen.trial.methods import Trace
 from servers.catalog import Variant
 
 NAME = "system_calls"
-QUESTION = "Which system calls does a request cost, and do silent clients add any?"
+QUESTION = "Which system calls does a request cost, and do idle connections add any?"
 HYPOTHESIS = (
-    "Blocking and threads: receive and send. The loops: one call more, which asks who is ready,"
-    " for however many clients. The busy loop: a receive in vain for every silent client."
+    "Blocking and threads receive and send. The loops make one call more, which asks who is ready,"
+    " however many clients there are. The busy loop tries to receive from every idle connection,"
+    " in vain."
 )
 HOW_TO_READ = (
-    "The calls from one answer to the next, in their order, of a request of median length. Solid:"
-    " something was done. Light: asks and waits. Hatched: there was nothing to do. From strace, in"
-    " runs of their own that are never timed. strace makes the busy loop slower than its client, so"
-    " that its sweeps between two requests are not seen: of it this is the least. A call's price is"
-    " another matter: poll() and select() look at every client in one call, epoll_wait() at the"
-    " ready ones."
+    "The calls from one answer to the next, in their order, for a request with the median number of"
+    " calls. Solid: the call did something. Light: it asks who is ready, and waits. Hatched: there"
+    " was nothing to do. strace recorded them in trials of their own, which are never timed. It"
+    " makes the busy loop slower than its client and hides the loop's sweeps between two requests,"
+    " so its figure is a lower bound. The price of a call is another matter: poll() and select()"
+    " look at every client in one call, epoll_wait() at the ready ones only."
 )
 
 IDLE = (0, 100)
@@ -44,7 +45,7 @@ def cells(_: Profile, servers: Sequence[Variant]) -> list[Cell]:
 
 
 def figures(run: Run) -> list[Figure]:
-    """A panel without and one with silent clients; a lane per server."""
+    """A panel without and one with idle connections; a lane per server."""
     rows = run.along(NAME, "idle_connections")
     panels = []
     for idle in sorted({idle for row in rows.values() for idle in row}):
@@ -74,7 +75,7 @@ def panel(idle: float, traced: dict[str, Record]) -> Panel:
     return Panel(
         "system calls",
         "",
-        title=f"{idle:,.0f} silent clients" if idle else "nobody else connected",
+        title=f"{idle:,.0f} idle connections" if idle else "no idle connections",
         kind="lanes",
         bars=tuple(
             bar
@@ -118,7 +119,7 @@ def calls(record: Record) -> float | None:
 
 
 def finding(run: Run) -> str:
-    """What a request costs whom; and the busy loop against epoll beside silent clients."""
+    """The calls of each server; and the busy loop against epoll beside idle connections."""
     rows = run.along(NAME, "idle_connections")
     told = [told_of(name, rows) for name in rows]
     sentence = "; ".join(filter(None, told))
@@ -126,9 +127,10 @@ def finding(run: Run) -> str:
         return "The data do not decide: no server was traced."
     idle = largest_common(rows, ["nonblocking", "epoll"])
     if idle:
-        more = against("nonblocking", rows, ["epoll"], idle, calls, "makes", "times as many as")
-        sentence += f". Beside {idle:,} silent clients {more}, at least"
-    return f"System calls per request, alone: {sentence}."
+        verb, times = "makes at least", "times as many as"
+        more = against("nonblocking", rows, ["epoll"], idle, calls, verb, times)
+        sentence += f". Beside {idle:,} idle connections {more}"
+    return f"System calls per request, without idle connections: {sentence}."
 
 
 def told_of(name: str, rows: Rows) -> str:

@@ -3,13 +3,20 @@
 A reader learns that without idle connections select, poll and epoll are equals, that a thread per
 client costs more the more clients there are, and that a blocking server serves one client however
 many have come. The mean latency at saturation says nothing new: it is clients divided by
-throughput (Little's law). How it is spread does: threads leave some clients waiting long.
+throughput (Little's law). Its spread does: with threads some clients wait long.
 """
 
 from collections.abc import Sequence
 
 from loadgen.analysis.run import Run
-from loadgen.experiments.tools import against, largest_common, lines, nothing_to_say, sweep
+from loadgen.experiments.tools import (
+    about_hollow,
+    against,
+    largest_common,
+    lines,
+    nothing_to_say,
+    sweep,
+)
 from loadgen.plan.plan import Profile
 from loadgen.report.figure import Figure, Panel
 from loadgen.store.metric import cpu_us, latency_us, throughput
@@ -21,13 +28,15 @@ NAME = "throughput"
 QUESTION = "How many requests per second does each model answer when every client is busy?"
 HYPOTHESIS = (
     "With every socket ready, select, poll and epoll make the same calls per request, so they tie."
-    " Threads pay for passing the GIL; the busy loop asks sockets that have nothing. Blocking"
+    " Threads queue for the one GIL, and the more of them are ready to run, the more it costs to"
+    " pass it on. The busy loop also asks sockets that have nothing to read. The blocking server"
     " serves one client."
 )
 HOW_TO_READ = (
-    "Closed loop: each client sends again as soon as it has been answered. To the right there are"
-    " more clients; up is more answers. Bars are 95 % intervals over blocks. Where lines lie on"
-    " each other the models are equals. Hollow marks were not valid."
+    "Closed loop: each client sends again as soon as it has been answered. Further right there are"
+    " more clients; higher is more answers. Vertical bars are 95 % confidence intervals over"
+    " blocks. Where lines lie on each other, the models perform alike. Each server has one CPU to"
+    " itself."
 )
 
 CLIENTS: dict[Profile, tuple[int, ...]] = {
@@ -58,56 +67,47 @@ def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
 def figures(run: Run) -> list[Figure]:
     """Throughput, latency and CPU per request over the number of clients."""
     rows = run.along(NAME, "connections")
-    clients = "clients, all of them busy"
+    clients = "busy clients"
+    panel = Panel(
+        clients,
+        "answers per second",
+        lines(rows, throughput),
+        x_log=True,
+        ceiling=run.ceiling_per_s,
+    )
+    costs = tuple(
+        Panel(
+            clients,
+            label,
+            lines(rows, metric),
+            x_log=True,
+            y_log=metric is not cpu_us,
+            y_format="microseconds",
+        )
+        for label, metric in (
+            ("service time, median", latency_us("service", "p50")),
+            ("service time, p99", latency_us("service", "p99")),
+            ("server CPU per answer", cpu_us),
+        )
+    )
     return [
         Figure(
             name="throughput",
             title="All clients busy: answers per second",
-            panels=(
-                Panel(
-                    clients,
-                    "answers per second",
-                    lines(rows, throughput),
-                    x_log=True,
-                    ceiling=run.ceiling_per_s,
-                ),
-            ),
-            caption=HOW_TO_READ,
+            panels=(panel,),
+            caption=HOW_TO_READ + about_hollow((panel,)),
             panel_height_in=4.4,
         ),
         Figure(
             name="throughput-cost",
-            title="All clients busy: latency, and CPU per answer",
-            panels=(
-                Panel(
-                    clients,
-                    "service time, median",
-                    lines(rows, latency_us("service", "p50")),
-                    x_log=True,
-                    y_log=True,
-                    y_format="microseconds",
-                ),
-                Panel(
-                    clients,
-                    "service time, p99",
-                    lines(rows, latency_us("service", "p99")),
-                    x_log=True,
-                    y_log=True,
-                    y_format="microseconds",
-                ),
-                Panel(
-                    clients,
-                    "server CPU per answer",
-                    lines(rows, cpu_us),
-                    x_log=True,
-                    y_format="microseconds",
-                ),
-            ),
-            caption="Service time is arrived - sent, stamped by the kernel; lower is better. At"
-            " saturation its mean is clients divided by throughput; how far p99 is above says how"
-            " unevenly clients wait. CPU is that of the server's process, with its system calls and"
-            " what the kernel does for them. Bars are intervals over blocks.",
-            columns=1,
+            title="All clients busy: latency and CPU per answer",
+            panels=costs,
+            caption="Service time runs from sending a request to the kernel's stamp on the last"
+            " byte of its answer; lower is better. At saturation its mean is the number of clients"
+            " divided by throughput; how far p99 lies above it says how unevenly clients wait. CPU"
+            " is the time of the server's process, including what the kernel does for its system"
+            " calls. Vertical bars are 95 % confidence intervals over blocks."
+            + about_hollow(costs),
             panel_height_in=3.2,
         ),
     ]

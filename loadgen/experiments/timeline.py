@@ -1,7 +1,7 @@
 """Five clients, one of them slow: who waits for whom, as a picture.
 
 A reader sees what an I/O model is: the staircase of a server that serves one client after the
-other, the rows of threads side by side, and a loop that deals its time out in turns. And that the
+other, the rows of threads side by side, and a loop that serves its clients in turns. And that the
 four loops draw the same picture: they differ in what waiting costs, not in who waits.
 """
 
@@ -22,16 +22,17 @@ from servers.catalog import Variant
 NAME = "timeline"
 QUESTION = "Who waits for whom when five clients come, and one of them is slow?"
 HYPOTHESIS = (
-    "Blocking greets nobody before the client in front has left, and waits with it while it pauses."
-    " Threads sleep side by side. A loop serves whoever has finished a line, one answer at a time."
+    "The blocking server greets nobody before the client in front has left, and waits while that"
+    " client pauses. Threads sleep side by side. A loop serves whichever client has finished a"
+    " line, one answer at a time."
 )
 WORK_MS = 4
 WORKLOAD = Timeline(work=f"sleep:{WORK_MS}ms")
 HOW_TO_READ = (
-    f"Time goes to the right; each row is a client. Five come {APART_NS // 10**6}"
-    f" ms apart, ask {WORKLOAD.requests} times each and leave. The server works {WORK_MS}"
-    " ms on every answer by sleeping, as tutorials do; it sends the answer at once, so those are"
-    f" the {WORK_MS} ms before it arrives. One client pauses in the middle of its second line."
+    f"Time runs to the right; each row is a client. Five clients come"
+    f" {APART_NS // 10**6} ms apart, ask {WORKLOAD.requests} times each and leave. The server"
+    f" sleeps {WORK_MS} ms for every answer, as tutorials do, and then sends it at once, so those"
+    f" are the {WORK_MS} ms before it arrives. One client pauses in the middle of its second line."
 )
 # To the right of the last bar, for "all done".
 ROOM = 1.2
@@ -157,7 +158,7 @@ def behind_ms(record: Record) -> float | None:
 
 
 def finding(run: Run) -> str:
-    """How long everybody took with blocking, against threads and a loop; and whom it hit most."""
+    """How long all clients took with blocking, against threads and a loop; and who waited most."""
     rows = run.along(NAME, "connections")
     others = [name for name in ("threaded", "epoll") if name in rows]
     clients = largest_common(rows, ["blocking", *others])
@@ -170,6 +171,6 @@ def finding(run: Run) -> str:
     ]
     told = against("blocking", rows, others, clients, done_ms, "takes", "times as long as")
     return (
-        f"Until the last of {clients:,} clients has left, one of them slow, {told}. Whoever comes"
-        f" behind the slow one waits for the greeting {listed(waits)}."
+        f"Until the last of {clients:,} clients, one of them slow, has left, {told}. The client"
+        f" behind the slow one waits this long for its greeting: {listed(waits)}."
     )

@@ -13,6 +13,7 @@ from servers.catalog import Variant
 
 # How more requests per second are told.
 ANSWERS = ("answers", "times as many requests per second as")
+TIES = "ties with"
 
 Rows = Mapping[str, Mapping[float, CellData]]
 W = TypeVar("W", bound=Method)
@@ -44,7 +45,7 @@ def measured_by(run: Run, experiment: str, method: type[W]) -> list[tuple[CellDa
 
 
 def lines(rows: Rows, metric: Metric) -> tuple[Series, ...]:
-    """One series per server: medians over valid trials; hollow where there is none."""
+    """One series per server: medians over valid trials; a hollow mark where there is none."""
     series = []
     for name in rows:
         points = []
@@ -53,6 +54,17 @@ def lines(rows: Rows, metric: Metric) -> tuple[Series, ...]:
                 points.append(point)
         series.append(Series(name, tuple(points), served(list(rows[name].values()))))
     return tuple(entry for entry in series if entry.points)
+
+
+def about_hollow(panels: Sequence[Panel], why: str = "") -> str:
+    """What a caption adds where a panel has hollow marks.
+
+    why   what made the trials invalid, for the most part
+    """
+    points = [point for panel in panels for series in panel.series for point in series.points]
+    if not any(point.hollow for point in points):
+        return ""
+    return f" A hollow mark: no valid trial here{f', {why}' if why else ''}."
 
 
 def point_at(x: float, cell: CellData, metric: Metric) -> Point | None:
@@ -67,7 +79,7 @@ def point_at(x: float, cell: CellData, metric: Metric) -> Point | None:
 
 
 def served(cells: Sequence[CellData]) -> str:
-    """ "1 of 64 served", where a model cannot serve all; empty where it can."""
+    """ "(1 of 64 served)" where a model cannot serve all clients; empty where it can."""
     for cell in reversed(cells):
         connections = cell.first["connections"]
         if connections["limit"] and connections["greeted"]:
@@ -84,7 +96,7 @@ def against(
     verb: str = ANSWERS[0],
     times: str = ANSWERS[1],
 ) -> str:
-    """How many times as much one model's figure is as that of each of the others at x.
+    """How many times as large one model's figure is as that of each of the others at x.
 
     "epoll answers 25 [22, 28] times as many requests per second as poll, and ties with select
     (1.01 [0.98, 1.03])"
@@ -97,13 +109,20 @@ def against(
             else None
         )
         if found is None:
-            told.setdefault("has no valid pair with", []).append(other)
+            told.setdefault("has no block of valid trials in common with", []).append(other)
+        elif found.estimate.n < MINIMUM_BLOCKS:
+            blocks = "one block" if found.estimate.n == 1 else f"{found.estimate.n} blocks"
+            few = f"{other} ({rounded(found.estimate)} in {blocks})"
+            told.setdefault("has too few valid blocks to be compared with", []).append(few)
         elif found.result == "differs":
             told.setdefault(verb, []).append(f"{interval(found.estimate)} {times} {other}")
         else:
-            said = "ties with" if found.result == "tie" else "is undecided against"
+            said = TIES if found.result == "tie" else "cannot be told from"
             told.setdefault(said, []).append(f"{other} ({interval(found.estimate)})")
-    *parts, last = (f"{said} {listed(what)}" for said, what in told.items())
+    *parts, last = (
+        f"{said} {listed(what, 'and' if said in (verb, TIES) else 'or')}"
+        for said, what in told.items()
+    )
     return f"{one} {', and '.join(filter(None, (', '.join(parts), last)))}"
 
 
@@ -112,23 +131,32 @@ def nothing_to_say(rows: Rows, names: Sequence[str]) -> str:
     absent = [name for name in names if name not in rows]
     if absent:
         return f"Nothing to compare with: {listed(absent)} took no part in this run."
-    return f"The data do not decide: nothing was measured validly for all of {listed(names)}."
+    return f"The data do not decide: at no load have {listed(names)} all a valid trial."
 
 
-def listed(words: Sequence[str]) -> str:
+def listed(words: Sequence[str], last: str = "and") -> str:
     """ "a", "a and b", "a, b and c" """
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else ""
+    return f" {last} ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else ""
 
 
 def interval(found: Estimate) -> str:
     """ "1.32 [1.27, 1.36]" """
-    return ratio_text(found, 0 if found.value >= 20 else 1 if found.value >= 5 else 2)
+    return ratio_text(found, _digits(found))
+
+
+def rounded(found: Estimate) -> str:
+    """ "1.32" """
+    return f"{found.value:.{_digits(found)}f}"
+
+
+def _digits(found: Estimate) -> int:
+    return 0 if found.value >= 20 else 1 if found.value >= 5 else 2
 
 
 def ratio_text(found: Estimate, digits: int) -> str:
     """A value and its interval, as far as there is one."""
     if found.n < MINIMUM_BLOCKS:
-        return f"{found.value:.{digits}f}, too few blocks"
+        return f"{found.value:.{digits}f} (too few blocks for an interval)"
     return f"{found.value:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
 
 
@@ -143,7 +171,7 @@ def largest_common(rows: Rows, names: Sequence[str]) -> float | None:
 
 
 def bars(cells: Mapping[str, CellData], metric: Metric, written: Format) -> tuple[Series, ...]:
-    """One horizontal bar per server; "0 of 8 served" is a result, and drawn as a bar of none.
+    """One horizontal bar per server; "0 of 8 served" is a result too, a bar of no length.
 
     written   the format in which the figure stands beside its bar
     """

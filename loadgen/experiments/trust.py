@@ -3,8 +3,9 @@
 A reader learns how often this lab would see a difference where there is none, and how large a real
 one has to be to be seen. `bench --experiments trust --blocks 40` asks more thoroughly.
 
-Differences are known of a server whose answer takes so long by the clock; that one varies little.
-How much a server varies whose speed is the machine's is told by its throughput, against itself.
+The known differences are between servers that work on each answer for a given time by the clock,
+which varies little. How much a server varies whose speed is the machine's, its throughput shows,
+compared with itself.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,12 +27,13 @@ NAME = "trust"
 QUESTION = "Does the lab find differences where there are some, and only there?"
 HYPOTHESIS = (
     "The same server under two names differs in one comparison of twenty, because intervals cover"
-    " 95 %. A server that works X us longer per answer comes out X us slower."
+    " 95 %. A server that works X us longer on each answer comes out X us slower."
 )
 HOW_TO_READ = (
-    "Each bar is a figure of one server divided by that of the plain one, over paired blocks, with"
-    " its 95 % interval. The label says what it should be. The first two bars are the same server"
-    " once more: its median service time, and its throughput with 64 busy clients."
+    "Each bar is a metric of one server divided by that of the plain server, over paired blocks,"
+    " with its 95 % confidence interval. The label says what it should be. The first two bars"
+    " compare the plain server with itself: its median service time, and its throughput with 64"
+    " busy clients."
 )
 
 SERVER = "epoll"
@@ -94,8 +96,8 @@ def known(run: Run) -> Iterator[Known]:
             yield Known(label, found[one], found[other], metric, truth)
 
     plain, busy = (working(0), 0), (None, 0)
-    yield from pair("the same again", (working(0), 1), plain, MEDIAN_US, 1.0)
-    yield from pair("the same again, busy", (None, 1), busy, throughput, 1.0)
+    yield from pair("the same server", (working(0), 1), plain, MEDIAN_US, 1.0)
+    yield from pair("the same server, busy", (None, 1), busy, throughput, 1.0)
     base = found[plain].over_blocks(MEDIAN_US) if plain in found else None
     for extra_us in EXTRA_US if base else ():
         truth = 1 + extra_us / base.value if base else 1.0
@@ -118,7 +120,7 @@ def figures(run: Run) -> list[Figure]:
         Series(
             each.label,
             (Point(0, found.value, found.low, found.high),),
-            f"{ratio_text(found, 3)}, truth {each.truth:.3f}",
+            f"{ratio_text(found, 3)}, should be {each.truth:.3f}",
             tone="#0072B2",
         )
         for each, found in compared(run)
@@ -126,7 +128,7 @@ def figures(run: Run) -> list[Figure]:
     return [
         Figure(
             name="trust",
-            title="What the lab says of differences it knows",
+            title="Known differences, as the lab measures them",
             panels=(Panel("relative to the plain server", "", bars, kind="bars"),),
             caption=HOW_TO_READ,
             panel_height_in=3.0,
@@ -153,15 +155,17 @@ def finding(run: Run) -> str:
     """False alarms with their binomial interval, and the measured sizes of known differences."""
     alarms, comparisons = false_alarms(run)
     told = "; ".join(
-        f"{each.label} {ratio_text(found, 3)}, truth {each.truth:.3f}"
+        f"{each.label} {ratio_text(found, 3)}, should be {each.truth:.3f}"
         for each, found in compared(run)
     )
     if not comparisons or not told:
         return "The data do not decide: no pair of trials was valid."
     text = (
-        f"A server was told from itself in {alarms} of {comparisons} comparisons of {PAIRS} pairs"
+        f"The lab saw a difference between identical servers in {alarms} of {comparisons}"
+        f" comparisons of {PAIRS} pairs"
     )
     if comparisons >= ENOUGH:
         rate = stats.binomtest(alarms, comparisons).proportion_ci(0.95)
-        text += f" (95 % interval of the rate: {rate.low:.0%} to {rate.high:.0%})"
+        low, high = (f"{100 * end:.0f} %" for end in (rate.low, rate.high))
+        text += f" (95 % confidence interval of the rate: {low} to {high})"
     return f"{text}. Ratios to the plain server: {told}."

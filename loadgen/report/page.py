@@ -18,7 +18,7 @@ from loadgen.trial.cell import Cell
 
 CHARTS_NAME = "charts"
 PAGE_NAME = "report.md"
-QUICK = "A quick run: one block, no intervals, no claims of significance."
+QUICK = "This was a quick run: one block, so no intervals, and no claim of significance."
 
 
 def write(run: Run, sections: Sequence[Section], into: Path | None = None) -> list[Path]:
@@ -67,21 +67,25 @@ def _listed(cpus: Sequence[int]) -> str:
 def _page(run: Run, sections: Sequence[Section]) -> Iterator[str]:
     """The lines of the page."""
     invalid = [record for record in run.records if not record["verdict"]["valid"]]
+    excluded = (
+        f"{len(invalid):,} of them were invalid; they are listed below and excluded"
+        if invalid
+        else "All of them were valid"
+    )
     quick = f" {QUICK}" if run.header["profile"] == "quick" else ""
     yield "# What a run found"
     yield ""
     yield (
-        f"{len(run.records):,} trials of {run.header['created_at'][:10]}, {len(invalid):,} of them"
-        f" not valid, which are listed below and count not. {machine(run)}. Brackets are 95 %"
-        f" intervals over blocks.{quick}"
+        f"{len(run.records):,} trials, measured on {run.header['created_at'][:10]}. {excluded}."
+        f" {machine(run)}. Brackets are 95 % confidence intervals over blocks.{quick}"
     )
     for section in sections:
         yield from ("", f"## {section.name}", "", f"**{section.question}**", "")
-        yield from (section.finding, "", f"Expected was: {section.hypothesis}")
+        yield from (section.finding, "", f"We expected: {section.hypothesis}")
         for figure in section.figures:
             yield from ("", f"![{figure.title}]({CHARTS_NAME}/{figure.name}.svg)")
     if invalid:
-        yield from ("", "## Trials that were not valid", "")
+        yield from ("", "## Invalid trials", "")
         reasons = Counter(
             (named(Cell.of(record["cell"])), "; ".join(record["verdict"]["reasons"]))
             for record in invalid

@@ -35,7 +35,7 @@ TEXT_POINTS = 9.0
 LABEL_POINTS = 8.5
 INK, FAINT, GRID = "#222222", "#5F5F5F", "#E3E3E3"
 NINES = (0, 50, 90, 99, 99.9, 99.99, 99.999)
-BEYOND = "more than the generator can send"
+BEYOND = "more than the generator reached when it was calibrated"
 MARKER = "o"  # of what is no server
 # Curves that coincide: each is shifted by this much to the right of the one before, and thinner.
 # Axes that are narrower than DODGE_FULL_IN shift less.
