@@ -43,8 +43,9 @@ DISCARDS = 16
 
 TOO_MANY = b"Error: too many connections\n"
 
-# accept(2): out of descriptors or memory. Every other error concerns one
-# client that is already gone, and the next accept may well succeed.
+# accept(2): out of descriptors or memory, whoever comes next. EAGAIN says that
+# nobody has come, and EPERM that a firewall is in the way. Every other error
+# concerns one client, whose connection broke before it was accepted.
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
@@ -88,11 +89,11 @@ def refuse(sock: socket.socket) -> None:
 def hang_up(sock: socket.socket) -> None:
     """Close in such a way that the last answers still arrive.
 
-    close() with unread input sends a reset (RFC 1122, 4.2.2.13), and a reset
-    overtakes answers that the client has not read yet. So finish the sending
-    side, throw away what has come in, then close. What comes in later is
-    answered by a reset all the same: answers that the client's kernel has
-    not taken by then are lost. Only waiting for the client's end of file
+    close() with unread input sends a reset (RFC 1122, 4.2.2.13), and then the
+    answers that the client's kernel has not taken yet are lost. (What it has
+    taken can still be read, on Linux.) So finish the sending side, throw away
+    what has come in, then close. What comes in later is answered by a reset
+    all the same, at the same price. Only waiting for the client's end of file
     would prevent that (RFC 9112, 9.6), and nobody waits here for one client.
     """
     try:

@@ -6,6 +6,7 @@ Waits:  in epoll_wait(), for all clients at once; level-triggered, as poll()
 Costs:  O(ready) per call, and a system call for every change of interest.
 Breaks: when descriptors run out: newcomers wait in the backlog.
             ulimit -n 64; python -m servers epoll --port 8000
+            python -m loadgen run --connect 127.0.0.1:8000 --connections 100
 """
 
 import select
@@ -47,8 +48,9 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
             elif after != before:
                 interest.modify(fd, after)
 
-        # Newcomers come last: they get the descriptors of those who left,
-        # and the rest of the batch would have spoken of their predecessors.
+        # Newcomers come last: whoever is inside goes first. They may get the
+        # descriptors of those who left. A batch names each descriptor once,
+        # and clients leave at their own entry, so nobody is mixed up.
         if arrivals:
             could = accepting
             arrived, accepting = accept(listener)

@@ -56,8 +56,9 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
             elif after != before:
                 interest.modify(fd, after)
 
-        # Newcomers come last: they get the descriptors of those who left,
-        # and the rest of the batch would have spoken of their predecessors.
+        # Newcomers come last: whoever is inside goes first. They may get the
+        # descriptors of those who left. A batch names each descriptor once,
+        # and clients leave at their own entry, so nobody is mixed up.
         if arrivals:
             could = accepting
             arrived, accepting = accept(listener)

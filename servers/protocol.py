@@ -145,7 +145,7 @@ class Session:
                 self._waiting = lines
                 return
             answers.append(self.respond(line))
-        if self._line_is_too_long():
+        if self._unfinished and self._line_is_too_long():
             self._finish()
             limit = self._max_line_bytes
             answers.append(b"Error: line longer than %d bytes\n" % limit)

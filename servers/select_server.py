@@ -6,6 +6,7 @@ Costs:  O(highest descriptor) per call, however few clients are ready.
 Breaks: at descriptor 1,024 (FD_SETSIZE): those clients are refused, and
         raising `ulimit -n` does not help (select(2), BUGS).
             ulimit -n 4096; python -m servers select --port 8000
+            python -m loadgen run --connect 127.0.0.1:8000 --connections 1100
 """
 
 import select
@@ -48,8 +49,9 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
                 del clients[fd]
                 common.hang_up(sock)
 
-        # Newcomers come last: they get the descriptors of those who left,
-        # and the rest of the batch would have spoken of their predecessors.
+        # Newcomers come last: whoever is inside goes first. They may get the
+        # descriptors of those who left. A batch names each descriptor once,
+        # and clients leave at their own entry, so nobody is mixed up.
         if arrivals:
             could = accepting
             arrived, accepting = accept(listener)

@@ -12,9 +12,9 @@ from stubs import Stub
 
 from loadgen.clients import background, background_process
 from loadgen.clients.background_process import ConnectResult
-from loadgen.engine import wire
 from loadgen.machine.cpus import choose_pinning
 from loadgen.target.address import Address
+from loadgen.workload import dialogue
 
 CPUS = set(choose_pinning().generator)
 FOR_EVER_S = 10_000.0
@@ -116,4 +116,4 @@ def test_no_clients_are_no_process() -> None:
 
 def test_its_program_awaits_the_greeting_that_servers_send() -> None:
     """It has the text for itself, because it must not load what the generator does."""
-    assert background_process.GREETING == wire.GREETING
+    assert background_process.GREETING == dialogue.GREETING

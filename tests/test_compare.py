@@ -10,10 +10,12 @@ import pytest
 import records
 
 from loadgen import __main__
-from loadgen.analysis import analysis, compare
+from loadgen.analysis import compare
 from loadgen.analysis import estimate as estimates
+from loadgen.analysis import run as analysis
 from loadgen.analysis.estimate import Estimate, Ratio, estimate
 from loadgen.store.runs import ResultsError
+from loadgen.trial.cell import Cell
 
 
 def run(
@@ -92,7 +94,7 @@ def test_cells_that_one_run_does_not_have_are_listed(tmp_path: Path) -> None:
     first = analysis.load(records.write_run(tmp_path / "a", rows))
     second = analysis.load(records.write_run(tmp_path / "b", rows[:1]))
 
-    assert compare.compare(first, second).alone == (rows[1]["cell"],)
+    assert compare.compare(first, second).alone == (Cell.of(rows[1]["cell"]).id,)
 
 
 def test_nothing_in_common_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from stubs import Stub
 
 from loadgen.clients import connect
 from loadgen.clients.connect import connected
+from loadgen.engine import requests
 from loadgen.target.address import Address
 
 LOOPBACK = "127.0.0.1"
@@ -15,7 +16,7 @@ LOOPBACK = "127.0.0.1"
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled() -> None:
-    engine.compile()
+    requests.compile()
 
 
 @pytest.mark.parametrize("host", [LOOPBACK, "::1"])

@@ -1,22 +1,24 @@
 """What the terminal shows: readable at 80 columns, and as it was said."""
 
 import copy
-import dataclasses
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import records
 from harness import ROOT
-from loadgen.plan.runner import Plan, Skip
 
 from loadgen import experiments
 from loadgen.analysis import run as analysis
 from loadgen.machine.cpus import choose_pinning
+from loadgen.plan.plan import Plan, Skip
 from loadgen.report import console
-from loadgen.store.schema import Record
+from loadgen.report.naming import named, titles
+from loadgen.store.schema import ClientTimeline, Record
 from loadgen.trial.cell import Cell
+from loadgen.trial.methods import Search, Timeline, Trace
 from servers import catalog
 
 WIDTH = 80
@@ -68,7 +70,7 @@ def test_the_send_lag_is_shown_where_something_was_due(screen: io.StringIO) -> N
     console.show_trial(record)
     assert "send lag" not in screen.getvalue()
 
-    record["workload"]["mode"] = "open"
+    record["offered_per_s"] = 1000.0
     console.show_trial(record)
     assert "send lag p99" in screen.getvalue()
 
@@ -110,17 +112,16 @@ def test_progress_stays_on_one_line_and_leaves_room_for_the_bar(screen: io.Strin
     assert text[0].rstrip().endswith("…")
 
 
-def trial_of(cell: Cell, valid: bool) -> tuple[Cell, Record, float]:
-    return cell, records.record(steal=0.0 if valid else 0.5), 1.0
+def trial_of(cell: Cell, valid: bool) -> tuple[Cell, Record]:
+    return cell, records.record(steal=0.0 if valid else 0.5)
 
 
-def test_during_a_run_a_trial_that_is_not_valid_is_named_and_no_more(screen: io.StringIO) -> None:
-    load = Workload(connections=8, mode="open", offered_per_s=5000.0, arrivals="poisson")
-    cell = Cell(experiment="load", server="epoll", workload=load)
+def test_during_a_run_an_invalid_trial_is_named_and_no_more(screen: io.StringIO) -> None:
+    cell = records.cell(experiment="load", offered_per_s=5000.0, arrivals="poisson")
 
     console.follow(2.0, [trial_of(cell, True), trial_of(cell, False)])
 
-    assert screen.getvalue().count("not valid: load epoll, 8 clients, 5,000/s\n") == 1
+    assert screen.getvalue().count("invalid: load epoll, 8 clients, 5,000/s\n") == 1
     assert "hypervisor" not in screen.getvalue()
 
 
@@ -138,11 +139,11 @@ def test_what_is_skipped_is_counted_not_listed(screen: io.StringIO) -> None:
     console.show_skipped(
         [
             *(
-                Skip(f"system_calls/{server}/plain", "strace [is] not installed")
+                Skip(records.cell(server, experiment="system_calls"), "strace [is] not installed")
                 for server in "abc"
             ),
-            Skip("idle/a/plain", "strace [is] not installed"),
-            Skip("idle/a/idle_connections=5", "needs more"),
+            Skip(records.cell(experiment="idle"), "strace [is] not installed"),
+            Skip(records.cell(experiment="idle", idle=5), "needs more"),
         ]
     )
 
@@ -157,12 +158,11 @@ def test_what_is_skipped_is_counted_not_listed(screen: io.StringIO) -> None:
 
 def summary(screen: io.StringIO, folder: Path, found: Sequence[Record]) -> str:
     run = analysis.load(records.write_run(folder, found))
-    sections = experiments.sections(run)
-    console.summarise(run, [(section.name, section.finding) for section in sections])
+    console.summarise(run, experiments.findings(run))
     return screen.getvalue()
 
 
-def test_trials_that_count_not_are_grouped_by_reason(screen: io.StringIO, tmp_path: Path) -> None:
+def test_invalid_trials_are_grouped_by_reason(screen: io.StringIO, tmp_path: Path) -> None:
     found = [
         records.record(server, connections=count, steal=0.05 + 0.01 * count)
         for server in ("poll", "epoll")
@@ -172,7 +172,7 @@ def test_trials_that_count_not_are_grouped_by_reason(screen: io.StringIO, tmp_pa
 
     text = words(summary(screen, tmp_path, found))
 
-    assert "4 of 5 trials were not valid and count not: 4 x the hypervisor took 6.0%" in text
+    assert "4 of 5 trials were invalid and are excluded: 4 x the hypervisor took 6.0%" in text
     assert text.count("hypervisor") == 1
     assert "throughput poll, 1 client; throughput poll, 8 clients;" in text
     assert "connections=" not in text
@@ -187,45 +187,38 @@ def test_columns_say_in_what_they_differ(screen: io.StringIO, tmp_path: Path) ->
 
 
 def test_heads_leave_out_what_most_have_in_common() -> None:
-    assert console.titles(["plain", "connections=8"]) == ["1 client", "8 clients"]
-    assert console.titles(["connections=8", "connections=8,idle_connections=5000"]) == [
-        "0 idle",
-        "5,000 idle",
-    ]
-    rated = "connections=16,mode=open,offered_per_s={},arrivals=poisson"
-    assert console.titles(
-        [
-            rated.format("10000.0"),
-            rated.format("20000.0"),
-            f"{rated.format(2000.0)},knee_limit_s=0.005",
-        ]
-    ) == ["p99 at\n10.0k/s", "p99 at\n20.0k/s", "p99 < 5 ms"]
-    assert console.titles(["connections=4", "connections=4,work=cpu:1ms"]) == ["no work", "cpu:1ms"]
+    cell = records.cell
+    assert titles([cell(connections=1), cell()]) == ["1 client", "8 clients"]
+    assert titles([cell(), cell(idle=5000)]) == ["0 idle", "5,000 idle"]
+    rated = [cell(offered_per_s=rate, arrivals="poisson") for rate in (10_000.0, 20_000.0)]
+    search = Cell(experiment="load", server="epoll", workload=Search(connections=8))
+    assert titles([*rated, search]) == ["p99 at\n10.0k/s", "p99 at\n20.0k/s", "p99 < 5 ms"]
+    assert titles([*rated, cell(stall_s=0.1)])[-1] == "closed loop\nstalled"
+    assert titles([cell(), cell(work="cpu:1ms")]) == ["no work", "cpu:1ms"]
 
 
 @pytest.mark.parametrize("name", experiments.ALL)
 @pytest.mark.parametrize("profile", ["quick", "standard"])
 def test_every_column_of_every_experiment_has_a_head_of_its_own(name: str, profile: str) -> None:
     cells = experiments.find(name).cells(profile, catalog.VARIANTS)  # type: ignore[arg-type]
-    workloads = list(dict.fromkeys(cell.id.split("/", 2)[2] for cell in cells))
-
-    heads = console.titles(workloads)
+    heads = titles(list(dict.fromkeys(replace(cell, server="") for cell in cells)))
 
     assert len(set(heads)) == len(heads)
     assert all(heads) or len(heads) == 1
     assert not any("=" in head or "_" in head for head in heads)
-    assert not any("=" in console.named(cell.id) for cell in cells)
+    assert not any("=" in named(cell) for cell in cells)
 
 
-@pytest.mark.parametrize(("host", "words"), [("127.0.0.1", "again"), ("::1", "on ::1")])
-def test_only_a_host_that_changes_nothing_is_called_again(host: str, words: str) -> None:
-    cell = Cell(experiment="trust", server="epoll", workload=Workload(), options=("--host", host))
+def test_only_a_replica_is_called_again() -> None:
+    """An address is none."""
+    cell = records.cell(experiment="trust", connections=1)
 
-    assert console.named(cell.id) == f"trust epoll, {words}"
+    assert named(replace(cell, replica=1)) == "trust epoll, again"
+    assert named(replace(cell, options=("--host", "::1"))) == "trust epoll, --host ::1"
 
 
 def cell_of(record: Record) -> analysis.CellData:
-    return analysis.CellData([record])
+    return analysis.CellData(Cell.of(record["cell"]), [record])
 
 
 def test_a_cell_shows_what_it_is_about() -> None:
@@ -235,27 +228,76 @@ def test_a_cell_shows_what_it_is_about() -> None:
     limited = records.record("blocking", throughput_per_s=12_000.0, greeted=1)
     assert console.outcome(cell_of(limited)) == "12.0k\n1 of 8"
 
-    assert console.outcome(cell_of(records.record(steal=0.5))) == "not valid"
+    assert console.outcome(cell_of(records.record(steal=0.5))) == "invalid"
     assert console.outcome(None) == ""
 
     idle = records.record()
-    idle["workload"]["connections"] = 0
-    idle["server_cost"] = {"cpu_fraction": 0.985}
+    idle["cell"]["workload"]["connections"] = 0
+    assert idle["server_cost"] is not None
+    idle["server_cost"]["cpu_fraction"] = 0.985
     assert console.outcome(cell_of(idle)) == "98.5 % CPU"
 
-    untimed = records.record(experiment="timeline")
-    untimed["throughput_per_s"] = None
-    assert console.outcome(cell_of(untimed)) == ""
-
-    opened = records.record()
-    opened["workload"] |= dataclasses.asdict(
-        Workload(mode="open", offered_per_s=1000.0, arrivals="poisson")
-    )
+    opened = records.record(offered_per_s=1000.0, arrivals="poisson")
     opened["latency_ns"]["response"] = opened["latency_ns"]["service"]
     assert console.outcome(cell_of(opened)).endswith(("ms", "us"))
-    opened["workload"]["knee_limit_s"] = 0.005
-    opened["knee"] = {"rate_per_s": 45_000.0}
-    assert console.outcome(cell_of(opened)) == "45.0k"
+    opened["latency_ns"]["response"] = None
+    assert console.outcome(cell_of(opened)) == "few samples"
+
+    searched = records.record()
+    searched["cell"]["workload"] = Search(connections=8).as_record()
+    searched["knee"] = {"rate_per_s": 45_000.0, "limit_ns": 5e6, "probes": []}
+    assert console.outcome(cell_of(searched)) == "45.0k"
+
+    traced = records.record()
+    traced["cell"]["workload"] = Trace().as_record()
+    traced["system_calls"] = {"requests": 20, "per_request": {}, "total": 3.0, "sequence": []}
+    assert console.outcome(cell_of(traced)) == "3 calls"
+
+    drawn = records.record()
+    drawn["cell"]["workload"] = Timeline().as_record()
+    client: ClientTimeline = {
+        "connect_ns": 0,
+        "greeted_ns": 1,
+        "left_ns": 86_000_000,
+        "requests": [],
+        "mismatched": 0,
+        "failure": None,
+    }
+    drawn["timeline"] = {"clients": [client]}
+    assert console.outcome(cell_of(drawn)) == "86 ms"
+
+
+def at_a_rate(block: int, median_us: int) -> Record:
+    """The rate is kept to the last request; how long the answers take is another matter."""
+    latencies_ns = [1000 * median_us] * 1000
+    row = records.record(
+        block=block, latencies_ns=latencies_ns, offered_per_s=1000.0, arrivals="poisson"
+    )
+    row["offered_per_s"] = 1000.0
+    row["latency_ns"]["response"] = row["latency_ns"]["service"]
+    row["histograms"]["response"] = row["histograms"]["service"]
+    return row
+
+
+@pytest.mark.parametrize(("medians_us", "wide"), [((50, 50, 51), False), ((50, 70, 90), True)])
+def test_a_cell_at_a_fixed_rate_is_wide_by_its_latency(
+    medians_us: tuple[int, ...], wide: bool, screen: io.StringIO, tmp_path: Path
+) -> None:
+    rows = [at_a_rate(block, median_us) for block, median_us in enumerate(medians_us)]
+    assert ("1 of 1 cells missed the target" in summary(screen, tmp_path, rows)) == wide
+
+
+def test_a_limit_of_the_model_is_not_shown_as_a_figure(screen: io.StringIO) -> None:
+    """Idle clients have taken all the places: nothing was measured of those who ask."""
+    record = records.record("select", idle=5000, greeted=1020)
+    record["connections"]["active"] = 0
+    record["counts"] = {"scheduled": 0, "ok": 0, "mismatched": 0, "error": 0, "timed_out": 0}
+    record["generator"] = record["server_cost"] = None
+    console.show_trial(records.judged(record))
+
+    shown = words(screen.getvalue())
+    assert "limited by model: it serves none of the clients that send" in shown
+    assert "verdict valid, as a limit of the model: no request was answered" in shown
 
 
 def test_an_experiment_without_figures_has_no_table(screen: io.StringIO, tmp_path: Path) -> None:

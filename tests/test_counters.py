@@ -23,6 +23,8 @@ def test_behaviour_is_what_changed_in_between_on_the_pinned_cpus() -> None:
         "server_cpus": [0],
         "generator_cpus": [1],
         "shared": False,
+        "clock_drift_ns": None,
+        "hiccup_ns": None,
     }
 
 

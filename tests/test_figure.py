@@ -26,8 +26,14 @@ def test_every_experiment_has_a_section_with_figures(sections: list[Section]) ->
             experiment.QUESTION,
             experiment.HYPOTHESIS,
         )
-        assert section.finding
         assert section.figures
+
+
+def test_findings_are_those_of_the_sections(sections: list[Section]) -> None:
+    run = analysis.load(ROOT / "results" / "reference")
+    found = [(section.name, section.finding) for section in sections]
+    assert experiments.findings(run) == found
+    assert all(finding for _, finding in found)
 
 
 def test_figures_can_be_written_as_json(sections: list[Section]) -> None:
@@ -41,10 +47,10 @@ def test_figures_can_be_written_as_json(sections: list[Section]) -> None:
 
 def test_neither_measuring_nor_making_figures_loads_what_draws() -> None:
     code = (
-        "from loadgen.plan import runner; from loadgen.report import console;"
-        "import sys; from loadgen import experiments; from loadgen.analysis import analysis;"
+        "from loadgen.plan import execute; from loadgen.report import console;"
+        "import sys; from loadgen import experiments; from loadgen.analysis import run;"
         "from pathlib import Path;"
-        "assert experiments.sections(analysis.load(Path('results/reference')));"
+        "assert experiments.sections(run.load(Path('results/reference')));"
         "[experiments.find(name) for name in experiments.ALL];"
         "print(*sys.modules, sep='\\n')"
     )

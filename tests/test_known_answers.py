@@ -15,7 +15,7 @@ from stubs import Stub
 
 from loadgen.engine.samples import Outcome, Samples
 from loadgen.store import histogram
-from loadgen.trial import record
+from loadgen.trial import summary
 from loadgen.workload import arrivals
 from loadgen.workload.load import Load
 
@@ -297,7 +297,7 @@ def test_littles_law() -> None:
         result = drive(stub, closed_loop(6, duration_s=0.3))
     start, end = result.window_start_ns, result.window_end_ns
     took_ns = (result.read_ns - result.sent_ns)[result.in_window].sum()
-    reaching = record.overlap(result)
+    reaching = summary.overlap(result)
     assert took_ns == 6 * (end - start) - reaching["start_ns"] + reaching["end_ns"]
 
 

@@ -82,6 +82,9 @@ EXPECTED = {
     "leaks_threads": Verdict("threaded", f"{FAULTS}::test_leaves_nothing_behind"),
     "leaves_child_behind": Verdict("nonblocking", f"{FAULTS}::test_stops_while_idle", passes=None),
     "overlooks_failed_sends": Verdict("poll", f"{FAULTS}::test_a_greeting_that_cannot_be_sent"),
+    "queues_for_the_gil": Verdict(
+        "threaded", f"{FAULTS}::test_stops_while_everybody_wants_something"
+    ),
     "shares_unfinished_line": Verdict("poll", f"{CONFORMANCE}::test_does_not_mix_unfinished_lines"),
     "spins_while_full": Verdict("epoll", f"{FAULTS}::test_a_full_server_uses_no_cpu"),
     "spins_while_idle": Verdict("poll", f"{FAULTS}::test_an_idle_server_sleeps_if_its_model_can"),

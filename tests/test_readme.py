@@ -6,12 +6,15 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from loadgen.analysis.analysis import Run
 
 from loadgen import experiments
-from loadgen.analysis import analysis
-from loadgen.report import report
+from loadgen.analysis import run as analysis
+from loadgen.analysis.estimate import ratio
+from loadgen.analysis.run import Run
+from loadgen.report import page
 from loadgen.store import metric
+from loadgen.store.schema import Latency
+from loadgen.trial.methods import Requests
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -47,7 +50,7 @@ def test_the_machine_and_the_number_of_trials_are_said(run: Run, readme: str) ->
         f"{len(run.records):,} trials of the committed run ({invalid} of them were invalid"
         in readme
     )
-    assert report.machine(run) in readme
+    assert page.machine(run) in readme
 
 
 def test_what_poll_and_select_lose_to_epoll_is_that_of_the_reference_run(
@@ -55,7 +58,7 @@ def test_what_poll_and_select_lose_to_epoll_is_that_of_the_reference_run(
 ) -> None:
     rows = run.along("idle", "idle_connections")
     ratios = [
-        analysis.ratio(rows["epoll"][100].records, rows[other][100].records, analysis.throughput)
+        ratio(rows["epoll"][100].records, rows[other][100].records, metric.throughput)
         for other in ("poll", "select")
     ]
     said = [
@@ -81,11 +84,12 @@ def test_the_ceiling_and_the_fastest_server_are_those_of_the_reference_run(
 
 def test_the_stalled_server_is_told_as_measured(run: Run, readme: str) -> None:
     loops = {
-        data.first["workload"]["mode"]: data
+        "closed" if data.cell.workload.offered_per_s is None else "open": data
         for data in run.of("load").values()
-        if data.first["workload"]["stall_s"]
+        if isinstance(data.cell.workload, Requests) and data.cell.workload.stall_s
     }
-    for mode, kind in (("open", "response"), ("closed", "service")):
+    kinds: dict[str, Latency] = {"open": "response", "closed": "service"}
+    for mode, kind in kinds.items():
         p95_us, p99_us = (loops[mode].merged_us(kind, percent) for percent in (95, 99))
         assert p95_us is not None
         assert p99_us is not None
@@ -103,11 +107,11 @@ def test_every_experiment_is_named_with_its_question(readme: str) -> None:
         assert f"| [{name}](loadgen/experiments/{name}.py) | {question} |" in readme
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_somewhere(page: Path) -> None:
-    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
-    assert links or page.parent.name == "results"
-    assert [link for link in links if not (page.parent / link).exists()] == []
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", path.read_text())
+    assert links or path.parent.name == "results"
+    assert [link for link in links if not (path.parent / link).exists()] == []
 
 
 def test_the_drawing_has_the_layers_that_the_linter_holds() -> None:

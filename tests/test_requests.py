@@ -16,6 +16,7 @@ from stubs import Stub
 from loadgen.engine import requests, samples
 from loadgen.engine.samples import Outcome
 from loadgen.engine.syscalls import process_cpu_clock
+from loadgen.workload.load import Load
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -413,3 +414,18 @@ def test_no_descriptor_is_left_open() -> None:
         for _ in range(3):
             drive(stub, closed_loop(duration_s=0.01))
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_nobody_asking_is_watched_for_the_whole_window() -> None:
+    """The clock of this very process stands for a server's."""
+    drive = requests.drive(
+        [],
+        Load(connections=0, warmup_s=0.02, duration_s=0.05),
+        server_clocks=[time.CLOCK_PROCESS_CPUTIME_ID],
+        spin=False,
+    )
+    assert drive.window_end_ns - drive.window_start_ns == 50_000_000
+    assert drive.clocks.realtime_ns[0] >= drive.window_start_ns
+    assert drive.clocks.realtime_ns[1] >= drive.window_end_ns
+    assert not len(drive.outcome)
+    assert drive.clocks.server_cpu_ns.shape == (2, 1)

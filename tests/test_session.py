@@ -3,6 +3,8 @@ on; then the same for streams that hypothesis invents."""
 
 import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -468,3 +470,29 @@ def test_lines_that_wait_are_forgotten_with_the_connection() -> None:
     finally:
         tracemalloc.stop()
     assert kept_bytes < len(lines)
+
+
+def test_a_pool_of_threads_works_for_many_sessions() -> None:
+    """As a server does it: the pool computes, and the loop's thread alone touches sessions."""
+    new_session = partial(Session, respond=bytes.upper)
+    sessions = [new_session(deferred=True) for _ in range(20)]
+    streams = [b"".join(b"client %d line %d\n" % (n, i) for i in range(50)) for n in range(20)]
+    with ThreadPoolExecutor(4) as pool:
+        working: dict[Future[bytes], Session] = {}
+
+        def hand_over(session: Session) -> None:
+            if session.request is not None:
+                working[pool.submit(session.respond, session.request)] = session
+
+        for session, stream in zip(sessions, streams, strict=True):
+            session.receive(stream)
+            hand_over(session)
+        while working:
+            done, _ = wait(working, return_when=FIRST_COMPLETED)
+            for future in done:
+                session = working.pop(future)
+                session.answer(future.result())
+                hand_over(session)
+    for session, stream in zip(sessions, streams, strict=True):
+        assert session.wants_read
+        assert take_all(session) == GREETING + stream.replace(b"\n", b"").upper()

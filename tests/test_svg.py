@@ -14,9 +14,12 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from PIL import Image
 
-from loadgen.analysis.catalog import BEFORE_RUNS_STORED_IT as CATALOG
+from loadgen.analysis.catalog import of_lines
 from loadgen.report import svg
 from loadgen.report.figure import NEUTRAL, Bar, Figure, Panel, Point, Series, Wall
+from loadgen.store import provenance
+
+CATALOG = of_lines(provenance.catalog())
 
 CLIENTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 SILENT = (0, 100, 500, 900, 1000, 2000, 5000)

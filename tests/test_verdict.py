@@ -1,4 +1,4 @@
-"""Every check fires on a record made for it, none on a sound one; the bottleneck is the right one."""
+"""Every check fires on a record made for it, none on a sound one; so does the bottleneck."""
 
 import copy
 from collections.abc import Callable

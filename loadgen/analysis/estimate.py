@@ -6,7 +6,7 @@ is said of all requests together, such as a curve of all percentiles, comes from
 Percentiles are never averaged.
 
 How intervals are made was chosen by simulation, on data as a shared machine gives them: now and
-then a trial is several times slower (tests/test_analysis.py repeats it). What covers 95 % of the
+then a trial is several times slower (tests/test_estimate.py repeats it). What covers 95 % of the
 time is, from six blocks on, the interval between interpolated order statistics (93-96 %), and
 below that Student's t on logarithms (93-97 %). The percentile bootstrap (scipy.stats.bootstrap)
 does not: 75 % with three blocks, 93 % with five, 91-95 % with six to twenty.

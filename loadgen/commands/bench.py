@@ -75,10 +75,10 @@ def run(options: argparse.Namespace) -> int:
             _measure(plan, folder, cpus, left_s)
         _draw(folder)
         measured = analysis.load(folder)
-        sections = experiments.sections(measured)
+        findings = experiments.findings(measured)
     except runs.ResultsError as error:
         raise UserError(str(error)) from error
-    console.summarise(measured, [(section.name, section.finding) for section in sections])
+    console.summarise(measured, findings)
     return 0 if any(record["outcome"] == "measured" for record in measured.records) else 1
 
 

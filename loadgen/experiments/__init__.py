@@ -86,3 +86,9 @@ def sections(run: "Run") -> list[Section]:
         ]
     except KeyError as error:
         raise ResultsError(f"{run.path} was measured by another lab: {error.args[0]}") from error
+
+
+def findings(run: "Run") -> list[tuple[str, str]]:
+    """What each experiment of a run says of its own data: (name, sentence)."""
+    names = run.header["plan"]["experiments"]
+    return [(name, find(name).finding(run)) for name in names if run.of(name)]

@@ -9,6 +9,7 @@ import subprocess
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 import records
@@ -18,10 +19,15 @@ from harness import ROOT, settings, wait_until
 from loadgen import __main__, experiments
 from loadgen.analysis import run as analysis
 from loadgen.commands import bench
-from loadgen.machine import doctor, environment
-from loadgen.plan import runner
+from loadgen.machine import doctor, limits
+from loadgen.machine.cpus import choose_pinning
+from loadgen.machine.describe import describe_machine
+from loadgen.machine.limits import raise_descriptor_limit
+from loadgen.plan import execute
+from loadgen.plan.plan import plan
 from loadgen.store import provenance, runs
-from loadgen.target import target
+from loadgen.store.schema import Environment
+from loadgen.target.process import SERVER_ENVIRONMENT
 from loadgen.trial import calibrate
 from servers import catalog
 
@@ -54,26 +60,30 @@ def test_a_wrong_command_line_has_status_2(
 @pytest.fixture
 def stored(tmp_path: Path) -> Path:
     """A run of this lab on this machine that is finished."""
-    plan = runner.plan(
+    servers = [catalog.find("poll"), catalog.find("epoll")]
+    planned = plan(
         "quick",
-        [experiments.find("throughput")],
-        [catalog.find("poll"), catalog.find("epoll")],
+        ["throughput"],
+        [variant.name for variant in servers],
+        experiments.find("throughput").cells("quick", servers),
         blocks=1,
-        spare=0.0,
+        extra_time=0.0,
         seed=records.SEED,
-        descriptors=environment.raise_descriptor_limit(),
+        descriptors=raise_descriptor_limit(),
     )
+    machine = {**describe_machine(), **choose_pinning().as_record(), "server_environment": {}}
     folder = runs.create(
-        plan.profile,
-        plan=plan.as_record(),
-        seed=plan.seed,
-        environment={**environment.describe(), **environment.pinning().as_record()},
+        planned.profile,
+        plan=planned.as_record(),
+        seed=planned.seed,
+        environment=cast(Environment, machine),
         folder=tmp_path / "run",
     )
     with runs.append_to(folder) as trials:
-        for block, place, cell in plan.trials():
+        for block, position, cell in planned.trials():
             count = cell.workload.connections
-            trials.append(records.record(cell.server, connections=count, block=block, order=place))
+            made = records.record(cell.server, connections=count, block=block, position=position)
+            trials.append({**made, "cell": cell.as_record()})
     return folder
 
 
@@ -95,7 +105,7 @@ def test_the_process_that_measures_does_not_load_what_draws(tmp_path: Path) -> N
     command = "bench --quick --experiments throughput --servers epoll --seed 1 --out"
     modules = modules_after(*command.split(), run)
 
-    assert {"loadgen.engine.engine", "rich"} < modules
+    assert {"numba", "rich"} < modules
     assert not {name for name in modules if name.partition(".")[0] in ("matplotlib", "PIL")}
     assert (run / "report.md").exists()
 
@@ -161,6 +171,16 @@ def test_a_run_goes_on_with_the_lab_it_was_begun_with_where_that_is_known(
         assert __main__.main(["bench", "--resume", str(stored)]) == 0
 
 
+def test_a_run_that_fits_no_more_is_refused(
+    stored: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(limits, "raise_descriptor_limit", lambda: 100)
+
+    said = expect_error(capsys, 1, "bench", "--resume", stored)
+    assert "cannot be measured any more" in said
+    assert "needs 128 descriptors and the limit is 100" in said
+
+
 def test_a_plan_without_a_cell_is_not_begun(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,8 +199,8 @@ def test_a_run_on_a_busy_machine_begins_with_a_warning(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(doctor, "watch_load", lambda: doctor.other_load({0: busy}))
-    monkeypatch.setattr(calibrate, "reach", lambda _: [])
-    monkeypatch.setattr(runner, "execute", lambda *_: iter(()))
+    monkeypatch.setattr(calibrate, "measure_ceiling", lambda _: [])
+    monkeypatch.setattr(execute, "execute", lambda *_: iter(()))
     monkeypatch.setattr(bench, "_draw", lambda _: None)  # of nothing
     command = "bench --quick --experiments throughput --servers epoll --out"
 
@@ -189,7 +209,7 @@ def test_a_run_on_a_busy_machine_begins_with_a_warning(
     warning = "warning: other programs use 71 % of CPU 0: figures will be disturbed\n"
     assert capsys.readouterr().err == (warning if busy > 0.5 else "")
     header = runs.load(tmp_path / "run").header
-    assert header["environment"]["server_environment"] == target.SERVER_ENVIRONMENT
+    assert header["environment"]["server_environment"] == SERVER_ENVIRONMENT
 
 
 # Stopping and killing.

@@ -19,7 +19,7 @@ def spoil(folder: Path, how: str) -> Path:
         return folder / "empty"
     run = records.write_run(folder / "run", [records.record(block=block) for block in range(2)])
     if how == "newer":
-        (run / "run.json").write_text((run / "run.json").read_text().replace("1", "2", 1))
+        (run / "run.json").write_text((run / "run.json").read_text().replace("2", "3", 1))
     if how == "broken":
         lines = (run / "trials.jsonl").read_text().splitlines()
         (run / "trials.jsonl").write_text(f"{lines[0][:50]}\n{lines[1]}\n")
@@ -32,7 +32,7 @@ SPOILT = {
     "missing": "does not exist",
     "file": "is not a folder",
     "empty": "run.json does not exist",
-    "newer": "schema 2 and this lab reads up to 1",
+    "newer": "schema 3 and this lab reads up to 2",
     "broken": "line 1 is not JSON",
     "no trials": "trials.jsonl does not exist",
 }

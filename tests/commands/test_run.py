@@ -10,7 +10,8 @@ from command_line import expect_error, expect_nothing_left
 from harness import ROOT
 
 from loadgen import __main__
-from loadgen.machine import environment
+from loadgen.machine import limits
+from loadgen.target.address import Address
 from loadgen.trial import trial
 from loadgen.trial.rig import SystemUnderTest
 
@@ -20,12 +21,12 @@ class MeasuredError(Exception):
 
 
 @pytest.fixture
-def subjects(monkeypatch: pytest.MonkeyPatch) -> list[Subject]:
-    """Whom trials would have measured; each of them ends in that error."""
-    found: list[Subject] = []
+def systems(monkeypatch: pytest.MonkeyPatch) -> list[SystemUnderTest]:
+    """What trials would have measured; each of them ends in that error."""
+    found: list[SystemUnderTest] = []
 
-    def run(subject: Subject, *_: object, **__: object) -> None:
-        found.append(subject)
+    def run(system: SystemUnderTest, *_: object, **__: object) -> None:
+        found.append(system)
         raise MeasuredError
 
     monkeypatch.setattr(trial, "run", run)
@@ -109,14 +110,14 @@ def test_a_name_that_nobody_has_is_said_in_a_line(
 
 @pytest.mark.parametrize(("host", "address"), [("localhost", "127.0.0.1"), ("[::1]", "::1")])
 def test_a_name_is_resolved_once_to_where_somebody_listens(
-    host: str, address: str, subjects: list[Subject]
+    host: str, address: str, systems: list[SystemUnderTest]
 ) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.create_server((address, 0), family=family) as listener:
         port = listener.getsockname()[1]
         begin("--connect", f"{host}:{port}")
 
-    assert subjects == [SystemUnderTest(address=(address, port))]
+    assert systems == [SystemUnderTest(address=Address(address, port))]
 
 
 @pytest.mark.parametrize(
@@ -129,25 +130,25 @@ def test_a_name_is_resolved_once_to_where_somebody_listens(
     ],
 )
 def test_our_server_is_told_what_the_load_needs_and_no_more(
-    arguments: str, options: tuple[str, ...], subjects: list[Subject]
+    arguments: str, options: tuple[str, ...], systems: list[SystemUnderTest]
 ) -> None:
     begin("--server", "epoll", *arguments.split())
 
-    assert [subject.options for subject in subjects] == [options]
+    assert [system.options for system in systems] == [options]
 
 
 def test_more_clients_than_descriptors_are_refused_before_anything_is_started(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    subjects: list[Subject],
+    systems: list[SystemUnderTest],
 ) -> None:
-    own = environment.OWN_DESCRIPTORS
-    monkeypatch.setattr(environment, "raise_descriptor_limit", lambda: 1000 + own)
+    own = limits.OWN_DESCRIPTORS
+    monkeypatch.setattr(limits, "raise_descriptor_limit", lambda: 1000 + own)
     ours = "run --server epoll --connections 1"
 
     said = expect_error(capsys, 1, *ours.split(), "--idle", 1000)
     assert f"1,001 clients needs {1001 + own:,} descriptors and the limit is {1000 + own:,}" in said
-    assert not subjects
+    assert not systems
     begin(*ours.split()[1:], "--idle", 999)
     # Silent clients of somebody else's server have processes of their own.
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -169,11 +170,10 @@ def test_the_exit_status_says_whether_the_trial_is_valid(
     monkeypatch.setattr(trial, "run", lambda *_, **__: record)
 
     assert __main__.main(["run", "--server", "epoll", *how]) == (1 if steal else 0)
-    assert how or ("NOT VALID" in capsys.readouterr().out) == bool(steal)
+    assert how or ("INVALID" in capsys.readouterr().out) == bool(steal)
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "killed", "killed while its server is stopped"])
-def test_neither_server_nor_crowd_outlives_the_lab(how: str) -> None:
-    expect_nothing_left(
-        how, "run --server epoll --idle 50 --warmup 600", "servers", "loadgen.clients.crowd"
-    )
+def test_neither_server_nor_background_clients_outlive_the_lab(how: str) -> None:
+    command = "run --server epoll --idle 50 --warmup 600"
+    expect_nothing_left(how, command, "servers", "loadgen.clients.background_process")

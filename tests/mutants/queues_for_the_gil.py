@@ -1,0 +1,9 @@
+"""Is told to stop in a thread of Python, which has to queue behind all others that are busy."""
+
+import signal
+
+from servers import common
+from servers import threaded_server as server
+
+common.stop_when_told = lambda: common.exit_in_a_thread({signal.SIGTERM, signal.SIGINT})
+common.main(server.serve)
