@@ -15,10 +15,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m servers")
     commands = parser.add_subparsers(required=True, metavar="NAME")
 
-    for variant in catalog.VARIANTS:
-        command = commands.add_parser(variant.name, help=variant.idea)
+    for model in catalog.MODELS:
+        command = commands.add_parser(model.name, help=model.idea)
         common.add_options(command)
-        command.set_defaults(run=serve, variant=variant)
+        command.set_defaults(run=serve, model=model)
 
     command = commands.add_parser("list", help="All servers, as a table.")
     command.add_argument("--json", action="store_true", help="as JSON")
@@ -34,10 +34,10 @@ def main() -> None:
 
 def serve(options: argparse.Namespace) -> None:
     """Run one server until it is told to stop."""
-    missing = options.variant.missing()
+    missing = options.model.missing()
     if missing:
-        sys.exit(f"error: {options.variant.name} cannot run here: {missing}")
-    module = importlib.import_module(options.variant.module)
+        sys.exit(f"error: {options.model.name} cannot run here: {missing}")
+    module = importlib.import_module(options.model.module)
     common.run(module.serve, options)
 
 
@@ -46,13 +46,13 @@ def show(options: argparse.Namespace) -> None:
     # Who has read enough (`| head`) ends this quietly, as any other command.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if options.json:
-        rows = [dataclasses.asdict(v) for v in catalog.VARIANTS]
+        rows = [dataclasses.asdict(v) for v in catalog.MODELS]
         common.say(json.dumps(rows, indent=2).encode() + b"\n")
         return
     heads = ("server", "waits in", "cost per wake-up", "breaks")
     table = [heads] + [
         (v.name, v.waits, v.cost, v.missing() or v.breaks)
-        for v in catalog.VARIANTS
+        for v in catalog.MODELS
     ]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:

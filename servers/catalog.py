@@ -13,7 +13,7 @@ OWN_DESCRIPTORS = 3 + 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Variant:
+class Model:
     """One I/O model.
 
     name             what it is called on the command line
@@ -50,7 +50,7 @@ class Variant:
 
     @property
     def module(self) -> str:
-        """The module with this variant's `serve`."""
+        """The module with this model's `serve`."""
         return f"servers.{self.name}_server"
 
     def serves(self, clients: int) -> int:
@@ -92,8 +92,8 @@ class Variant:
         return None
 
 
-VARIANTS = (
-    Variant(
+MODELS = (
+    Model(
         name="blocking",
         family="one at a time",
         idea="Serve one client until it leaves, then take the next.",
@@ -104,7 +104,7 @@ VARIANTS = (
         marker="o",
         clients_at_once=1,
     ),
-    Variant(
+    Model(
         name="threaded",
         family="threads",
         idea="Give every client a thread, and let each of them block.",
@@ -115,7 +115,7 @@ VARIANTS = (
         marker="s",
         refuses_threads=True,
     ),
-    Variant(
+    Model(
         name="nonblocking",
         family="busy loop",
         idea="Ask every socket in turn, again and again, and never wait.",
@@ -126,7 +126,7 @@ VARIANTS = (
         marker="D",
         sleeps=False,
     ),
-    Variant(
+    Model(
         name="select",
         family="readiness",
         idea="Ask about all sockets at once: which can be read or written?",
@@ -137,7 +137,7 @@ VARIANTS = (
         marker="^",
         descriptor_limit=1024,
     ),
-    Variant(
+    Model(
         name="poll",
         family="readiness",
         idea="Hand the kernel an array of all sockets, get the events back.",
@@ -147,7 +147,7 @@ VARIANTS = (
         colour="#009E73",
         marker="v",
     ),
-    Variant(
+    Model(
         name="epoll",
         family="readiness",
         idea="Let the kernel keep the list, and hear of the ready ones only.",
@@ -160,10 +160,10 @@ VARIANTS = (
 )
 
 
-def find(name: str) -> Variant:
-    """The variant of that name; KeyError says which names there are."""
-    for variant in VARIANTS:
-        if variant.name == name:
-            return variant
-    known = ", ".join(variant.name for variant in VARIANTS)
+def find(name: str) -> Model:
+    """The model of that name; KeyError says which names there are."""
+    for model in MODELS:
+        if model.name == name:
+            return model
+    known = ", ".join(model.name for model in MODELS)
     raise KeyError(f"unknown server {name!r}; there are: {known}")

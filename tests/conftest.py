@@ -24,7 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--server",
-        choices=[variant.name for variant in catalog.VARIANTS],
+        choices=[model.name for model in catalog.MODELS],
         help="test this one only",
     )
     group.addoption(
@@ -51,20 +51,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def server_of(item: pytest.Item) -> str | None:
     """The server that a test is about, if it is about one."""
     callspec = getattr(item, "callspec", None)
-    return callspec.params["variant"].name if callspec and "variant" in callspec.params else None
+    return callspec.params["model"].name if callspec and "model" in callspec.params else None
 
 
-@pytest.fixture(params=catalog.VARIANTS, ids=lambda variant: variant.name)
-def variant(request: pytest.FixtureRequest) -> catalog.Variant:
+@pytest.fixture(params=catalog.MODELS, ids=lambda model: model.name)
+def model(request: pytest.FixtureRequest) -> catalog.Model:
     """Every server in the catalog, one after the other."""
-    one: catalog.Variant = request.param
+    one: catalog.Model = request.param
     if reason := one.missing():
         pytest.skip(reason)
     return one
 
 
 @pytest.fixture
-def start(variant: catalog.Variant) -> Iterator[Callable[..., harness.Server]]:
+def start(model: catalog.Model) -> Iterator[Callable[..., harness.Server]]:
     """Starts the server under test; options and more as harness.start takes them.
 
     After the test each server must be alive, and end as the contract says: SIGTERM, status 0,
@@ -73,7 +73,7 @@ def start(variant: catalog.Variant) -> Iterator[Callable[..., harness.Server]]:
     running: list[harness.Server] = []
 
     def start_one(*options: str, **more: Any) -> harness.Server:
-        running.append(harness.start(variant, *options, **more))
+        running.append(harness.start(model, *options, **more))
         return running[-1]
 
     try:

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from servers.catalog import Variant
+from servers.catalog import Model
 from servers.protocol import GREETING, MAX_LINE_BYTES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -397,9 +397,7 @@ class Server:
         self.errors.unlink()
 
 
-def start(
-    variant: Variant, *options: str, limits: Limits | None = None, path: Path = ROOT
-) -> Server:
+def start(model: Model, *options: str, limits: Limits | None = None, path: Path = ROOT) -> Server:
     """Start the server under test on a free port and wait for its ready line.
 
     limits  soft limits set in the server's process before it starts (setrlimit(2))
@@ -413,7 +411,7 @@ def start(
 
     handle, errors = tempfile.mkstemp(suffix=".log")
     process = subprocess.Popen(
-        [*command(variant), "--port", "0", *options],
+        [*command(model), "--port", "0", *options],
         cwd=ROOT,
         # A socket that is forgotten instead of closed is then reported on standard error.
         env={**os.environ, "PYTHONPATH": f"{path}:{ROOT}", "PYTHONWARNINGS": "always"},
@@ -435,9 +433,9 @@ def start(
     return server
 
 
-def command(variant: Variant) -> list[str]:
+def command(model: Model) -> list[str]:
     """The command that starts the server under test, without options."""
-    text = settings.command.format(python=sys.executable, name=variant.name)
+    text = settings.command.format(python=sys.executable, name=model.name)
     return text.split()
 
 

@@ -102,9 +102,9 @@ def record(
     service = np.asarray(latencies_ns, dtype=np.int64)
     everybody = connections + idle
     active = connections if greeted is None else min(connections, greeted)
-    variants = {variant.name: variant for variant in catalog.VARIANTS}
+    models = {model.name: model for model in catalog.MODELS}
     made = empty_record(
-        SystemUnderTest(variant=variants.get(server, variants["epoll"])),
+        SystemUnderTest(model=models.get(server, models["epoll"])),
         measured,
         block=block,
         position=position,

@@ -35,11 +35,11 @@ def drawn(folder: Path) -> dict[str, bytes]:
 @pytest.fixture
 def another_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """The lab has a new server in the middle of its catalog, and its first one looks different."""
-    first, second, *others = catalog.VARIANTS
+    first, second, *others = catalog.MODELS
     changed = dataclasses.replace(first, colour="#FF0000", idea="Something else.")
     new = dataclasses.replace(second, name="forking", colour="#123456")
-    monkeypatch.setattr(catalog, "VARIANTS", (changed, second, new, *others))
-    monkeypatch.setattr(provenance, "VARIANTS", catalog.VARIANTS)
+    monkeypatch.setattr(catalog, "MODELS", (changed, second, new, *others))
+    monkeypatch.setattr(provenance, "MODELS", catalog.MODELS)
     assert catalog.find("forking") is new
 
 

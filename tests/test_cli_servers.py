@@ -30,7 +30,7 @@ from harness import (
 from matplotlib.markers import MarkerStyle
 
 from servers import catalog, common
-from servers.catalog import VARIANTS, Variant
+from servers.catalog import MODELS, Model
 
 Start = Callable[..., Server]
 Result = subprocess.CompletedProcess[str]
@@ -92,10 +92,10 @@ def test_says_the_address_and_not_the_name(start: Start) -> None:
     assert server.greeted().ask(b"world") == b"Hello, world!\n"
 
 
-def test_runs_as_a_module_of_its_own(variant: Variant) -> None:
+def test_runs_as_a_module_of_its_own(model: Model) -> None:
     """The two-line main of every server file."""
     process = subprocess.Popen(
-        [sys.executable, "-m", variant.module, "--port", "0"],
+        [sys.executable, "-m", model.module, "--port", "0"],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -107,11 +107,11 @@ def test_runs_as_a_module_of_its_own(variant: Variant) -> None:
         assert process.wait(settings.deadline_s) == 0
 
 
-def test_starts_without_anything_installed(variant: Variant) -> None:
+def test_starts_without_anything_installed(model: Model) -> None:
     """No site-packages (-S), no user directory, no environment (-I): the standard library."""
-    if variant.needs:
-        pytest.skip(f"needs {', '.join(variant.needs)}")
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {variant.module}"
+    if model.needs:
+        pytest.skip(f"needs {', '.join(model.needs)}")
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {model.module}"
     subprocess.run(
         [sys.executable, "-I", "-S", "-c", code], check=True, timeout=settings.deadline_s
     )
@@ -195,10 +195,10 @@ def run_into(stdout: int, *arguments: str, stdin: str = "") -> Result:
 
 @pytest.mark.parametrize("output", [closed_pipe, full_disk, no_output])
 def test_cannot_say_where_it_listens(
-    variant: Variant, output: Callable[[], AbstractContextManager[int]]
+    model: Model, output: Callable[[], AbstractContextManager[int]]
 ) -> None:
     with output() as stdout:
-        expect_error(run_into(stdout, variant.name), 1, "standard output")
+        expect_error(run_into(stdout, model.name), 1, "standard output")
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["list", "--json"]])
@@ -254,12 +254,12 @@ TAKE_DESCRIPTORS = (
 
 @pytest.mark.parametrize("as_module", [False, True])
 def test_listens_on_a_descriptor_that_the_model_may_not_be_able_to_wait_for(
-    variant: Variant, as_module: bool
+    model: Model, as_module: bool
 ) -> None:
     count = 1_100
     if not allow_descriptors(count + 100):
         pytest.skip("the hard limit of descriptors is too low")
-    arguments = [variant.module] if as_module else ["servers", variant.name]
+    arguments = [model.module] if as_module else ["servers", model.name]
     process = subprocess.Popen(
         [sys.executable, "-c", TAKE_DESCRIPTORS, str(count), "-m", *arguments],
         cwd=ROOT,
@@ -273,12 +273,12 @@ def test_listens_on_a_descriptor_that_the_model_may_not_be_able_to_wait_for(
         first_line = process.stdout.readline()
         process.send_signal(signal.SIGTERM)
         stdout, stderr = process.communicate(timeout=settings.deadline_s)
-    if variant.descriptor_limit is None:
+    if model.descriptor_limit is None:
         assert first_line.startswith("listening on ")
         assert (process.returncode, stdout, stderr) == (0, "", "")
     else:
         assert (process.returncode, first_line, stdout) == (1, "", "")
-        limit = variant.descriptor_limit
+        limit = model.descriptor_limit
         assert stderr == f"error: cannot serve: no free descriptor below {limit:,}\n"
 
 
@@ -286,18 +286,18 @@ def test_listens_on_a_descriptor_that_the_model_may_not_be_able_to_wait_for(
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", "http", "", "1.5", "٣", "9" * 5_000])
-def test_not_a_port(variant: Variant, port: str) -> None:
-    expect_error(run(variant.name, f"--port={port}"), 2, "--port")
+def test_not_a_port(model: Model, port: str) -> None:
+    expect_error(run(model.name, f"--port={port}"), 2, "--port")
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "many", "", str(2**30 + 1)])
 def test_not_a_line_limit(text: str) -> None:
-    expect_error(run(VARIANTS[0].name, f"--max-line={text}"), 2, "--max-line")
+    expect_error(run(MODELS[0].name, f"--max-line={text}"), 2, "--max-line")
 
 
 @pytest.mark.parametrize("text", ["", "cpu", "cpu:", "cpu:1", "cpu:1h", "nap:1s", "cpu:61s", "1s"])
 def test_not_work(text: str) -> None:
-    expect_error(run(VARIANTS[0].name, f"--work={text}"), 2, "--work")
+    expect_error(run(MODELS[0].name, f"--work={text}"), 2, "--work")
 
 
 @pytest.mark.parametrize(
@@ -309,9 +309,9 @@ def test_not_work(text: str) -> None:
         (["list", "--port", "0"], "--port"),
         (["client"], "--port"),
         (["client", "--port", "none"], "--port"),
-        ([VARIANTS[0].name, "--nosuch"], "--nosuch"),
-        ([VARIANTS[0].name, "--port"], "--port"),
-        ([VARIANTS[0].name, "surplus"], "surplus"),
+        ([MODELS[0].name, "--nosuch"], "--nosuch"),
+        ([MODELS[0].name, "--port"], "--port"),
+        ([MODELS[0].name, "surplus"], "surplus"),
     ],
 )
 def test_wrong_command_line(arguments: list[str], word: str) -> None:
@@ -321,13 +321,13 @@ def test_wrong_command_line(arguments: list[str], word: str) -> None:
 def test_an_unknown_model_is_told_which_there_are() -> None:
     result = run("nosuch")
     message = result.stderr.rpartition("error: ")[2]
-    for variant in VARIANTS:  # quoted or not: that differs between versions of argparse
-        assert re.search(rf"\b{variant.name}\b", message)
+    for model in MODELS:  # quoted or not: that differs between versions of argparse
+        assert re.search(rf"\b{model.name}\b", message)
 
 
-def test_port_taken(variant: Variant) -> None:
+def test_port_taken(model: Model) -> None:
     with listening() as port:
-        result = run(variant.name, "--port", str(port))
+        result = run(model.name, "--port", str(port))
     expect_error(result, 1, "127.0.0.1", str(port), os.strerror(98))
 
 
@@ -344,14 +344,14 @@ def test_port_taken(variant: Variant) -> None:
     ],
 )
 def test_not_our_address(host: str) -> None:
-    expect_error(run(VARIANTS[0].name, "--host", host), 1, "cannot listen on")
+    expect_error(run(MODELS[0].name, "--host", host), 1, "cannot listen on")
 
 
 def test_a_missing_library_is_named() -> None:
     code = (
         "import dataclasses, sys; from servers import __main__, catalog;"
-        "one = dataclasses.replace(catalog.VARIANTS[0], needs=('no_such_library',));"
-        "catalog.VARIANTS = (one,); sys.argv = ['servers', one.name]; __main__.main()"
+        "one = dataclasses.replace(catalog.MODELS[0], needs=('no_such_library',));"
+        "catalog.MODELS = (one,); sys.argv = ['servers', one.name]; __main__.main()"
     )
     result = subprocess.run(
         [sys.executable, "-c", code],
@@ -360,7 +360,7 @@ def test_a_missing_library_is_named() -> None:
         text=True,
         timeout=settings.deadline_s,
     )
-    expect_error(result, 1, VARIANTS[0].name, "no_such_library is not installed")
+    expect_error(result, 1, MODELS[0].name, "no_such_library is not installed")
 
 
 # The catalog.
@@ -371,13 +371,13 @@ def test_list_is_a_table_of_the_catalog() -> None:
     assert (result.returncode, result.stderr) == (0, "")
     head, *rows = result.stdout.splitlines()
     assert head.split("  ")[0] == "server"
-    assert len(rows) == len(VARIANTS)
-    for variant, row in zip(VARIANTS, rows, strict=True):
+    assert len(rows) == len(MODELS)
+    for model, row in zip(MODELS, rows, strict=True):
         for text in (
-            variant.name,
-            variant.waits,
-            variant.cost,
-            variant.missing() or variant.breaks,
+            model.name,
+            model.waits,
+            model.cost,
+            model.missing() or model.breaks,
         ):
             assert text in row
 
@@ -386,25 +386,25 @@ def test_list_as_json_is_the_catalog() -> None:
     result = run("list", "--json")
     assert (result.returncode, result.stderr) == (0, "")
     rows = json.loads(result.stdout)
-    assert rows == json.loads(json.dumps([dataclasses.asdict(variant) for variant in VARIANTS]))
+    assert rows == json.loads(json.dumps([dataclasses.asdict(model) for model in MODELS]))
 
 
 def test_a_variant_is_found_by_its_name() -> None:
-    for variant in VARIANTS:
-        assert catalog.find(variant.name) is variant
-    with pytest.raises(KeyError, match=f"nosuch.*{VARIANTS[0].name}"):
+    for model in MODELS:
+        assert catalog.find(model.name) is model
+    with pytest.raises(KeyError, match=f"nosuch.*{MODELS[0].name}"):
         catalog.find("nosuch")
 
 
 @pytest.mark.parametrize("field", ["name", "colour", "marker"])
 def test_each_variant_can_be_told_from_the_others(field: str) -> None:
-    assert len({getattr(variant, field) for variant in VARIANTS}) == len(VARIANTS)
+    assert len({getattr(model, field) for model in MODELS}) == len(MODELS)
 
 
 def test_colours_and_markers_are_those_of_charts() -> None:
-    for variant in VARIANTS:
-        assert re.fullmatch(r"#[0-9A-F]{6}", variant.colour)
-        assert variant.marker in MarkerStyle.filled_markers, "a hollow mark means no valid trial"
+    for model in MODELS:
+        assert re.fullmatch(r"#[0-9A-F]{6}", model.colour)
+        assert model.marker in MarkerStyle.filled_markers, "a hollow mark means no valid trial"
 
 
 LIMITS = {
@@ -418,23 +418,23 @@ LIMITS = {
 def test_a_variant_says_how_many_it_serves(
     limits: dict[str, int], most: int, reason: str | None
 ) -> None:
-    variant = dataclasses.replace(
-        VARIANTS[0], **{"clients_at_once": None, "descriptor_limit": None} | limits
+    model = dataclasses.replace(
+        MODELS[0], **{"clients_at_once": None, "descriptor_limit": None} | limits
     )
     for clients in (0, 1, most):
-        assert variant.serves(clients) == clients
-        assert variant.why_not_all(clients) is None
+        assert model.serves(clients) == clients
+        assert model.why_not_all(clients) is None
     if reason is not None:
-        assert variant.serves(most + 1) == variant.serves(5_000) == most
-        assert variant.why_not_all(most + 1) == reason
-    assert variant.leaves_waiting == ("clients_at_once" in limits)
+        assert model.serves(most + 1) == model.serves(5_000) == most
+        assert model.why_not_all(most + 1) == reason
+    assert model.leaves_waiting == ("clients_at_once" in limits)
 
 
 def test_help_describes_every_command() -> None:
     result = run("--help")
     assert result.returncode == 0
-    for variant in VARIANTS:
-        assert variant.name in result.stdout
+    for model in MODELS:
+        assert model.name in result.stdout
     assert "client" in result.stdout
 
 

@@ -15,7 +15,7 @@ from hypothesis import Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from servers.catalog import Variant
+from servers.catalog import Model
 from servers.protocol import GREETING, MAX_LINE_BYTES
 
 Start = Callable[..., Server]
@@ -155,8 +155,8 @@ def test_a_longer_line_is_an_error(client: Client, end: bytes) -> None:
     assert client.rest() == b"Hello, a!\n" + TOO_LONG % MAX_LINE_BYTES
 
 
-def test_serves_as_many_at_once_as_the_catalog_says(server: Server, variant: Variant) -> None:
-    clients = [server.greeted() for _ in range(variant.serves(100))]
+def test_serves_as_many_at_once_as_the_catalog_says(server: Server, model: Model) -> None:
+    clients = [server.greeted() for _ in range(model.serves(100))]
     order = random.Random(1)
     for turn in range(3):
         order.shuffle(clients)
@@ -165,7 +165,7 @@ def test_serves_as_many_at_once_as_the_catalog_says(server: Server, variant: Var
         order.shuffle(clients)
         for client in clients:
             assert client.line() == b"Hello, turn %d of %d!\n" % (turn, client.port)
-    if variant.why_not_all(100) and variant.leaves_waiting:
+    if model.why_not_all(100) and model.leaves_waiting:
         waiting = server.connect()
         waiting.send(b"a\n")
         assert waiting.is_silent(), "the catalog says that it cannot serve so many"
@@ -174,8 +174,8 @@ def test_serves_as_many_at_once_as_the_catalog_says(server: Server, variant: Var
         assert waiting.line() == b"Hello, a!\n"
 
 
-def test_does_not_mix_unfinished_lines(server: Server, variant: Variant) -> None:
-    if reason := variant.why_not_all(2):
+def test_does_not_mix_unfinished_lines(server: Server, model: Model) -> None:
+    if reason := model.why_not_all(2):
         pytest.skip(reason)
     one, other = server.greeted(), server.greeted()
     send_in_receives_of_their_own(server, one, b"on")

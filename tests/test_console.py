@@ -200,7 +200,7 @@ def test_heads_leave_out_what_most_have_in_common() -> None:
 @pytest.mark.parametrize("name", experiments.ALL)
 @pytest.mark.parametrize("profile", ["quick", "standard"])
 def test_every_column_of_every_experiment_has_a_head_of_its_own(name: str, profile: str) -> None:
-    cells = experiments.find(name).cells(profile, catalog.VARIANTS)  # type: ignore[arg-type]
+    cells = experiments.find(name).cells(profile, catalog.MODELS)  # type: ignore[arg-type]
     heads = titles(list(dict.fromkeys(replace(cell, server="") for cell in cells)))
 
     assert len(set(heads)) == len(heads)

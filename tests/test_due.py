@@ -50,8 +50,8 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> None:
     """A trial takes no time. What poll answers differs from block to block, epoll is steady."""
 
     def run(system: SystemUnderTest, cell: Cell, **names: Any) -> Record:
-        assert system.variant is not None
-        name, block = system.variant.name, names["block"]
+        assert system.model is not None
+        name, block = system.model.name, names["block"]
         record = records.record(
             name,
             connections=cell.workload.connections,

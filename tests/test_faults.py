@@ -30,7 +30,7 @@ from harness import (
     wait_until,
 )
 
-from servers.catalog import Variant
+from servers.catalog import Model
 from servers.protocol import GREETING, MAX_LINE_BYTES
 
 Start = Callable[..., Server]
@@ -55,9 +55,9 @@ IDLE_CPU_FRACTION = 0.03
 
 
 @pytest.fixture
-def many_at_once(variant: Variant) -> None:
+def many_at_once(model: Model) -> None:
     """For tests that need several clients to be served at the same time."""
-    if reason := variant.why_not_all(2):
+    if reason := model.why_not_all(2):
         pytest.skip(reason)
 
 
@@ -81,7 +81,7 @@ def filled(server: Server) -> tuple[Client, int]:
     return client, accepted
 
 
-def expect_idle(server: Server, variant: Variant) -> None:
+def expect_idle(server: Server, model: Model) -> None:
     """Wait for a stretch in which the server uses no CPU and after which it does not want any,
     if its model can do that at all."""
 
@@ -91,7 +91,7 @@ def expect_idle(server: Server, variant: Variant) -> None:
         used_s = server.cpu_s() - before_s
         return used_s < IDLE_CPU_FRACTION * QUIET_S and server.thread_states() == {"S"}
 
-    if variant.sleeps:
+    if model.sleeps:
         wait_until(idle, "the server uses no CPU")
 
 
@@ -167,9 +167,9 @@ def test_memory_is_bounded_when_answers_are_longer_than_lines(server: Server) ->
     assert client.rest() == b"Hello, !\n" * accepted
 
 
-def test_a_full_server_uses_no_cpu(server: Server, variant: Variant) -> None:
+def test_a_full_server_uses_no_cpu(server: Server, model: Model) -> None:
     filled(server)
-    expect_idle(server, variant)
+    expect_idle(server, model)
 
 
 @pytest.mark.usefixtures("many_at_once")
@@ -379,17 +379,17 @@ def test_a_flood_drowns_nobody_else(server: Server) -> None:
 # Too many clients.
 
 
-def test_serves_exactly_as_many_as_the_catalog_says(start: Start, variant: Variant) -> None:
+def test_serves_exactly_as_many_as_the_catalog_says(start: Start, model: Model) -> None:
     """With descriptors for everybody; in the order in which they came."""
     if not allow_descriptors(4_096):
         pytest.skip("the hard limit of descriptors is too low")
     server = start(limits={resource.RLIMIT_NOFILE: 4_096})
     clients = [server.connect() for _ in range(1_100)]
-    room = variant.serves(len(clients))
+    room = model.serves(len(clients))
     greeted, others = clients[:room], clients[room:]
     for client in greeted:
         assert client.line() == GREETING
-    if variant.leaves_waiting:
+    if model.leaves_waiting:
         assert all(client.is_silent() for client in (others[0], others[-1]))
     else:
         for client in others:
@@ -402,25 +402,25 @@ def test_serves_exactly_as_many_as_the_catalog_says(start: Start, variant: Varia
     for client in leaving:
         client.send(b"exit\n")
         assert client.rest() == b""
-    for client in others[: len(leaving)] if variant.leaves_waiting else ():
+    for client in others[: len(leaving)] if model.leaves_waiting else ():
         assert client.line() == GREETING
         client.close()
-    for _ in leaving if not variant.leaves_waiting else ():
+    for _ in leaving if not model.leaves_waiting else ():
         assert server.greeted().ask(b"world") == b"Hello, world!\n"
 
 
-def test_more_clients_than_descriptors(start: Start, variant: Variant) -> None:
+def test_more_clients_than_descriptors(start: Start, model: Model) -> None:
     """`ulimit -n 64`: the rest waits in the backlog, and gets in as others leave."""
     server = start(limits={resource.RLIMIT_NOFILE: 64})
     own, _ = settled_footprint(server)
-    room = variant.serves(64 - own)
+    room = model.serves(64 - own)
     clients = [server.connect() for _ in range(100)]
     for number, client in enumerate(clients):
         client.send(b"%d\n" % number)
     for client in clients[:room]:
         assert client.line() == GREETING
     waiting = clients[room]
-    expect_idle(server, variant)
+    expect_idle(server, model)
     assert waiting.is_silent()
     for number, client in enumerate(clients):
         if number >= room:
@@ -431,11 +431,11 @@ def test_more_clients_than_descriptors(start: Start, variant: Variant) -> None:
     assert server.greeted().ask(b"world") == b"Hello, world!\n"
 
 
-def test_no_descriptor_at_all(server: Server, variant: Variant) -> None:
+def test_no_descriptor_at_all(server: Server, model: Model) -> None:
     """The limit falls on a running server; newcomers are let in as soon as it rises again."""
     footprint = take_all_descriptors(server)
     clients = [server.connect() for _ in range(3)]
-    expect_idle(server, variant)
+    expect_idle(server, model)
     assert clients[0].is_silent()
     server.limit_descriptors(64)
     for client in clients:
@@ -460,7 +460,7 @@ def test_out_of_descriptors_goes_on_serving(server: Server) -> None:
 
 
 @pytest.mark.usefixtures("many_at_once")
-def test_fewer_descriptors_allowed_than_are_open(server: Server, variant: Variant) -> None:
+def test_fewer_descriptors_allowed_than_are_open(server: Server, model: Model) -> None:
     """The limit falls on a running server, so deep that poll(2) refuses the list of its sockets."""
     inside = [server.greeted() for _ in range(10)]
     server.limit_descriptors(5)
@@ -471,7 +471,7 @@ def test_fewer_descriptors_allowed_than_are_open(server: Server, variant: Varian
             client.send(b"%d\n" % number)
         for client in inside:
             assert client.line() == b"Hello, %d!\n" % number
-    expect_idle(server, variant)
+    expect_idle(server, model)
     assert waiting.is_silent()
     inside.pop().send(b"exit\n")
     inside.pop().reset()
@@ -482,7 +482,7 @@ def test_fewer_descriptors_allowed_than_are_open(server: Server, variant: Varian
 
 
 @pytest.mark.usefixtures("many_at_once")
-def test_more_clients_than_threads(start: Start, variant: Variant) -> None:
+def test_more_clients_than_threads(start: Start, model: Model) -> None:
     """Stacks so large that the address space holds two or three of them (setrlimit(2))."""
     stack_bytes = 1 << 29
     server = start(limits={resource.RLIMIT_STACK: stack_bytes, resource.RLIMIT_AS: 4 * stack_bytes})
@@ -491,7 +491,7 @@ def test_more_clients_than_threads(start: Start, variant: Variant) -> None:
     served = [client for client, line in zip(clients, first_lines, strict=True) if line == GREETING]
     refused = [client for client in clients if client not in served]
     assert served
-    assert bool(refused) == variant.refuses_threads
+    assert bool(refused) == model.refuses_threads
     assert set(first_lines) <= {GREETING, TOO_MANY}
     for client in refused:
         assert client.rest() == b""
@@ -537,12 +537,12 @@ def test_out_of_memory(start: Start) -> None:
 # Nothing to do.
 
 
-def test_an_idle_server_sleeps_if_its_model_can(server: Server, variant: Variant) -> None:
-    clients = [server.greeted() for _ in range(variant.serves(50))]
+def test_an_idle_server_sleeps_if_its_model_can(server: Server, model: Model) -> None:
+    clients = [server.greeted() for _ in range(model.serves(50))]
     for client in clients:
         assert client.ask(b"world") == b"Hello, world!\n"
-    expect_idle(server, variant)
-    if not variant.sleeps:
+    expect_idle(server, model)
+    if not model.sleeps:
         before_s = server.cpu_s()
         wait_until(lambda: server.cpu_s() - before_s > QUIET_S, "it has burnt CPU time")
 
@@ -580,11 +580,11 @@ def test_stops_under_heavy_traffic(server: Server, stop_signal: signal.Signals) 
         server.stop(stop_signal)
 
 
-def test_stops_while_everybody_wants_something(start: Start, variant: Variant) -> None:
+def test_stops_while_everybody_wants_something(start: Start, model: Model) -> None:
     if not allow_descriptors(4_096):
         pytest.skip("the hard limit of descriptors is too low")
     server = start(limits={resource.RLIMIT_NOFILE: 4_096})
-    clients = [server.greeted() for _ in range(variant.serves(HERD))]
+    clients = [server.greeted() for _ in range(model.serves(HERD))]
     server.pause()
     for client in clients:
         client.send(b"a\n" * 3_000)

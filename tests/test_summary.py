@@ -27,7 +27,7 @@ SEED = 7
 
 def empty(workload: Method) -> Any:
     return summary.empty_record(
-        SystemUnderTest(variant=catalog.find("epoll")),
+        SystemUnderTest(model=catalog.find("epoll")),
         Cell(experiment="run", server="epoll", workload=workload),
         block=0,
         position=0,

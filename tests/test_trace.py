@@ -93,7 +93,7 @@ def test_silent_clients_cost_the_busy_loop_a_call_each_and_epoll_none(tmp_path: 
     def calls(server: str, idle: int) -> dict[str, float]:
         workload = Trace(requests=5, idle_connections=idle)
         cell = Cell(experiment="run", server=server, workload=workload)
-        system = SystemUnderTest(variant=catalog.find(server))
+        system = SystemUnderTest(model=catalog.find(server))
         record = trial.run(system, cell, cpus=CPUS, log=tmp_path / "log")
         assert record["system_calls"] is not None, record["failure"]
         return record["system_calls"]["per_request"]

@@ -52,7 +52,7 @@ def of(
 ) -> Record:
     """One trial of a server of ours, or of the one that listens at `address`."""
     cell = Cell(experiment="run", server=server, workload=workload, options=options)
-    system = SystemUnderTest(variant=catalog.find(server), options=cell.command_options)
+    system = SystemUnderTest(model=catalog.find(server), options=cell.command_options)
     if address is not None:
         system = SystemUnderTest(address=address)
         cell = replace(cell, server=system.name)
@@ -65,7 +65,7 @@ def problems(record: Record) -> list[str]:
     return [problem for check in audit.CHECKS for problem in check(record)]
 
 
-@pytest.mark.parametrize("server", [variant.name for variant in catalog.VARIANTS])
+@pytest.mark.parametrize("server", [model.name for model in catalog.MODELS])
 def test_a_trial_of_every_server_is_correct_and_conserves_counts(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

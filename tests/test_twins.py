@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from harness import ROOT
 
-from servers.catalog import VARIANTS
+from servers.catalog import MODELS
 
 HERE = "tests/test_twins.py"
 SERVERS = ROOT / "servers"
@@ -102,8 +102,8 @@ def test_every_server_waits_in_its_own_way() -> None:
 
 
 def test_every_server_is_in_the_catalog() -> None:
-    assert set(FILES) == {variant.name for variant in VARIANTS}, (
-        "each servers/NAME_server.py needs a line in VARIANTS of servers/catalog.py, and each "
+    assert set(FILES) == {model.name for model in MODELS}, (
+        "each servers/NAME_server.py needs a line in MODELS of servers/catalog.py, and each "
         "line a file"
     )
 
@@ -150,7 +150,7 @@ def test_grows_out_of_a_file_that_exists(server: str) -> None:
     doc = ast.get_docstring(ast.parse(FILES[server].read_text())) or ""
     after = re.search(r"^After: +(.*)$", doc, re.MULTILINE)
     assert after
-    earlier = [variant.name for variant in VARIANTS]
+    earlier = [model.name for model in MODELS]
     earlier = earlier[: earlier.index(server)]
     if named := re.match(r"(\w+)_server\.py", after[1]):
         assert named[1] in earlier, "read in the catalog's order, it has not been met yet"
@@ -176,10 +176,7 @@ def test_fits_beside_its_neighbour(path: Path) -> None:
 def test_needs_nothing_but_the_standard_library(path: Path) -> None:
     """Except what its line in the catalog names; and the load generator never."""
     needs = {
-        need
-        for variant in VARIANTS
-        if path.stem == f"{variant.name}_server"
-        for need in variant.needs
+        need for model in MODELS if path.stem == f"{model.name}_server" for need in model.needs
     }
     allowed = sys.stdlib_module_names | {"servers"} | needs
     for node in ast.walk(ast.parse(path.read_text())):
@@ -199,7 +196,7 @@ README = (SERVERS / "README.md").read_text()
 def test_the_readme_has_the_table_of_the_catalog() -> None:
     rows = [
         f"| [{one.name}]({one.name}_server.py) | {one.waits} | {one.cost} | {one.breaks} |"
-        for one in VARIANTS
+        for one in MODELS
     ]
     table = "\n".join(rows)
     assert re.findall(r"^\| \[.*$", README, re.MULTILINE) == rows, (

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from loadgen.commands import UsageError, UserError
 from loadgen.target.address import Address
 from servers import catalog
-from servers.catalog import Variant
+from servers.catalog import Model
 
 
 def host_and_port(text: str) -> Address:
@@ -28,10 +28,10 @@ def names(text: str) -> list[str]:
     return found
 
 
-def servers(names: Sequence[str] | None) -> list[Variant]:
+def servers(names: Sequence[str] | None) -> list[Model]:
     """The servers of these names; all of the catalog where none is named. Raises UsageError."""
     try:
-        return [catalog.find(name) for name in names or ()] or list(catalog.VARIANTS)
+        return [catalog.find(name) for name in names or ()] or list(catalog.MODELS)
     except KeyError as error:
         raise UsageError(error.args[0]) from error
 

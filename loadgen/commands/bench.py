@@ -101,7 +101,7 @@ def _new_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
     planned = plan(
         profile,
         [experiment.NAME for experiment in chosen],
-        [variant.name for variant in servers],
+        [model.name for model in servers],
         [cell for experiment in chosen for cell in experiment.cells(profile, servers)],
         blocks=options.blocks or BLOCKS[profile],
         extra_time=0.0 if options.blocks else EXTRA_TIME[profile],

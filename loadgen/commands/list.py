@@ -23,9 +23,9 @@ def run(_: argparse.Namespace) -> int:
     skipped = [
         Skip(cell, reason)
         for experiment in chosen.values()
-        for cell in experiment.cells("full", catalog.VARIANTS)
+        for cell in experiment.cells("full", catalog.MODELS)
         if (reason := why_not(cell, descriptors))
     ]
     questions = {name: experiment.QUESTION for name, experiment in chosen.items()}
-    console.show_list(catalog.VARIANTS, questions, skipped)
+    console.show_list(catalog.MODELS, questions, skipped)
     return 0

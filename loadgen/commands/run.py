@@ -125,10 +125,10 @@ def _system(options: argparse.Namespace) -> "SystemUnderTest":
         if options.work:
             raise UsageError("--work does not go with --connect: it is an option of our servers")
         return SystemUnderTest(address=arguments.resolve(options.connect))
-    [variant] = arguments.servers([options.server])
-    if missing := variant.missing():
-        raise UserError(f"{variant.name} cannot run here: {missing}")
-    return SystemUnderTest(variant=variant)
+    [model] = arguments.servers([options.server])
+    if missing := model.missing():
+        raise UserError(f"{model.name} cannot run here: {missing}")
+    return SystemUnderTest(model=model)
 
 
 def _expect_descriptors(system: "SystemUnderTest", workload: "Requests") -> None:
@@ -136,7 +136,7 @@ def _expect_descriptors(system: "SystemUnderTest", workload: "Requests") -> None
     from loadgen.clients import background
     from loadgen.machine.limits import lack_of_descriptors, raise_descriptor_limit
 
-    if system.variant:  # our server holds all of them
+    if system.model:  # our server holds all of them
         clients = workload.clients
     else:  # its owner sees to its limit; silent clients have processes of their own
         clients = max(workload.connections, min(workload.idle_connections, background.PER_PROCESS))

@@ -10,7 +10,7 @@ from loadgen.commands import UsageError, UserError, arguments
 if TYPE_CHECKING:
     from loadgen.store.schema import SystemCalls
     from loadgen.trial.methods import Trace
-    from servers.catalog import Variant
+    from servers.catalog import Model
 
 OPTIONS = {"idle_connections": "--idle", "requests": "--requests"}
 
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     return 0 if traces else 1
 
 
-def _traces(servers: "list[Variant]", workload: "Trace") -> "Iterator[tuple[str, SystemCalls]]":
+def _traces(servers: "list[Model]", workload: "Trace") -> "Iterator[tuple[str, SystemCalls]]":
     """The name and the trace of each server that can hold so many clients.
 
     Raises UserError when one cannot be traced.
@@ -70,15 +70,15 @@ def _traces(servers: "list[Variant]", workload: "Trace") -> "Iterator[tuple[str,
     from loadgen.trial.rig import SystemUnderTest
 
     with tempfile.TemporaryDirectory(prefix="loadgen-") as folder:
-        for variant in servers:
-            if reason := workload.missing(variant):
-                print(f"skipped: {variant.name}: {reason}", file=sys.stderr)
+        for model in servers:
+            if reason := workload.missing(model):
+                print(f"skipped: {model.name}: {reason}", file=sys.stderr)
                 continue
-            cell = Cell(experiment="trace", server=variant.name, workload=workload)
-            system = SystemUnderTest(variant=variant)
-            log = Path(folder) / f"{variant.name}.log"
+            cell = Cell(experiment="trace", server=model.name, workload=workload)
+            system = SystemUnderTest(model=model)
+            log = Path(folder) / f"{model.name}.log"
             record = trial.run(system, cell, cpus=choose_pinning(), log=log)
             traced = record["system_calls"]
             if traced is None:
-                raise UserError(f"{variant.name} could not be traced: {record['failure']}")
-            yield variant.name, traced
+                raise UserError(f"{model.name} could not be traced: {record['failure']}")
+            yield model.name, traced

@@ -17,7 +17,7 @@ from loadgen.plan.plan import Profile
 from loadgen.report.figure import Figure, Section
 from loadgen.store.runs import ResultsError
 from loadgen.trial.cell import Cell
-from servers.catalog import Variant
+from servers.catalog import Model
 
 if TYPE_CHECKING:
     from loadgen.analysis.run import Run
@@ -50,7 +50,7 @@ class Experiment(Protocol):
     HYPOTHESIS: str
     HOW_TO_READ: str
 
-    def cells(self, profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
+    def cells(self, profile: Profile, servers: Sequence[Model]) -> list[Cell]:
         """What is measured."""
 
     def figures(self, run: "Run") -> list[Figure]:

@@ -24,7 +24,7 @@ from loadgen.report.figure import Figure, Panel
 from loadgen.store.metric import cpu_us, latency_us, throughput
 from loadgen.trial.cell import Cell
 from loadgen.trial.methods import Churn
-from servers.catalog import Variant
+from servers.catalog import Model
 
 NAME = "churn"
 QUESTION = "What does it cost to open a connection for every request?"
@@ -55,7 +55,7 @@ SECONDS: dict[Profile, tuple[float, float]] = {  # warm-up and window
 }
 
 
-def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
+def cells(profile: Profile, servers: Sequence[Model]) -> list[Cell]:
     """Every server at every number of slots."""
     warmup_s, duration_s = SECONDS[profile]
     return sweep(

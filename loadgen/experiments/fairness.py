@@ -20,7 +20,7 @@ from loadgen.report.figure import Figure, Panel
 from loadgen.store.schema import Record
 from loadgen.trial.cell import Cell
 from loadgen.trial.methods import Requests
-from servers.catalog import Variant
+from servers.catalog import Model
 
 NAME = "fairness"
 QUESTION = "Does every client get an equal share, and what does a greedy one take?"
@@ -47,7 +47,7 @@ SECONDS: dict[Profile, tuple[float, float]] = {
 }
 
 
-def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
+def cells(profile: Profile, servers: Sequence[Model]) -> list[Cell]:
     """Every server with equals, and with one greedy client among them."""
     warmup_s, duration_s = SECONDS[profile]
     depths = (0, 16, PIPELINE_DEPTH, 256) if profile == "full" else (0, PIPELINE_DEPTH)

@@ -24,7 +24,7 @@ from loadgen.report.units import size
 from loadgen.store.schema import Record, Usage
 from loadgen.trial.cell import Cell
 from loadgen.trial.methods import Requests
-from servers.catalog import Variant
+from servers.catalog import Model
 
 NAME = "footprint"
 QUESTION = "What does it take to hold a connection?"
@@ -54,7 +54,7 @@ SECONDS: dict[Profile, tuple[float, float]] = {
 }
 
 
-def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
+def cells(profile: Profile, servers: Sequence[Model]) -> list[Cell]:
     """One client for every server, and more where more are served."""
     warmup_s, duration_s = SECONDS[profile]
     return sweep(

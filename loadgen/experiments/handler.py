@@ -16,7 +16,7 @@ from loadgen.report.units import Format
 from loadgen.store.metric import latency_us, throughput
 from loadgen.trial.cell import Cell
 from loadgen.trial.methods import Requests
-from servers.catalog import Variant
+from servers.catalog import Model
 
 NAME = "handler"
 QUESTION = "When the answer itself takes time, which model copes?"
@@ -43,7 +43,7 @@ SECONDS: dict[Profile, tuple[float, float]] = {
 }
 
 
-def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
+def cells(profile: Profile, servers: Sequence[Model]) -> list[Cell]:
     """Every server with every kind of work."""
     warmup_s, duration_s = SECONDS[profile]
     return sweep(

@@ -15,7 +15,7 @@ from loadgen.report.figure import Figure, Panel, Wall
 from loadgen.store.metric import cpu_us, latency_us, throughput
 from loadgen.trial.cell import Cell
 from loadgen.trial.methods import Requests
-from servers.catalog import Variant
+from servers.catalog import Model
 
 NAME = "idle"
 QUESTION = "What do idle connections cost the busy ones?"
@@ -43,7 +43,7 @@ SECONDS: dict[Profile, tuple[float, float]] = {
 }
 
 
-def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
+def cells(profile: Profile, servers: Sequence[Model]) -> list[Cell]:
     """Every server at every number of idle clients; who serves one at a time, at none only."""
     warmup_s, duration_s = SECONDS[profile]
     return sweep(

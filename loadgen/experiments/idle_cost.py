@@ -15,7 +15,7 @@ from loadgen.report.figure import Figure, Panel
 from loadgen.store.schema import Record
 from loadgen.trial.cell import Cell
 from loadgen.trial.methods import Requests
-from servers.catalog import Variant
+from servers.catalog import Model
 
 NAME = "idle_cost"
 QUESTION = "What does a server cost while nothing happens?"
@@ -41,7 +41,7 @@ SILENT: dict[Profile, tuple[int, ...]] = {
 SECONDS: dict[Profile, float] = {"quick": 0.2, "standard": 0.4, "full": 2.0}
 
 
-def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
+def cells(profile: Profile, servers: Sequence[Model]) -> list[Cell]:
     """Every server with every number of silent clients."""
     return sweep(
         NAME,

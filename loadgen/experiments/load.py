@@ -25,7 +25,7 @@ from loadgen.store.metric import Percentile, latency_us
 from loadgen.store.schema import Latency, Record
 from loadgen.trial.cell import Cell
 from loadgen.trial.methods import Requests, Search
-from servers.catalog import Variant
+from servers.catalog import Model
 
 NAME = "load"
 QUESTION = "How fast are answers at a given rate of requests, and which rate can a server sustain?"
@@ -67,7 +67,7 @@ STALL_PERIODS = 2
 STALLS = f"{1000 * STALL_S:g} ms every {'second' if STALL_EVERY_S == 1 else f'{STALL_EVERY_S:g} s'}"
 
 
-def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
+def cells(profile: Profile, servers: Sequence[Model]) -> list[Cell]:
     """Every server at every rate, the search for its knee, and one stalled server."""
     warmup_s, duration_s = SECONDS[profile]
     rates = [
@@ -95,7 +95,7 @@ def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
         *sweep(NAME, servers, [*rates, *knees]),
         *sweep(
             NAME,
-            [variant for variant in servers if variant.name == STALLED_SERVER],
+            [model for model in servers if model.name == STALLED_SERVER],
             [stalled, asked],
         ),
     ]

@@ -21,7 +21,7 @@ from loadgen.store.metric import throughput
 from loadgen.store.schema import Record
 from loadgen.trial.cell import Cell
 from loadgen.trial.methods import Requests
-from servers.catalog import Variant
+from servers.catalog import Model
 
 NAME = "payload"
 QUESTION = "How long may a line be before copying costs more than the system calls?"
@@ -50,7 +50,7 @@ SECONDS: dict[Profile, tuple[float, float]] = {
 }
 
 
-def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
+def cells(profile: Profile, servers: Sequence[Model]) -> list[Cell]:
     """Every server with lines of every length."""
     warmup_s, duration_s = SECONDS[profile]
     return sweep(

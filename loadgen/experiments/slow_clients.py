@@ -17,7 +17,7 @@ from loadgen.store.schema import Record
 from loadgen.trial.cell import Cell
 from loadgen.trial.methods import Requests
 from loadgen.trial.methods.requests import SlowBehaviour
-from servers.catalog import Variant
+from servers.catalog import Model
 
 NAME = "slow_clients"
 QUESTION = "What do clients that are slow on purpose do to the others?"
@@ -49,7 +49,7 @@ SHOWN = 8
 UNDISTURBED = "itself when undisturbed"
 
 
-def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
+def cells(profile: Profile, servers: Sequence[Model]) -> list[Cell]:
     """Every server without slow clients, and with every kind of them."""
     warmup_s, duration_s = SECONDS[profile]
     kinds: list[tuple[int, SlowBehaviour | None]] = [(0, None)]

@@ -14,7 +14,7 @@ from loadgen.report.figure import Bar, BarStyle, Figure, Panel
 from loadgen.store.schema import Record
 from loadgen.trial.cell import Cell
 from loadgen.trial.methods import Trace
-from servers.catalog import Variant
+from servers.catalog import Model
 
 NAME = "system_calls"
 QUESTION = "Which system calls does a request cost, and do idle connections add any?"
@@ -39,7 +39,7 @@ NOTHING = " (nothing)"
 NARROW = 0.15
 
 
-def cells(_: Profile, servers: Sequence[Variant]) -> list[Cell]:
+def cells(_: Profile, servers: Sequence[Model]) -> list[Cell]:
     """Every server with and without silent clients; who serves one at a time, without."""
     return sweep(NAME, servers, [Trace(idle_connections=idle) for idle in IDLE])
 

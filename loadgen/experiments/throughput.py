@@ -22,7 +22,7 @@ from loadgen.report.figure import Figure, Panel
 from loadgen.store.metric import cpu_us, latency_us, throughput
 from loadgen.trial.cell import Cell
 from loadgen.trial.methods import Requests
-from servers.catalog import Variant
+from servers.catalog import Model
 
 NAME = "throughput"
 QUESTION = "How many requests per second does each model answer when every client is busy?"
@@ -51,7 +51,7 @@ SECONDS: dict[Profile, tuple[float, float]] = {  # warm-up and window
 }
 
 
-def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
+def cells(profile: Profile, servers: Sequence[Model]) -> list[Cell]:
     """Every server at every number of clients."""
     warmup_s, duration_s = SECONDS[profile]
     return sweep(

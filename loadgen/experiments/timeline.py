@@ -17,7 +17,7 @@ from loadgen.report.figure import Bar, BarStyle, Figure, Panel, Wall
 from loadgen.store.schema import ClientTimeline, Record
 from loadgen.trial.cell import Cell
 from loadgen.trial.methods import Timeline
-from servers.catalog import Variant
+from servers.catalog import Model
 
 NAME = "timeline"
 QUESTION = "Who waits for whom when five clients come, and one of them is slow?"
@@ -39,7 +39,7 @@ ROOM = 1.2
 BEHIND = SLOW_CLIENT + 1
 
 
-def cells(_: Profile, servers: Sequence[Variant]) -> list[Cell]:
+def cells(_: Profile, servers: Sequence[Model]) -> list[Cell]:
     """Every server once per block."""
     return sweep(NAME, servers, [WORKLOAD])
 

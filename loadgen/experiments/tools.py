@@ -9,7 +9,7 @@ from loadgen.report.figure import Panel, Point, Series
 from loadgen.report.units import Format, formatted
 from loadgen.trial.cell import Cell
 from loadgen.trial.methods import Method, Requests, Trace
-from servers.catalog import Variant
+from servers.catalog import Model
 
 # How more requests per second are told.
 ANSWERS = ("answers", "times as many requests per second as")
@@ -19,18 +19,18 @@ Rows = Mapping[str, Mapping[float, CellData]]
 W = TypeVar("W", bound=Method)
 
 
-def sweep(experiment: str, servers: Sequence[Variant], workloads: Sequence[Method]) -> list[Cell]:
+def sweep(experiment: str, servers: Sequence[Model], workloads: Sequence[Method]) -> list[Cell]:
     """Every server under every workload, but for those under which idle clients, who come first,
     would wait for ever, and all the others behind them."""
     return [
-        Cell(experiment=experiment, server=variant.name, workload=workload)
-        for variant in servers
+        Cell(experiment=experiment, server=model.name, workload=workload)
+        for model in servers
         for workload in workloads
         if not (
-            variant.leaves_waiting
+            model.leaves_waiting
             and isinstance(workload, (Requests, Trace))
             and workload.idle_connections
-            and variant.serves(workload.clients) < workload.clients
+            and model.serves(workload.clients) < workload.clients
         )
     ]
 

@@ -21,7 +21,7 @@ from loadgen.report.figure import Figure, Panel, Point, Series
 from loadgen.store.metric import latency_us, throughput
 from loadgen.trial.cell import Cell
 from loadgen.trial.methods import Requests
-from servers.catalog import Variant
+from servers.catalog import Model
 
 NAME = "trust"
 QUESTION = "Does the lab find differences where there are some, and only there?"
@@ -65,9 +65,9 @@ class Known:
     truth: float
 
 
-def cells(profile: Profile, servers: Sequence[Variant]) -> list[Cell]:
+def cells(profile: Profile, servers: Sequence[Model]) -> list[Cell]:
     """Two plain servers, each of them again, and three that are slower by a known amount."""
-    if all(variant.name != SERVER for variant in servers):
+    if all(model.name != SERVER for model in servers):
         return []
     plain = Requests(work=working(0), warmup_s=0.1, duration_s=WINDOW_S[profile])
     busy = Requests(connections=BUSY_CLIENTS, warmup_s=0.1, duration_s=WINDOW_S[profile])

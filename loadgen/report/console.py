@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from loadgen.machine.doctor import Finding
     from loadgen.plan.plan import Plan, Skip
     from loadgen.store.schema import Bottleneck, Calibration, Record
-    from servers.catalog import Variant
+    from servers.catalog import Model
 
 # What is shown comes from servers and files: brackets and colons in it mean nothing.
 CONSOLE = Console(highlight=False, markup=False, emoji=False)
@@ -209,14 +209,14 @@ def listing(numbers: Iterable[int]) -> str:
 
 
 def show_list(
-    servers: Sequence["Variant"], questions: Mapping[str, str], skipped: Sequence["Skip"]
+    servers: Sequence["Model"], questions: Mapping[str, str], skipped: Sequence["Skip"]
 ) -> None:
     """Servers and experiments (name => question), and what would be skipped and why."""
     table = Table("server", "idea", "cost per wake-up", "breaks", box=None, pad_edge=False)
-    for variant in servers:
-        missing = variant.missing()
-        breaks = f"skipped: {missing}" if missing else variant.breaks
-        table.add_row(variant.name, variant.idea, variant.cost, breaks)
+    for model in servers:
+        missing = model.missing()
+        breaks = f"skipped: {missing}" if missing else model.breaks
+        table.add_row(model.name, model.idea, model.cost, breaks)
     CONSOLE.print(table)
     CONSOLE.print()
     table = Table("experiment", "question", box=None, pad_edge=False)

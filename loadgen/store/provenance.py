@@ -10,7 +10,7 @@ from pathlib import Path
 
 import servers
 from loadgen.store.schema import Model
-from servers.catalog import VARIANTS
+from servers.catalog import MODELS
 
 LIBRARIES = ("numba", "numpy", "scipy", "hdrhistogram", "psutil", "matplotlib")
 
@@ -41,17 +41,17 @@ def catalog() -> list[Model]:
     """How the models are shown, in reading order."""
     return [
         {
-            "name": variant.name,
-            "family": variant.family,
-            "idea": variant.idea,
-            "waits": variant.waits,
-            "cost": variant.cost,
-            "breaks": variant.breaks,
-            "colour": variant.colour,
-            "marker": variant.marker,
-            "sleeps": variant.sleeps,
+            "name": model.name,
+            "family": model.family,
+            "idea": model.idea,
+            "waits": model.waits,
+            "cost": model.cost,
+            "breaks": model.breaks,
+            "colour": model.colour,
+            "marker": model.marker,
+            "sleeps": model.sleeps,
         }
-        for variant in VARIANTS
+        for model in MODELS
     ]
 
 

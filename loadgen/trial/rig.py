@@ -32,7 +32,7 @@ from loadgen.target.usage import Usage
 from loadgen.trial import summary
 from loadgen.trial.errors import TrialError
 from loadgen.workload.load import Load
-from servers.catalog import Variant
+from servers.catalog import Model
 
 # Where clients wait because of the model, not of the machine, nobody waits long for a greeting.
 LIMITED_GREETING_S = 0.2
@@ -46,19 +46,19 @@ T = TypeVar("T")
 class SystemUnderTest:
     """What is measured: a server of the catalog that we start, or one that somebody else did.
 
-    variant   its line in the catalog; None for somebody else's server
+    model   its line in the catalog; None for somebody else's server
     address   where somebody else's server listens; numeric, because nothing looks it up
     options   the command line of ours, behind the port
     """
 
-    variant: Variant | None = None
+    model: Model | None = None
     address: Address | None = None
     options: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """As records name it."""
-        return self.variant.name if self.variant else str(self.address)
+        return self.model.name if self.model else str(self.address)
 
 
 class Measurement(NamedTuple):
@@ -86,13 +86,13 @@ class Station:
 
         Raises TargetError or ConversationError.
         """
-        if self.system.variant is None:
+        if self.system.model is None:
             assert self.system.address is not None
             self._address = self.system.address
         else:
             self._target = self._around.enter_context(
                 started(
-                    self.system.variant.name,
+                    self.system.model.name,
                     cpus=set(self._cpus.server),
                     log=self._log,
                     options=self.system.options,
@@ -109,7 +109,7 @@ class Station:
 
         idle, slow   clients that are silent, and clients that behave badly, as `behaviour` says
         """
-        waits = self.system.variant is not None and self.system.variant.leaves_waiting
+        waits = self.system.model is not None and self.system.model.leaves_waiting
         patience_s = LIMITED_GREETING_S if waits else background.PATIENCE_S
         kinds: tuple[tuple[int, Behaviour], ...] = (
             (idle, "silent"),
@@ -135,11 +135,11 @@ class Station:
         )
         self.socks = asking.socks
         clients = active + idle + slow
-        variant = self.system.variant
+        model = self.system.model
         self.record["connections"] |= {
             "attempted": clients,
-            "due": variant.serves(clients) if variant else clients,
-            "limit": variant.why_not_all(clients) if variant else None,
+            "due": model.serves(clients) if model else clients,
+            "limit": model.why_not_all(clients) if model else None,
             "greeted": silent.greeted + harmful.greeted + len(asking.socks),
             "failed": dict(
                 Counter(silent.failed) + Counter(harmful.failed) + Counter(asking.failed)
@@ -202,14 +202,14 @@ class Station:
 
         Raises TrialError, TraceError, TargetError or ConversationError.
         """
-        if self.system.variant is None:
+        if self.system.model is None:
             raise TrialError("only a server that we start can be traced")
-        command = server_command(self.system.variant.name, self.system.options)
+        command = server_command(self.system.model.name, self.system.options)
         self.record["server"]["command"] = list(map(summary.portable, command))
         # The first request is not counted: there is no answer before it.
         lines = [strace.request_line(number) for number in range(requests + 1)]
         calls = strace.trace(
-            self.system.variant.name,
+            self.system.model.name,
             lambda address: scripted.ask_in_turn(
                 address, lines, idle=idle, patience_s=TRACED_PATIENCE_S
             ),

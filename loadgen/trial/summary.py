@@ -40,7 +40,7 @@ def empty_record(
     started_at: datetime,
 ) -> Record:
     """A record in which nothing was measured yet; what a trial does not fill in stays null."""
-    variant = system.variant
+    model = system.model
     return {
         "schema": schema.SCHEMA,
         "cell": cell.as_record(),
@@ -52,8 +52,8 @@ def empty_record(
         "failure": None,
         "server": {
             "name": system.name,
-            "family": variant.family if variant else None,
-            "python": portable(sys.executable) if variant else None,
+            "family": model.family if model else None,
+            "python": portable(sys.executable) if model else None,
             "command": None,
         },
         "offered_per_s": None,

@@ -64,7 +64,7 @@ def stored(tmp_path: Path) -> Path:
     planned = plan(
         "quick",
         ["throughput"],
-        [variant.name for variant in servers],
+        [model.name for model in servers],
         experiments.find("throughput").cells("quick", servers),
         blocks=1,
         extra_time=0.0,

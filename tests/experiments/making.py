@@ -17,7 +17,7 @@ from loadgen.trial.rig import SystemUnderTest
 from servers import catalog
 
 CPUS = choose_pinning()
-MODELS = [variant.name for variant in catalog.VARIANTS]
+MODELS = [model.name for model in catalog.MODELS]
 # Factors by which a figure changes from block to block.
 STEADY = (1.0, 1.01, 0.99, 1.0, 1.02, 0.98)
 WILD = (0.4, 2.5, 0.7, 1.6, 3.0, 0.5)
@@ -33,7 +33,7 @@ def measured(cell: Cell, log: Path, block: int = 0) -> Record:
 
 def as_planned(cell: Cell, log: Path, block: int = 0) -> Record:
     """One trial of a cell."""
-    system = SystemUnderTest(variant=catalog.find(cell.server), options=cell.command_options)
+    system = SystemUnderTest(model=catalog.find(cell.server), options=cell.command_options)
     return trial.run(system, cell, cpus=CPUS, log=log, block=block)
 
 

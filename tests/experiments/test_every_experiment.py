@@ -55,8 +55,8 @@ def test_every_experiment_measures_draws_and_finds(name: str, tmp_path: Path) ->
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("profile", ["quick", "standard", "full"])
 def test_every_profile_is_planned_with_cells_of_its_own(name: str, profile: Profile) -> None:
-    planned = experiments.find(name).cells(profile, catalog.VARIANTS)
+    planned = experiments.find(name).cells(profile, catalog.MODELS)
     for cell in planned:
         cell.workload.check()
-    assert {cell.server for cell in planned} == {variant.name for variant in catalog.VARIANTS}
+    assert {cell.server for cell in planned} == {model.name for model in catalog.MODELS}
     assert len({cell.id for cell in planned}) == len(planned)

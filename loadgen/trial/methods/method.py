@@ -14,7 +14,7 @@ from loadgen.store.schema import Verdict as VerdictRecord
 from loadgen.trial import verdict
 from loadgen.workload.load import check_number
 from servers import common
-from servers.catalog import Variant
+from servers.catalog import Model
 from servers.protocol import MAX_LINE_BYTES
 
 if TYPE_CHECKING:
@@ -83,9 +83,9 @@ class Method(ABC):
         Raises TrialError, TargetError or OSError; what was filled in by then stays.
         """
 
-    def missing(self, variant: Variant) -> str | None:
+    def missing(self, model: Model) -> str | None:
         """Why a model cannot be measured like this here, in words; None if it can."""
-        return variant.missing()
+        return model.missing()
 
     def judge(self, record: Record) -> VerdictRecord:
         """The verdict on a record."""

@@ -7,7 +7,7 @@ from loadgen.store import metric
 from loadgen.store.metric import Metric
 from loadgen.target import strace
 from loadgen.trial.methods.method import Method, connecting_s
-from servers.catalog import Variant
+from servers.catalog import Model
 
 if TYPE_CHECKING:
     from loadgen.trial.rig import Rig
@@ -48,11 +48,11 @@ class Trace(Method):
         """Calls per request."""
         return metric.system_calls
 
-    def missing(self, variant: Variant) -> str | None:
+    def missing(self, model: Model) -> str | None:
         """Besides what the model needs: strace, and a model that serves all of the clients, because
         a trace waits for each of them."""
-        reason = super().missing(variant) or strace.missing()
-        return reason or variant.why_not_all(self.clients)
+        reason = super().missing(model) or strace.missing()
+        return reason or model.why_not_all(self.clients)
 
     def run(self, rig: "Rig") -> None:
         """Trace a server of its own, which strace makes too slow for anything else."""

@@ -1,0 +1,135 @@
+"""The form of stored records: checked when they are read, and documented as it is."""
+
+import inspect
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import pytest
+import records
+from typing_extensions import is_typeddict
+
+from loadgen.store import runs, schema
+from loadgen.trial import methods
+from loadgen.trial.cell import Cell
+
+ROOT = Path(__file__).parent.parent
+
+
+def meant(hint: Any) -> str:
+    """The type of a field as people read it."""
+    if get_origin(hint) is Annotated:
+        return meant(get_args(hint)[0])
+    if is_typeddict(hint):
+        return f"[{hint.__name__}](#{hint.__name__.lower()})"
+    if get_origin(hint) is Literal:
+        return " or ".join(f"`{value!r}`" for value in get_args(hint))
+    if get_origin(hint) is types.UnionType:
+        return " or ".join(map(meant, get_args(hint)))
+    if get_origin(hint) in (list, dict):
+        *_, inner = get_args(hint)
+        return f"{hint.__origin__.__name__} of {meant(inner)}"
+    return {type(None): "null"}.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def forms(hint: Any) -> Iterator[type]:
+    """All forms that a form consists of, itself first."""
+    if is_typeddict(hint):
+        yield hint
+        for inner in get_type_hints(hint).values():
+            yield from forms(inner)
+    for argument in get_args(hint):
+        yield from forms(argument)
+
+
+def documented(form: type) -> Iterator[str]:
+    """A form as a section: what it is, and a row for each of its fields."""
+    yield from ("", f"### {form.__name__}", "", " ".join((form.__doc__ or "").split()), "")
+    yield from ("| field | type | meaning |", "|---|---|---|")
+    for name, hint in get_type_hints(form, include_extras=True).items():
+        meaning = hint.__metadata__[0] if get_origin(hint) is Annotated else ""
+        yield f"| `{name}` | {meant(hint)} | {meaning} |"
+
+
+def chapter() -> str:
+    """What results/README.md has to say of the schema."""
+    lines = ["## The form of a record", ""]
+    lines += [f"Schema {schema.SCHEMA}. Times that end in `_ns` are nanoseconds."]
+    for form in dict.fromkeys([*forms(schema.Header), *forms(schema.Record)]):
+        lines += documented(form)
+    lines += ["", "### Workloads", "", "`method` says which of these a workload is; with"]
+    lines += ["`work`: what an answer costs the server (`cpu:100us`, `sleep:10ms`), null: nothing;"]
+    lines += ["`max_line_bytes`: the longest line that the server takes."]
+    for method in methods.METHODS:
+        lines += ["", f"#### {method.name}", "", "```", inspect.getdoc(method) or "", "```"]
+    return "\n".join(lines) + "\n"
+
+
+def test_the_schema_is_documented_as_it_is() -> None:
+    """If this fails: put what it expects behind the mark in results/README.md."""
+    page = (ROOT / "results" / "README.md").read_text()
+    assert page[page.index("## The form of a record") :] == chapter()
+
+
+def test_every_field_that_a_record_has_is_in_the_form_and_no_other() -> None:
+    made: Any = records.record()
+    assert schema.record(made) is made
+    for path in (["unheard_of"], ["counts", "unheard_of"], ["cell", "unheard_of"]):
+        spoilt: Any = records.record()
+        inner = spoilt
+        for name in path[:-1]:
+            inner = inner[name]
+        inner[path[-1]] = 1
+        with pytest.raises(ValueError, match=rf"^{'.'.join(path)}: "):
+            schema.record(spoilt)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("block",), True),
+        (("block",), 1.0),
+        (("counts", "ok"), "1"),
+        (("throughput_per_s",), float("nan")),
+        (("verdict", "bottleneck"), "fate"),
+        (("latency_ns", "service", "p50"), "fast"),
+        (("machine", "hiccup_ns"), {}),
+        (("connections", "failed"), {"ECONNREFUSED": None}),
+    ],
+)
+def test_a_field_of_another_type_is_named(path: tuple[str, ...], value: object) -> None:
+    made: Any = records.record()
+    inner = made
+    for name in path[:-1]:
+        inner = inner[name]
+    inner[path[-1]] = value
+    with pytest.raises(ValueError, match=rf"^{'.'.join(path)}"):
+        schema.record(made)
+
+
+@pytest.mark.parametrize("name", ["reference", "reference-trust"])
+def test_runs_of_schema_1_are_read_as_if_they_were_stored_today(name: str) -> None:
+    """Each figure stands where it stood; the cell of a record says what its text said."""
+    stored = runs.load(ROOT / "results" / name)
+    assert stored.raw_header["schema"] == 1
+    texts = {}
+    for raw, record in zip(stored.raw_records, stored.records, strict=True):
+        assert record["schema"] == schema.SCHEMA
+        for field in ("throughput_per_s", "latency_ns", "histograms", "generator", "server_cost"):
+            assert record[field] == raw[field]  # type: ignore[literal-required]
+        assert sum(record["counts"].values()) == sum(raw["counts"].values())
+        assert record["verdict"]["reasons"] == raw["verdict"]["reasons"]
+        assert record["connections"]["due"] >= record["connections"]["greeted"]
+        texts.setdefault(raw["cell"], Cell.of(record["cell"]).id)
+    assert len(set(texts.values())) == len(texts) == len(stored.header["plan"]["cells"])
+    planned = [Cell.of(cell).id for cell in stored.header["plan"]["cells"]]
+    assert planned == [texts[text] for text in stored.raw_header["plan"]["cells"]]
+
+
+def test_an_old_run_is_not_written_to() -> None:
+    with (
+        pytest.raises(runs.ResultsError, match="has schema 1 and this lab writes 2: start a new"),
+        runs.append_to(ROOT / "results" / "reference"),
+    ):
+        pass
