@@ -8,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import stubs
 from stubs import Stub
 
 from loadgen.analysis import audit
+from loadgen.engine.samples import Outcome
 from loadgen.machine.cpus import choose_pinning
 from loadgen.machine.limits import raise_descriptor_limit
 from loadgen.store import histogram, schema
@@ -167,6 +169,22 @@ def test_open_loop_offers_what_it_was_told(tmp_path: Path) -> None:
     )
     assert record["counts"]["scheduled"] == 300
     assert record["latency_ns"]["response"] is not None
+
+
+def test_the_stamps_behind_a_record_can_be_kept(tmp_path: Path) -> None:
+    cell = Cell(experiment="run", server="epoll", workload=Requests(connections=3, **SHORT))
+    system = SystemUnderTest(model=catalog.find("epoll"))
+    raw = tmp_path / "stamps"
+    record = trial.run(system, cell, cpus=CPUS, log=tmp_path / "log", raw=raw)
+
+    with np.load(raw) as kept:
+        start_ns, end_ns = kept["window_ns"]
+        inside = (start_ns <= kept["intended_ns"]) & (kept["intended_ns"] < end_ns)
+        ok = inside & (kept["outcome"] == Outcome.OK)
+        service = histogram.summary((kept["arrived_ns"] - kept["sent_ns"])[ok])
+        assert set(kept["connection"].tolist()) == {0, 1, 2}
+        assert (kept["arrived_ns"] <= kept["read_ns"])[ok].all()
+    assert service == record["latency_ns"]["service"]
 
 
 def test_idle_clients_are_connected_and_counted(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loadgen.commands import UsageError, UserError, arguments
@@ -55,6 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--work", type=_work, metavar="KIND:TIME", help="per answer of ours: cpu:100us, sleep:10ms"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the schedule (default: 0)")
+    parser.add_argument(
+        "--raw", type=Path, metavar="FILE", help="keep the stamps of every request (NumPy archive)"
+    )
     parser.add_argument("--json", action="store_true", help="print the record, one line of JSON")
 
 
@@ -67,13 +71,14 @@ def run(options: argparse.Namespace) -> int:
     """Measure once; 0 when the trial is valid. Raises UserError."""
     import json
     import tempfile
-    from pathlib import Path
 
     from loadgen.machine.cpus import choose_pinning
     from loadgen.report import console
     from loadgen.trial import trial
     from loadgen.trial.cell import Cell
 
+    if options.raw and not options.raw.parent.is_dir():
+        raise UserError(f"{options.raw.parent} is not a folder: make it first")
     workload, system = _workload(options), _system(options)
     cell = Cell(experiment="run", server=system.name, workload=workload)
     system = replace(system, options=cell.command_options)
@@ -84,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
     trial.compile()
     with tempfile.TemporaryDirectory(prefix="loadgen-") as folder:
         log = Path(folder) / "server.log"
-        record = trial.run(system, cell, cpus=cpus, log=log, seed=options.seed)
+        record = trial.run(system, cell, cpus=cpus, log=log, seed=options.seed, raw=options.raw)
     if options.json:
         print(json.dumps(record, allow_nan=False))
     else:

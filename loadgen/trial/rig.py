@@ -76,6 +76,8 @@ class Station:
     ) -> None:
         self.system, self.record = system, record
         self.socks: Sequence[socket.socket] = ()
+        self.samples: Samples | None = None
+        """of the last drive"""
         self._cpus, self._log, self._around = cpus, log, around
         self._target: Target | None = None
         self._address: Address
@@ -173,6 +175,7 @@ class Station:
                 ),
                 meanwhile,
             )
+        self.samples = samples
         if fds:
             machine["hiccup_ns"] = cast(Hiccups, hiccups)
         return Measurement(samples, machine)
@@ -185,6 +188,7 @@ class Station:
                 self._address, load, server_clocks=clocks, spin=not self._cpus.shared, stop=stop
             )
         )
+        self.samples = held.samples
         return Measurement(held.samples, machine), held.greeted_ns
 
     def watch(self, clients: int, requests: int) -> list[timeline.ClientTimeline]:

@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import records
@@ -155,6 +156,14 @@ def test_more_clients_than_descriptors_are_refused_before_anything_is_started(
         theirs = "--connect", f"127.0.0.1:{listener.getsockname()[1]}"
         begin(*theirs, "--connections", 1000, "--idle", 1000)
         assert "1,001 clients" in expect_error(capsys, 1, "run", *theirs, "--connections", 1001)
+
+
+def test_stamps_that_could_not_be_kept_are_refused_before_anything_is_started(
+    tmp_path: Path, systems: list[SystemUnderTest], capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = expect_error(capsys, 1, "run", "--server", "epoll", "--raw", tmp_path / "no" / "file")
+    assert said == f"error: {tmp_path / 'no'} is not a folder: make it first"
+    assert not systems
 
 
 @pytest.mark.parametrize("steal", [0.0, 0.5])
