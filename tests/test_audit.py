@@ -392,6 +392,24 @@ def test_sources_that_are_not_those_that_were_measured_are_found(run: Path) -> N
     ]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda rows: rows[3]["cell"]["workload"].update(method="telepathy"),
+        lambda rows: rows[3]["cell"]["workload"].update(duration_s=0.0),
+        lambda rows: rows[3].update(started_at="yesterday"),
+    ],
+    ids=["another method", "no window", "no date"],
+)
+def test_what_no_lab_wrote_is_a_find_and_no_traceback(
+    run: Path, change: Callable[[Rows], object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil(run, change, hashed=True)
+
+    assert __main__.main(["audit", str(run)]) == 1
+    assert "cannot be checked" in capsys.readouterr().out
+
+
 def test_an_unreadable_run_is_an_error_and_no_traceback(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

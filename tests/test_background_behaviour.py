@@ -47,8 +47,8 @@ def test_a_half_line_has_no_end() -> None:
         listening(count) as address,
         background.prepare(address, 1, cpus=set(CPUS.generator), behaviour="half_line") as waiting,
     ):
-        gathered = waiting.connect()
-        assert gathered == (1, {}, len(HALF_LINE))
+        connected = waiting.connect()
+        assert connected == (1, {}, len(HALF_LINE))
     assert bytes(heard) == HALF_LINE
     assert b"\n" not in heard
 
@@ -76,11 +76,11 @@ def test_who_never_reads_takes_no_more_than_its_buffer_and_sends_whole_lines() -
             address, 1, cpus=set(CPUS.generator), behaviour="never_reads"
         ) as waiting,
     ):
-        gathered = waiting.connect()
+        connected = waiting.connect()
         assert stuck.wait(DEADLINE_S)
         over.set()
-        assert gathered.greeted == 1
-        assert gathered.sent_bytes > 100 * len(heard) > 0
+        assert connected.greeted == 1
+        assert connected.sent_bytes > 100 * len(heard) > 0
     assert answered < 1 << 20
     assert set(heard) <= set(UNREAD)
 
@@ -96,6 +96,6 @@ def test_silent_clients_say_nothing() -> None:
         listening(listen) as address,
         background.prepare(address, 1, cpus=set(CPUS.generator)) as waiting,
     ):
-        gathered = waiting.connect()
-        assert gathered == (1, {}, 0)
+        connected = waiting.connect()
+        assert connected == (1, {}, 0)
     assert not heard

@@ -334,6 +334,15 @@ def test_more_blocks_do_not_help_a_cell_that_fails_each_time() -> None:
     assert not needs_more(records.cell(), failing)
 
 
+def test_what_the_trials_of_a_cell_have_in_common_is_that_of_a_valid_one() -> None:
+    """A disturbed trial may have greeted fewer than the others."""
+    disturbed = records.record(greeted=3, steal=0.5)
+    sound = records.record(block=1)
+
+    assert CellData(records.cell(), [disturbed, sound]).first is sound
+    assert CellData(records.cell(), [disturbed]).first is disturbed
+
+
 def test_cells_come_in_the_order_of_the_plan_not_of_the_shuffled_trials(tmp_path: Path) -> None:
     rows = [
         records.record(server, connections=count, throughput_per_s=100.0, position=position)

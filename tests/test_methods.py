@@ -97,7 +97,13 @@ def test_what_was_stored_is_the_same_workload(method: type[Method], fields: dict
 
 @pytest.mark.parametrize(
     "stored",
-    [{}, {"method": "telepathy"}, {"method": "churn", "idle_connections": 5}, {"connections": 5}],
+    [
+        {},
+        {"connections": 5},
+        {"method": "telepathy"},
+        {"method": "churn"},
+        {**Churn().as_record(), "idle_connections": 5},
+    ],
 )
 def test_what_this_lab_does_not_know_is_refused(stored: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"^(unknown method|the workload is none)"):

@@ -2,7 +2,7 @@
 
 import inspect
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -10,7 +10,7 @@ import pytest
 import records
 from typing_extensions import is_typeddict
 
-from loadgen.store import runs, schema
+from loadgen.store import runs, schema, upgrade
 from loadgen.trial import methods
 from loadgen.trial.cell import Cell
 
@@ -88,6 +88,7 @@ def test_every_field_that_a_record_has_is_in_the_form_and_no_other() -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
+        (("schema",), 0),
         (("block",), True),
         (("block",), 1.0),
         (("counts", "ok"), "1"),
@@ -125,6 +126,19 @@ def test_runs_of_schema_1_are_read_as_if_they_were_stored_today(name: str) -> No
     assert len(set(texts.values())) == len(texts) == len(stored.header["plan"]["cells"])
     planned = [Cell.of(cell).id for cell in stored.header["plan"]["cells"]]
     assert planned == [texts[text] for text in stored.raw_header["plan"]["cells"]]
+
+
+def test_each_older_schema_has_a_step_to_the_next() -> None:
+    older = set(range(1, schema.SCHEMA))
+    assert upgrade.HEADERS.keys() == upgrade.RECORDS.keys() == older
+
+
+def test_steps_follow_each_other_up_to_the_last() -> None:
+    def step(old: Mapping[str, Any]) -> dict[str, Any]:
+        return {"schema": old["schema"] + 1, "steps": [*old.get("steps", []), old["schema"]]}
+
+    found = upgrade.upgraded({"schema": 1}, {1: step, 2: step})
+    assert found == {"schema": 3, "steps": [1, 2]}
 
 
 def test_an_old_run_is_not_written_to() -> None:

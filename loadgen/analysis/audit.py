@@ -122,7 +122,7 @@ def found_by(check: Callable[[Record], Iterator[str]], record: Record) -> Iterat
     """What one of CHECKS finds; a record in which it does not find its way is a find too."""
     try:
         yield from check(record)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         yield f"{check.__name__.replace('_', ' ')} cannot be checked: {error!r}"
 
 
@@ -312,5 +312,5 @@ def _near(one: float | None, other: float | None) -> bool:
 
 
 def _in_words(judgement: Any) -> str:
-    state = "valid" if judgement["valid"] else f"not valid ({'; '.join(judgement['reasons'])})"
+    state = "valid" if judgement["valid"] else f"invalid ({'; '.join(judgement['reasons'])})"
     return f"{state}, limited by {judgement['bottleneck']}"

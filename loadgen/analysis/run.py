@@ -30,8 +30,8 @@ class CellData:
 
     @property
     def first(self) -> Record:
-        """Any of them, for what all have in common."""
-        return self.records[0]
+        """One of them, for what all have in common: a valid one, if there is any."""
+        return (self.valid or self.records)[0]
 
     @property
     def server(self) -> str:

@@ -129,7 +129,7 @@ def _experiments(options: argparse.Namespace, profile: "Profile") -> "list[Exper
 def _expect_no_choice(options: argparse.Namespace) -> None:
     """Raises UsageError when something is chosen that a stopped run has settled."""
     for name in ("quick", "full", "experiments", "servers", "blocks", "seed", "out"):
-        if getattr(options, name) not in (None, False):
+        if getattr(options, name) is not None and getattr(options, name) is not False:
             raise UsageError(f"--{name} does not go with --resume: a run goes on as it was planned")
 
 

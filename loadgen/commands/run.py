@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from loadgen.trial.methods import Requests
     from loadgen.trial.rig import SystemUnderTest
 
-HELP = "Measure once, and print a summary or the record; status 1: not valid."
+HELP = "Measure once, and print a summary or the record; status 1: invalid."
 
 # The options behind the fields of a workload: its complaints name fields, and people type options.
 OPTIONS = {
@@ -81,7 +80,6 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(f"{options.raw.parent} is not a folder: make it first")
     workload, system = _workload(options), _system(options)
     cell = Cell(experiment="run", server=system.name, workload=workload)
-    system = replace(system, options=cell.command_options)
     _expect_descriptors(system, workload)
     cpus = choose_pinning()
     if cpus.shared:

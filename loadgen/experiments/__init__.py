@@ -72,23 +72,25 @@ def sections(run: "Run") -> list[Section]:
 
     Raises ResultsError for a run whose experiments this lab does not know.
     """
-    try:
-        return [
-            Section(
-                name=name,
-                question=experiment.QUESTION,
-                hypothesis=experiment.HYPOTHESIS,
-                finding=experiment.finding(run),
-                figures=tuple(experiment.figures(run)),
-            )
-            for name in run.header["plan"]["experiments"]
-            if run.of(name) and (experiment := find(name))
-        ]
-    except KeyError as error:
-        raise ResultsError(f"{run.path} was measured by another lab: {error.args[0]}") from error
+    return [
+        Section(
+            name=name,
+            question=experiment.QUESTION,
+            hypothesis=experiment.HYPOTHESIS,
+            finding=experiment.finding(run),
+            figures=tuple(experiment.figures(run)),
+        )
+        for name, experiment in _measured(run)
+    ]
 
 
 def findings(run: "Run") -> list[tuple[str, str]]:
-    """What each experiment of a run says of its own data: (name, sentence)."""
-    names = run.header["plan"]["experiments"]
-    return [(name, find(name).finding(run)) for name in names if run.of(name)]
+    """What each experiment of a run says of its own data: (name, sentence); as `sections`."""
+    return [(name, experiment.finding(run)) for name, experiment in _measured(run)]
+
+
+def _measured(run: "Run") -> list[tuple[str, Experiment]]:
+    try:
+        return [(name, find(name)) for name in run.header["plan"]["experiments"] if run.of(name)]
+    except KeyError as error:
+        raise ResultsError(f"{run.path} was measured by another lab: {error.args[0]}") from error

@@ -101,10 +101,10 @@ def panel(name: str, line: CatalogLine | None, record: Record, longest_ms: float
 
 def bars(name: str, record: Record) -> Iterator[Bar]:
     """What each client did from connecting to its last answer; milliseconds."""
-    for lane, life in enumerate(lives(record)):
-        if life["greeted_ns"]:
-            yield Bar(lane, life["connect_ns"] / 1e6, life["greeted_ns"] / 1e6, name, "faint")
-        for request in life["requests"]:
+    for lane, client in enumerate(clients(record)):
+        if client["greeted_ns"]:
+            yield Bar(lane, client["connect_ns"] / 1e6, client["greeted_ns"] / 1e6, name, "faint")
+        for request in client["requests"]:
             sent, complete = request["sent_ns"] / 1e6, request["complete_ns"] / 1e6
             arrived = request["arrived_ns"] / 1e6
             begun = max(complete, arrived - WORK_MS)
@@ -137,7 +137,7 @@ def key(longest_ms: float) -> Panel:
     )
 
 
-def lives(record: Record) -> list[ClientTimeline]:
+def clients(record: Record) -> list[ClientTimeline]:
     """The clients of a trial, in the order they came; none if it failed."""
     timeline = record["timeline"]
     return list(timeline["clients"]) if timeline else []
@@ -145,16 +145,16 @@ def lives(record: Record) -> list[ClientTimeline]:
 
 def done_ms(record: Record) -> float | None:
     """When the last client had left."""
-    left_ns = [life["left_ns"] for life in lives(record)]
+    left_ns = [client["left_ns"] for client in clients(record)]
     return max(left_ns) / 1e6 if left_ns and all(left_ns) else None
 
 
 def behind_ms(record: Record) -> float | None:
     """How long the client that came after the slow one waited to be greeted."""
-    if len(lives(record)) <= BEHIND:
+    if len(clients(record)) <= BEHIND:
         return None
-    life = lives(record)[BEHIND]
-    return (life["greeted_ns"] - life["connect_ns"]) / 1e6 if life["greeted_ns"] else None
+    client = clients(record)[BEHIND]
+    return (client["greeted_ns"] - client["connect_ns"]) / 1e6 if client["greeted_ns"] else None
 
 
 def finding(run: Run) -> str:

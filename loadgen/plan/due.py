@@ -26,7 +26,7 @@ def due(
     need more. Time is counted as estimated: so a run that is resumed does what it would have done
     at once, and one that is finished has nothing left to do.
     """
-    done = measured(records)
+    done = stored(records)
     for block, position, cell in plan.trials():
         if (block, cell.id) not in done:
             yield block, position, cell
@@ -48,14 +48,14 @@ def remaining_s(plan: Plan, records: Sequence[Record], needs_more: NeedsMore) ->
     """About how long what is due will take, at most; 0 when nothing is."""
     if next(due(plan, records, needs_more), None) is None:
         return 0.0
-    done = measured(records)
+    done = stored(records)
     planned = (
         cell.workload.seconds for block, _, cell in plan.trials() if (block, cell.id) not in done
     )
     return sum(planned) + _extra_s(plan, records)
 
 
-def measured(records: Sequence[Record]) -> set[tuple[int, str]]:
+def stored(records: Sequence[Record]) -> set[tuple[int, str]]:
     """The trials that need no repeating, as (block, id of the cell)."""
     return {(record["block"], Cell.of(record["cell"]).id) for record in records}
 

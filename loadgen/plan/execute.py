@@ -33,7 +33,7 @@ def execute(
         for block, position, cell in due(plan, records, needs_more):
             log = logs / f"{block:03}-{position:03}-{cell.server}.log"
             record = trial.run(
-                SystemUnderTest(model=catalog.find(cell.server), options=cell.command_options),
+                SystemUnderTest(model=catalog.find(cell.server)),
                 cell,
                 cpus=cpus,
                 log=log,

@@ -99,6 +99,9 @@ def plan(
 def stored(header: schema.Header) -> Plan:
     """The plan of a run that was begun. Raises ValueError when it was another lab's."""
     found = header["plan"]
+    known = [model.name for model in catalog.MODELS]
+    if strangers := [name for name in found["servers"] if name not in known]:
+        raise ValueError(f"there is no server {strangers[0]!r} here")
     return Plan(
         _profile(header["profile"]),
         tuple(found["experiments"]),

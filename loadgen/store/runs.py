@@ -159,7 +159,7 @@ def load(path: Path) -> RunFolder:
             raise ResultsError(
                 f"{where} is not JSON: restore the file, or delete the line and resume"
             ) from error
-        records.append(_in_form(raw, "record", upgrade.record, schema.record, where))
+        records.append(_in_form(raw, "record", upgrade.RECORDS, schema.record, where))
         raw_records.append(raw)
         whole_bytes += len(line)
     cut_off_bytes = len(content) - whole_bytes
@@ -273,13 +273,13 @@ def _load_header(path: Path) -> tuple[Mapping[str, Any], Header]:
         raw = _parse(_read(header_path))
     except ValueError as error:
         raise ResultsError(f"{header_path} is not JSON: restore the file") from error
-    return raw, _in_form(raw, "header", upgrade.header, schema.header, str(header_path))
+    return raw, _in_form(raw, "header", upgrade.HEADERS, schema.header, str(header_path))
 
 
 def _in_form(
     raw: Any,
     what: str,
-    upgraded: Callable[[Mapping[str, Any]], object],
+    steps: Mapping[int, upgrade.Step],
     checked: Callable[[object], T],
     where: str,
 ) -> T:
@@ -290,7 +290,7 @@ def _in_form(
             f"{where} has schema {number} and this lab reads up to {SCHEMA}: update the lab"
         )
     try:
-        return checked(upgraded(raw) if number == 1 else raw)
+        return checked(upgrade.upgraded(raw, steps) if isinstance(raw, dict) else raw)
     except KeyError as error:
         problem = f"{error.args[0]} is missing"
     except (AttributeError, TypeError, ValueError) as error:

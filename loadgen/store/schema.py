@@ -1,8 +1,9 @@
 """The form of everything that a run stores, schema 2: `run.json` and the lines of `trials.jsonl`.
 
-Names carry their units, and what was not measured is null, never absent. Whoever adds a column adds
-it here, with its meaning; results/README.md lists what stands here, and a test holds the two equal.
-A name that changes raises SCHEMA, and upgrade.py learns to read the form before.
+Names carry their units, and what was not measured is null, never absent. A record has exactly the
+fields that stand here: whoever adds or renames a column does it here, with its meaning, raises
+SCHEMA, and adds the step from the form before to upgrade.py. results/README.md lists what stands
+here, and a test holds the two equal.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 # Pydantic cannot read typing.TypedDict before Python 3.12.
 from typing_extensions import TypedDict
 
-SCHEMA = 2
+SCHEMA: Literal[2] = 2
 
 Outcome = Literal["measured", "crashed"]
 Bottleneck = Literal["server", "generator", "offered", "model", "unknown"]
@@ -26,7 +27,7 @@ _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 class Cell(TypedDict):
     """What is measured again in every block."""
 
-    experiment: Annotated[str, "which question it belongs to; `run` outside of a bench"]
+    experiment: Annotated[str, "the question; `run` or `trace` outside of a bench"]
     server: Annotated[str, "the name in the catalog, or the address of somebody else's server"]
     workload: Annotated[
         dict[str, str | int | float | None],
@@ -133,10 +134,11 @@ class Usage(TypedDict):
 
 
 class ServerCost(Usage):
-    """The same over the drive: times and switches are differences."""
+    """The same over the drive, of a search over all of its drives: times and switches are
+    differences."""
 
     cpu_us_per_request: Annotated[float | None, "CPU time over the window, per ok answer"]
-    cpu_fraction: Annotated[float, "of one core, over the window"]
+    cpu_fraction: Annotated[float, "of one core, between the readings of the CPU clocks"]
     watched_s: Annotated[float, "between the readings of the CPU clocks"]
     drive_requests: Annotated[int, "of the whole drive, warm-up included"]
 
@@ -171,7 +173,7 @@ class Machine(TypedDict):
     generator_cpus: list[int]
     shared: Annotated[bool, "one CPU for both"]
     clock_drift_ns: Annotated[int | None, "CLOCK_REALTIME against CLOCK_MONOTONIC"]
-    hiccup_ns: Annotated[Hiccups | None, "null where only watching was asked for"]
+    hiccup_ns: Annotated[Hiccups | None, "null where nobody drives connections that stay"]
 
 
 class Fairness(TypedDict):
@@ -264,7 +266,7 @@ class Verdict(TypedDict):
 class Record(TypedDict):
     """One trial: one line of `trials.jsonl`."""
 
-    schema: int
+    schema: Literal[2]
     cell: Cell
     block: int
     position: Annotated[int, "within the order of its block"]
@@ -369,7 +371,7 @@ class Environment(TypedDict):
 class Header(TypedDict):
     """`run.json`: written once, before the first trial."""
 
-    schema: int
+    schema: Literal[2]
     created_at: str
     profile: str
     seed: int

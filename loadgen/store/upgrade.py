@@ -1,4 +1,4 @@
-"""Runs of schema 1, read as if they had been stored today.
+"""Runs of older schemas, read as if they had been stored today: one step per schema, to the next.
 
 Schema 1 named a cell by a text (experiment/server/field=value,...), kept the options of a server in
 its command line alone, had one workload for all methods, and knew nothing of the catalog that its
@@ -6,7 +6,7 @@ charts were drawn with. This is the only place that takes such texts apart. Noth
 what schema 1 did not store is null.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 # Its catalog, as far as charts show it: markers were given by position.
@@ -48,7 +48,7 @@ _TIMELINE_REQUESTS = 4
 _TRACE_REQUESTS = 20
 
 
-def header(old: Mapping[str, Any]) -> dict[str, Any]:
+def header_of_1(old: Mapping[str, Any]) -> dict[str, Any]:
     """`run.json` of schema 1 in the form of schema 2. Raises KeyError, TypeError or ValueError for
     what is none."""
     plan, environment = old["plan"], dict(old["environment"])
@@ -88,8 +88,8 @@ def header(old: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def record(old: Mapping[str, Any]) -> dict[str, Any]:
-    """A line of `trials.jsonl`; as `header`."""
+def record_of_1(old: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of `trials.jsonl`; as `header_of_1`."""
     load, counts, connections = old["workload"], old["counts"], old["connections"]
     knee, limit = old.get("knee"), connections.get("limit")
     cell = _cell(old, load)
@@ -239,3 +239,20 @@ def _due(connections: Mapping[str, Any], limit: str | None) -> int:
 
 def _without(value: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {key: inner for key, inner in value.items() if key not in names}
+
+
+Step = Callable[[Mapping[str, Any]], dict[str, Any]]
+
+# From the schema of this number to the next.
+HEADERS: dict[int, Step] = {1: header_of_1}
+RECORDS: dict[int, Step] = {1: record_of_1}
+
+
+def upgraded(old: Mapping[str, Any], steps: Mapping[int, Step]) -> Mapping[str, Any]:
+    """A header or a record in today's form, as far as there are steps.
+
+    Raises KeyError, TypeError or ValueError for what is none.
+    """
+    while (step := steps.get(old["schema"])) is not None:
+        old = step(old)
+    return old

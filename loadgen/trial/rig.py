@@ -255,23 +255,22 @@ class Station:
 class Rig:
     """One station per server under test; ends what was started when it is left.
 
-    cpus   which CPUs server and generator have
-    seed   of schedules
-    log    file for the standard error of the server
+    systems  each with the record to fill in, and a file for its standard error
+    cpus     which CPUs server and generator have
+    seed     of schedules
     """
 
     def __init__(
         self,
-        systems: Sequence[tuple[SystemUnderTest, Record]],
+        systems: Sequence[tuple[SystemUnderTest, Record, Path]],
         *,
         cpus: Pinning,
-        log: Path,
         seed: int,
     ) -> None:
         self.seed = seed
         self._around = ExitStack()
         self.stations = [
-            Station(system, record, cpus, log, self._around) for system, record in systems
+            Station(system, record, cpus, log, self._around) for system, record, log in systems
         ]
 
     @property
@@ -290,4 +289,4 @@ class Rig:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._around.close()
+        self._around.__exit__(kind, error, trace)

@@ -1,5 +1,6 @@
 """One trial: start > verify > connect > warm up > measure > drain > stop  =>  one record."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -38,12 +39,13 @@ def run(
     seed   of the schedule
     raw    file for the stamps of every request: a NumPy archive, see `save_stamps`
     """
+    system = replace(system, options=cell.command_options)
     record = empty_record(
         system, cell, block=block, position=position, seed=seed, started_at=datetime.now(UTC)
     )
     before = Snapshot.take()
     try:
-        with Rig([(system, record)], cpus=cpus, log=log, seed=seed) as rig:
+        with Rig([(system, record, log)], cpus=cpus, seed=seed) as rig:
             cell.workload.run(rig)
             for station in rig.stations:
                 station.expect_alive()

@@ -235,8 +235,8 @@ def paused(record: Record) -> str | None:
     if not hiccups or not hiccups["realtime"]:
         return None
     longest_ns = max(hiccups["server_cpu"]["max"] or 0, hiccups["generator_cpu"]["max"] or 0)
-    duration_s = cast(float, record["cell"]["workload"]["duration_s"])
-    if longest_ns <= PAUSE_SHARE * duration_s * 1e9:
+    duration_s = record["cell"]["workload"].get("duration_s")
+    if not isinstance(duration_s, (int, float)) or longest_ns <= PAUSE_SHARE * duration_s * 1e9:
         return None
     return f"the machine paused for {longest_ns / 1e6:.0f} ms: high percentiles are its doing"
 

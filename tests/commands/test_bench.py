@@ -46,6 +46,7 @@ from servers import catalog
         ("bench --seed 2147483648", "--seed is 2147483648"),
         ("bench --quick --resume nowhere", "--quick does not go with --resume"),
         ("bench --resume nowhere --servers epoll", "--servers does not go with --resume"),
+        ("bench --resume nowhere --seed 0", "--seed does not go with --resume"),
     ],
 )
 def test_a_wrong_command_line_has_status_2(
@@ -169,6 +170,15 @@ def test_a_run_goes_on_with_the_lab_it_was_begun_with_where_that_is_known(
         assert "begun with the lab at a and this is b: check that out, or start a new run" in said
     else:
         assert __main__.main(["bench", "--resume", str(stored)]) == 0
+
+
+def test_a_run_of_a_server_that_is_gone_is_refused(
+    stored: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(catalog, "MODELS", catalog.MODELS[:-1])
+
+    said = expect_error(capsys, 1, "bench", "--resume", stored)
+    assert "was planned by another lab: there is no server 'epoll' here" in said
 
 
 def test_a_run_that_fits_no_more_is_refused(

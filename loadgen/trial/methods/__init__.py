@@ -1,9 +1,9 @@
 """The ways of measuring, one file each: what a cell's workload says, and how it is measured.
 
-To add one: a dataclass with `run(rig)`, `seconds`, `headline`, `missing`, in a file of its own, and
-its line in METHODS.
+To add one: a dataclass of the form of `Method` in a file of its own, and its line in METHODS.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,14 +20,17 @@ METHODS: tuple[type[Method], ...] = (Requests, Search, Churn, Timeline, Trace)
 
 
 def of(workload: Mapping[str, Any]) -> Method:
-    """The method that a stored workload names, with its fields. Raises ValueError for another."""
+    """The method that a stored workload names, with its fields, all of them.
+
+    Raises ValueError for what this lab does not know.
+    """
     fields = dict(workload)
     name = fields.pop("method", None)
     for method in METHODS:
         if method.name == name:
-            try:
-                return method(**fields)
-            except TypeError as error:
-                raise ValueError(f"the workload is none of this lab: {error}") from error
-    known = ", ".join(method.name for method in METHODS)
-    raise ValueError(f"unknown method {name!r}; there are: {known}")
+            known = {field.name for field in dataclasses.fields(method)}
+            if other := sorted(known ^ fields.keys()):
+                raise ValueError(f"the workload is none of this lab: {', '.join(other)}")
+            return method(**fields)
+    there_are = ", ".join(method.name for method in METHODS)
+    raise ValueError(f"unknown method {name!r}; there are: {there_are}")

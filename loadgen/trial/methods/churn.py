@@ -7,7 +7,7 @@ from loadgen.store import metric
 from loadgen.store.metric import Metric
 from loadgen.trial import summary, verdict
 from loadgen.trial.methods.method import Method, connecting_s
-from loadgen.workload.load import MAX_CHURN_BYTES, Load
+from loadgen.workload.load import Load
 
 if TYPE_CHECKING:
     from loadgen.trial.rig import Rig
@@ -29,8 +29,6 @@ class Churn(Method):
         verdict.generator_busy if check is verdict.generator_bound else check
         for check in verdict.CHECKS
     )
-    limits: ClassVar = {"connections": (1, 100_000), "message_bytes": (2, MAX_CHURN_BYTES)}
-
     message_bytes: int = 16
     warmup_s: float = 0.3
     duration_s: float = 1.0
@@ -64,7 +62,7 @@ class Churn(Method):
     def check(self) -> None:
         """As `Method.check`."""
         super().check()
-        self.load().validate()
+        self.load().validate_for_churn()
 
     def run(self, rig: "Rig") -> None:
         """Hold conversation after conversation; a request is one of them."""

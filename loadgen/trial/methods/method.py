@@ -80,7 +80,8 @@ class Method(ABC):
     def run(self, rig: "Rig") -> None:
         """Measure, and fill in the records of the rig.
 
-        Raises TrialError, TargetError or OSError; what was filled in by then stays.
+        Raises TrialError, TargetError, TraceError, ConversationError or OSError; what was filled in
+        by then stays.
         """
 
     def missing(self, model: Model) -> str | None:
