@@ -8,8 +8,10 @@ import importlib.util
 from dataclasses import dataclass
 
 # Descriptors that a server needs before its first client has one: standard
-# input, output and error, and the listening socket.
-OWN_DESCRIPTORS = 3 + 1
+# input, output and error, the listening socket, and the system's libffi, which
+# keeps itself open where ctypes uses it (its src/tramp.c); not every Python's
+# does, and then there is room for one client more.
+OWN_DESCRIPTORS = 3 + 1 + 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +56,7 @@ class Model:
         return f"servers.{self.name}_server"
 
     def serves(self, clients: int) -> int:
-        """How many of so many clients it serves at the same time.
+        """How many of so many clients it serves at the same time, at least.
 
         They connect one after the other, and stay: who came first is served.
         What the machine cannot do (threads, `ulimit -n`) is not counted.

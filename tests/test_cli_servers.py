@@ -410,7 +410,7 @@ def test_colours_and_markers_are_those_of_charts() -> None:
 LIMITS = {
     "none": ({}, 10**6, None),
     "at a time": ({"clients_at_once": 1}, 1, "serves 1 at a time"),
-    "descriptors": ({"descriptor_limit": 1024}, 1020, "no descriptor beyond 1,023"),
+    "descriptors": ({"descriptor_limit": 1024}, 1019, "no descriptor beyond 1,023"),
 }
 
 

@@ -4,7 +4,6 @@ As in the conformance tests, models differ by capabilities in the catalog and ne
 """
 
 import resource
-import select
 import signal
 import socket
 import textwrap
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 from harness import (
     QUIET_S,
+    ROOT,
     TINY_BUFFER_BYTES,
     TOO_LONG,
     TOO_MANY,
@@ -26,7 +26,6 @@ from harness import (
     held_port,
     settings,
     stretch,
-    wait_for,
     wait_until,
 )
 
@@ -44,10 +43,6 @@ MEMORY_BYTES = 16_000_000
 
 # The one that serves; stopping needs none with the libc of the tests.
 OWN_THREADS = 1
-
-# So many clients that all want something: threads that queue for the GIL for longer than a server
-# may take to stop.
-HERD = 2_000
 
 # The share of a CPU that counts as none. Whoever spins uses ten times as much even when two
 # others want the same CPU; when twenty do, it is still one that wants to run.
@@ -379,21 +374,25 @@ def test_a_flood_drowns_nobody_else(server: Server) -> None:
 # Too many clients.
 
 
-def test_serves_exactly_as_many_as_the_catalog_says(start: Start, model: Model) -> None:
-    """With descriptors for everybody; in the order in which they came."""
+def test_serves_as_many_as_the_catalog_says(start: Start, model: Model) -> None:
+    """With descriptors for everybody; in the order in which they came. One more where Python has a
+    libffi of its own (catalog.py, OWN_DESCRIPTORS)."""
     if not allow_descriptors(4_096):
         pytest.skip("the hard limit of descriptors is too low")
     server = start(limits={resource.RLIMIT_NOFILE: 4_096})
     clients = [server.connect() for _ in range(1_100)]
     room = model.serves(len(clients))
-    greeted, others = clients[:room], clients[room:]
-    for client in greeted:
+    for client in clients[:room]:
         assert client.line() == GREETING
+    if room < len(clients) and not model.leaves_waiting:
+        room += clients[room].line() == GREETING
+    greeted, others = clients[:room], clients[room:]
     if model.leaves_waiting:
         assert all(client.is_silent() for client in (others[0], others[-1]))
     else:
-        for client in others:
-            assert client.rest() == TOO_MANY == b"Error: too many connections\n"
+        assert TOO_MANY == b"Error: too many connections\n"
+        for client in others[1:]:
+            assert client.rest() == TOO_MANY
     for client in greeted:
         client.send(b"%d\n" % client.port)
     for client in greeted:
@@ -580,17 +579,22 @@ def test_stops_under_heavy_traffic(server: Server, stop_signal: signal.Signals) 
         server.stop(stop_signal)
 
 
-def test_stops_while_everybody_wants_something(start: Start, model: Model) -> None:
-    if not allow_descriptors(4_096):
-        pytest.skip("the hard limit of descriptors is too low")
-    server = start(limits={resource.RLIMIT_NOFILE: 4_096})
-    clients = [server.greeted() for _ in range(model.serves(HERD))]
-    server.pause()
-    for client in clients:
-        client.send(b"a\n" * 3_000)
-    server.resume()
-    assert any(wait_for(client.sock, select.POLLIN) for client in clients)
-    server.stop()
+def test_stops_while_python_is_busy(start_with: Start, stop_signal: signal.Signals) -> None:
+    """Deep in C with the GIL held, which is what a thousand threads that queue for it look like to
+    whoever waits for it: nothing of Python gets its turn before the server has to be gone."""
+    server = start_with(
+        f"""
+        import sys
+        sys.path.insert(0, {str(ROOT)!r})
+        from servers import protocol
+        protocol.hello = lambda line: b"%d" % sum(range(3 * 10**8))
+        """
+    )
+    client = server.greeted()
+    before_s = server.cpu_s()
+    client.send(b"a\n")
+    wait_until(lambda: server.cpu_s() - before_s > QUIET_S, "it is busy with the answer")
+    server.stop(stop_signal)
 
 
 def test_stops_without_the_help_of_c(start_with: Start, stop_signal: signal.Signals) -> None:

@@ -67,9 +67,7 @@ EXPECTED = {
         f"{CONFORMANCE}::test_greets_before_anything_is_said",
         passes=f"{FAULTS}::test_stops_while_idle",
     ),
-    "forgets_select_limit": Verdict(
-        "select", f"{FAULTS}::test_serves_exactly_as_many_as_the_catalog_says"
-    ),
+    "forgets_select_limit": Verdict("select", f"{FAULTS}::test_serves_as_many_as_the_catalog_says"),
     "ignores_end_of_file": Verdict("epoll", f"{FAULTS}::test_leaves_nothing_behind"),
     "ignores_high_water": Verdict(
         "poll", f"{FAULTS}::test_a_full_server_stops_reading_and_loses_nothing"
@@ -82,9 +80,7 @@ EXPECTED = {
     "leaks_threads": Verdict("threaded", f"{FAULTS}::test_leaves_nothing_behind"),
     "leaves_child_behind": Verdict("nonblocking", f"{FAULTS}::test_stops_while_idle", passes=None),
     "overlooks_failed_sends": Verdict("poll", f"{FAULTS}::test_a_greeting_that_cannot_be_sent"),
-    "queues_for_the_gil": Verdict(
-        "threaded", f"{FAULTS}::test_stops_while_everybody_wants_something"
-    ),
+    "queues_for_the_gil": Verdict("threaded", f"{FAULTS}::test_stops_while_python_is_busy"),
     "shares_unfinished_line": Verdict("poll", f"{CONFORMANCE}::test_does_not_mix_unfinished_lines"),
     "spins_while_full": Verdict("epoll", f"{FAULTS}::test_a_full_server_uses_no_cpu"),
     "spins_while_idle": Verdict("poll", f"{FAULTS}::test_an_idle_server_sleeps_if_its_model_can"),

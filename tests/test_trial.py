@@ -198,11 +198,8 @@ def test_selects_wall_is_a_result(tmp_path: Path) -> None:
     record = measure(tmp_path / "log", "select", idle_connections=1100)
     connections = record["connections"]
     served = catalog.find("select").serves(1101)
-    assert (connections["attempted"], connections["due"], connections["greeted"]) == (
-        1101,
-        served,
-        served,
-    )
+    assert (connections["attempted"], connections["due"]) == (1101, served)
+    assert connections["greeted"] in (served, served + 1)
     assert connections["limit"]
     assert record["outcome"] == "measured"
     assert record["verdict"]["bottleneck"] == "model"

@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from loadgen import __main__
 from loadgen.machine import limits
 from loadgen.target.address import Address
 from loadgen.trial import trial
+from loadgen.trial.cell import Cell
 from loadgen.trial.rig import SystemUnderTest
 
 
@@ -26,8 +28,8 @@ def systems(monkeypatch: pytest.MonkeyPatch) -> list[SystemUnderTest]:
     """What trials would have measured; each of them ends in that error."""
     found: list[SystemUnderTest] = []
 
-    def run(system: SystemUnderTest, *_: object, **__: object) -> None:
-        found.append(system)
+    def run(system: SystemUnderTest, cell: Cell, **_: object) -> None:
+        found.append(replace(system, options=cell.command_options))
         raise MeasuredError
 
     monkeypatch.setattr(trial, "run", run)
