@@ -36,9 +36,9 @@ HYPOTHESIS = (
 HOW_TO_READ = (
     "Further right there are more clients, almost all of them idle. Memory is what the server uses"
     " more than before the first client came, divided by the number of clients; it is shown where"
-    " they are enough to fill pages of their own. Lower is better. Each server has one more thread"
-    " than it serves with, which waits for SIGTERM. The kernel's objects are counted for the whole"
-    " machine, and for both ends of each connection."
+    " they are enough to fill pages of their own. Lower is better. One of the threads may be"
+    " there for SIGTERM alone. The kernel's objects are counted for the whole machine, and for both"
+    " ends of each connection."
 )
 
 ACTIVE = 4

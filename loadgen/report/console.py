@@ -92,8 +92,8 @@ def _trial_rows(record: "Record") -> Iterable[tuple[str, str]]:
         yield (
             "server cost",
             (f"{per_request:.1f} us CPU per request, " if per_request is not None else "")
-            + f"{cost['threads']:,} threads, {size(cost['rss_bytes'])} RSS,"
-            f" {cost['fds']:,} descriptors",
+            + f"{plural(cost['threads'], 'thread')}, {size(cost['rss_bytes'])} RSS,"
+            f" {plural(cost['fds'], 'descriptor')}",
         )
     if machine:
         yield "machine", _quiet(machine)
