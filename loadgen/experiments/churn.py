@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from loadgen.analysis.run import Run
 from loadgen.experiments.tools import (
     about_hollow,
-    against,
     largest_common,
     lines,
     nothing_to_say,
+    ratio_sentence,
     sweep,
 )
 from loadgen.plan.plan import Profile
@@ -112,5 +112,5 @@ def finding(run: Run) -> str:
     slots = largest_common(rows, ["blocking", *others])
     if slots is None or not others:
         return nothing_to_say(rows, ["blocking", *(others or ["threaded"])])
-    told = against("blocking", rows, others, slots, throughput, "completes", TIMES)
+    told = ratio_sentence("blocking", rows, others, slots, throughput, "completes", TIMES)
     return f"With a connection for every request, {slots:,} at a time, {told}."

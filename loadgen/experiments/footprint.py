@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from loadgen.analysis.estimate import Metric
 from loadgen.analysis.run import Run
 from loadgen.experiments.tools import (
-    against,
     largest_common,
     lines,
     listed,
     nothing_to_say,
+    ratio_sentence,
     sweep,
 )
 from loadgen.plan.plan import Profile
@@ -175,7 +175,7 @@ def finding(run: Run) -> str:
         return nothing_to_say(rows, ["threaded", "epoll"])
     clients = idle + ACTIVE
     metric = per_connection(rss_bytes)
-    ratio = against("threaded", rows, ["epoll"], idle, metric, "takes", "times as much as")
+    ratio = ratio_sentence("threaded", rows, ["epoll"], idle, metric, "takes", "times as much as")
     each = [
         f"{size(found.value)} with {name}"
         for name in ("threaded", "epoll")

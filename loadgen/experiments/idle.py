@@ -9,7 +9,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from loadgen.analysis.run import Run
-from loadgen.experiments.tools import Rows, against, largest_common, lines, nothing_to_say, sweep
+from loadgen.experiments.tools import (
+    Rows,
+    largest_common,
+    lines,
+    nothing_to_say,
+    ratio_sentence,
+    sweep,
+)
 from loadgen.plan.plan import Profile
 from loadgen.report.figure import Figure, Panel, Wall
 from loadgen.store.metric import cpu_us, latency_us, throughput
@@ -135,5 +142,5 @@ def finding(run: Run) -> str:
     idle = largest_common(rows, ["epoll", *others])
     if idle is None or not others:
         return nothing_to_say(rows, ["epoll", *(others or ["poll"])])
-    sentence = against("epoll", rows, others, idle, throughput)
+    sentence = ratio_sentence("epoll", rows, others, idle, throughput)
     return f"With {idle:,} idle connections {sentence}."

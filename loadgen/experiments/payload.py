@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from loadgen.analysis.estimate import Metric
 from loadgen.analysis.run import Run
-from loadgen.experiments.tools import against, lines, sweep
+from loadgen.experiments.tools import lines, ratio_sentence, sweep
 from loadgen.plan.plan import Profile
 from loadgen.report.figure import Figure, Panel
 from loadgen.report.units import Format, size
@@ -126,6 +126,6 @@ def finding(run: Run) -> str:
         f" {_rounded(slow)} per second"
     )
     if most in rows.get("threaded", {}):
-        told = against("epoll", rows, ["threaded"], most, throughput)
+        told = ratio_sentence("epoll", rows, ["threaded"], most, throughput)
         text += f". With the longest lines {told}"
     return f"{text}."

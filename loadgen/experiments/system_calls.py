@@ -8,7 +8,7 @@ not a cost: one poll() over a hundred clients is one call, like one epoll_wait()
 from collections.abc import Iterator, Sequence
 
 from loadgen.analysis.run import CellData, Run
-from loadgen.experiments.tools import Rows, against, largest_common, sweep
+from loadgen.experiments.tools import Rows, largest_common, ratio_sentence, sweep
 from loadgen.plan.plan import Profile
 from loadgen.report.figure import Bar, BarStyle, Figure, Panel
 from loadgen.store.schema import Record
@@ -128,7 +128,7 @@ def finding(run: Run) -> str:
     idle = largest_common(rows, ["nonblocking", "epoll"])
     if idle:
         verb, times = "makes at least", "times as many as"
-        more = against("nonblocking", rows, ["epoll"], idle, calls, verb, times)
+        more = ratio_sentence("nonblocking", rows, ["epoll"], idle, calls, verb, times)
         sentence += f". Beside {idle:,} idle connections {more}"
     return f"System calls per request, without idle connections: {sentence}."
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from loadgen.analysis.run import Run
 from loadgen.experiments.tools import (
     about_hollow,
-    against,
     largest_common,
     lines,
     nothing_to_say,
+    ratio_sentence,
     sweep,
 )
 from loadgen.plan.plan import Profile
@@ -120,5 +120,5 @@ def finding(run: Run) -> str:
     clients = largest_common(rows, ["epoll", *others])
     if clients is None or not others:
         return nothing_to_say(rows, ["epoll", *(others or ["poll"])])
-    sentence = against("epoll", rows, others, clients, throughput)
+    sentence = ratio_sentence("epoll", rows, others, clients, throughput)
     return f"With {clients:,} busy clients {sentence}."

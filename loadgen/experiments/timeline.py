@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from loadgen.analysis.catalog import CatalogLine
 from loadgen.analysis.run import CellData, Run
 from loadgen.clients.timeline import APART_NS, SLOW_CLIENT
-from loadgen.experiments.tools import against, largest_common, listed, nothing_to_say, sweep
+from loadgen.experiments.tools import largest_common, listed, nothing_to_say, ratio_sentence, sweep
 from loadgen.plan.plan import Profile
 from loadgen.report.figure import Bar, BarStyle, Figure, Panel, Wall
 from loadgen.store.schema import ClientTimeline, Record
@@ -169,7 +169,7 @@ def finding(run: Run) -> str:
         for name in ("blocking", *others)
         if (found := rows[name][clients].over_blocks(behind_ms)) is not None
     ]
-    told = against("blocking", rows, others, clients, done_ms, "takes", "times as long as")
+    told = ratio_sentence("blocking", rows, others, clients, done_ms, "takes", "times as long as")
     return (
         f"Until the last of {clients:,} clients, one of them slow, has left, {told}. The client"
         f" behind the slow one waits this long for its greeting: {listed(waits)}."

@@ -87,7 +87,7 @@ def served(cells: Sequence[CellData]) -> str:
     return ""
 
 
-def against(
+def ratio_sentence(
     one: str,
     rows: Rows,
     others: Sequence[str],
@@ -197,6 +197,6 @@ def bar_panel(
 def compared(
     cells: Mapping[str, CellData], one: str, other: str, metric: Metric, verb: str, times: str
 ) -> str:
-    """`against`, for cells without an axis."""
+    """`ratio_sentence`, for cells without an axis."""
     rows = {name: {0.0: cell} for name, cell in cells.items()}
-    return against(one, rows, [other], 0.0, metric, verb, times)
+    return ratio_sentence(one, rows, [other], 0.0, metric, verb, times)

@@ -26,7 +26,7 @@ def rows(**factors: tuple[float, ...]) -> tools.Rows:
 
 
 def said(others: list[str], **factors: tuple[float, ...]) -> str:
-    return tools.against("epoll", rows(**factors), others, 1.0, throughput)
+    return tools.ratio_sentence("epoll", rows(**factors), others, 1.0, throughput)
 
 
 def test_each_outcome_of_a_comparison_has_its_words() -> None:
