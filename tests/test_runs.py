@@ -39,8 +39,10 @@ def run(tmp_path: Path) -> Path:
 @pytest.fixture
 def unwritable(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder that this process cannot write to, although the tests may run as root."""
-    # Whoever we become may not be allowed to look into our virtual environment.
-    monkeypatch.setattr(provenance, "versions", dict)
+    # Whoever we become may not look into our checkout: what is stored of it is read before.
+    versions, sources = provenance.versions(), provenance.sources()
+    monkeypatch.setattr(provenance, "versions", lambda: versions)
+    monkeypatch.setattr(provenance, "sources", lambda: sources)
     folder = Path(tempfile.mkdtemp(prefix="unwritable-"))
     effective = os.geteuid()
     folder.chmod(0o755)
