@@ -35,7 +35,7 @@ bench-quick: $(READY) ## four questions of it; rough, no claims of significance 
 bench-full: $(READY) ## all of it with a fine grid (about 1 h)
 	@$(BIN)/python -m loadgen bench --full
 
-test: $(READY) ## all tests (about 5 min)
+test: $(READY) ## all tests (about 7 min)
 	@$(BIN)/python -m pytest
 
 microbench: $(READY) ## pytest-benchmark: the protocol alone, and one round trip per server

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tracing import traced
 
 from loadgen import __main__ as command_line
 from loadgen import experiments
@@ -18,8 +19,6 @@ from loadgen.trial.rig import SystemUnderTest
 from servers import catalog
 
 CPUS = choose_pinning()
-WHY_NO_TRACE = strace.missing()
-traced = pytest.mark.skipif(WHY_NO_TRACE is not None, reason=WHY_NO_TRACE or "")
 
 CANNED = """\
 101 epoll_wait(4, [{events=EPOLLIN, data={u32=5, u64=5}}], 1, -1) = 1

@@ -2,11 +2,10 @@
 
 import pytest
 from command_line import expect_nothing_left
+from tracing import traced
 
-from loadgen.target import strace
 
-
-@pytest.mark.skipif(strace.missing() is not None, reason=strace.missing() or "")
+@traced
 @pytest.mark.parametrize("how", ["Ctrl-C", "killed"])
 def test_neither_tracer_nor_server_outlives_the_lab(how: str) -> None:
     expect_nothing_left(how, "trace epoll --requests 10000", "strace", "servers")

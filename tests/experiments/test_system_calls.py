@@ -4,16 +4,13 @@ from pathlib import Path
 
 import pytest
 import records
+from tracing import traced
 
 from experiments.making import MODELS, WILD, blocks, drawn, found_in, measure, times
 from loadgen import experiments
 from loadgen.analysis import run as analysis
 from loadgen.store.schema import Record
-from loadgen.target import strace
 from loadgen.trial.methods import Trace
-
-WHY_NO_TRACE = strace.missing()
-traced = pytest.mark.skipif(WHY_NO_TRACE is not None, reason=WHY_NO_TRACE or "")
 
 
 @traced
