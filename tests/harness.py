@@ -22,6 +22,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import pytest
+
 from servers.catalog import Model
 from servers.protocol import GREETING, MAX_LINE_BYTES
 
@@ -107,6 +109,22 @@ def wait_for(sock: socket.socket, events: int, timeout_s: float | None = None) -
 def comes_soon(sock: socket.socket, events: int) -> bool:
     """Does one of `events` (select.POLL*) come within a stretch?"""
     return any(wait_for(sock, events, NAP_S) for _ in range(QUIET_NAPS))
+
+
+def expect_said(said: bytes, owed: bytes) -> None:
+    """That a server said what it owed, to the byte; else where it first differs.
+
+    For long streams: where the environment says CI, pytest explains a comparison of bytes with
+    all of their differences (library: pytest, truncation of explanations), and for megabytes that
+    takes hours.
+    """
+    if said != owed:
+        shorter = min(len(said), len(owed))
+        at = next((at for at in range(shorter) if said[at] != owed[at]), shorter)
+        pytest.fail(
+            f"said {len(said):,} bytes and owed {len(owed):,}; from byte {at:,} on it said "
+            f"{said[at : at + 60]!r} and owed {owed[at : at + 60]!r}"
+        )
 
 
 def answers_to(stream: bytes, limit_bytes: int = MAX_LINE_BYTES) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
-from harness import TOO_LONG, Client, Server, answers_to
+from harness import TOO_LONG, Client, Server, answers_to, expect_said
 from hypothesis import Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -54,7 +54,7 @@ def test_answers_many_lines_one_after_the_other(client: Client) -> None:
 
 def test_answers_lines_in_order(client: Client) -> None:
     stream = numbered_lines(5_000)
-    assert GREETING + client.converse(stream) == answers_to(stream)
+    expect_said(GREETING + client.converse(stream), answers_to(stream))
 
 
 def test_answers_an_empty_line(client: Client) -> None:
@@ -224,6 +224,6 @@ def test_any_conversation(server: Server) -> None:
                 for count in cuts:
                     client.send(rest[:count])
                     rest = rest[count:]
-            assert client.converse(rest) == answers_to(stream)
+            expect_said(client.converse(rest), answers_to(stream))
 
     check()
