@@ -71,7 +71,7 @@ class Orders:
         """Of one block."""
         if block not in self._of:
             ordered = planned_order(self._cells, self._seed, block)
-            self._of[block] = [cell.id for cell in ordered]
+            self._of[block] = [cell.id for group in ordered for cell in group]
         return self._of[block]
 
 

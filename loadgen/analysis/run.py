@@ -123,12 +123,23 @@ def load(path: Path) -> Run:
     return Run(stored.path, stored.header, stored.records)
 
 
-def needs_more(cell: Cell, records: Sequence[Record]) -> bool:
-    """Is another block of this cell worth its time? Looks at nothing but the trials so far.
+def needs_more(cells: Sequence[Cell], records: Sequence[Record], planned: int) -> bool:
+    """Is another block of these cells, which are measured together, worth its time? Looks at
+    nothing but what was measured so far.
+
+    planned   blocks of the first stage
 
     A cell in which no trial was valid is not: more would fail the same way.
     """
-    if len(records) < MINIMUM_BLOCKS:
+    blocks = len({record["block"] for record in records})
+    if blocks < MINIMUM_BLOCKS:
         return True
-    half_width = CellData(cell, list(records)).half_width
+    if cells[0].workload.together:
+        return blocks < blocks_needed(cells, records, planned)
+    half_width = CellData(cells[0], list(records)).half_width
     return half_width is not None and half_width > TARGET_HALF_WIDTH
+
+
+def blocks_needed(cells: Sequence[Cell], records: Sequence[Record], planned: int) -> int:
+    """So many blocks make every ratio to the reference narrow, as the planned ones predict."""
+    return planned

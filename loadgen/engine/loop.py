@@ -39,6 +39,7 @@ _PROGRESS = np.dtype(
         ("window_start_ns", np.int64),
         ("window_end_ns", np.int64),
         ("idle_ns", np.int64),  # spent asking in vain for something to do
+        ("longest_gap_ns", np.int64),  # between two looks at the clock
         ("begun", np.int64),  # requests
         ("ended", np.int64),
         ("clocks_read", np.int64),  # 0, 1 or 2: how many times
@@ -116,6 +117,7 @@ def collected(
         clocks=window_clocks(loop.clocks_ns),
         errors=errors,
         unstamped=int(loop.buffers.unstamped[0]),
+        longest_gap_ns=int(progress.longest_gap_ns),
         full=bool(progress.full),
     )
 
@@ -164,6 +166,7 @@ def next_events(loop: Loop, longest_nap_ns: int) -> int:
         nap(buffers, longest_nap_ns)
     count = epoll_wait(buffers.epoll, buffers.events.ctypes.data, EVENTS, 0)
     progress.now_ns = clock(buffers, CLOCK_REALTIME)
+    progress.longest_gap_ns = max(progress.longest_gap_ns, progress.now_ns - asked_ns)
     if count == 0:
         progress.idle_ns += progress.now_ns - asked_ns
     return count

@@ -84,6 +84,8 @@ class Samples:
     """int32[connections]: 0, an errno, CLOSED or UNSOLICITED"""
     unstamped: int
     """answers without a kernel stamp; `arrived` is `read` for them"""
+    longest_gap_ns: int
+    """the longest step between two looks at the clock: a pause of the generator's own CPU"""
     full: bool
     """a closed loop ended early because there was no room for more stamps; the window ends there"""
 

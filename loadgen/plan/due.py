@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
+from loadgen.plan.order import Group
 from loadgen.plan.plan import Plan
 from loadgen.store.schema import Record
 from loadgen.trial.cell import Cell
@@ -12,47 +13,73 @@ MAX_BLOCKS = 30
 # differ from one Python to another (library: sum(), changed in 3.12).
 ROUNDING_S = 1e-6
 
-# Is another block of this cell worth its time? From its records so far.
-NeedsMore = Callable[[Cell, Sequence[Record]], bool]
+# Is another block of these cells worth its time? From their records so far, and the blocks that
+# were planned.
+NeedsMore = Callable[[Group, Sequence[Record], int], bool]
 
 
 def due(
     plan: Plan, records: Sequence[Record], needs_more: NeedsMore
-) -> Iterator[tuple[int, int, Cell]]:
-    """The (block, position within the block, cell) that `records` lack; what is yielded is to be
-    added to them.
+) -> Iterator[tuple[int, int, Group]]:
+    """The (block, position within the block, cells measured together) that `records` lack; what is
+    yielded is to be added to them.
 
-    First the planned blocks. Then, while there is extra time, blocks of those cells alone that
-    need more. Time is counted as estimated: so a run that is resumed does what it would have done
-    at once, and one that is finished has nothing left to do.
+    First the planned blocks. Then, while there is extra time, blocks of those alone that need more.
+    Time is counted as estimated: so a run that is resumed does what it would have done at once, and
+    one that is finished has nothing left to do.
     """
-    done = stored(records)
-    for block, position, cell in plan.trials():
-        if (block, cell.id) not in done:
-            yield block, position, cell
+    for block, position, group in plan.groups():
+        if _is_due(block, group, records):
+            yield block, position, group
     for block in range(plan.blocks, MAX_BLOCKS):
         extra_s = _extra_s(plan, records)
         wide = [
-            (position, cell)
-            for position, cell in enumerate(plan.order(block))
-            if _fits(cell, extra_s) and needs_more(cell, _of(cell, records))
+            (position, group)
+            for position, group in plan.order(block)
+            if _fits(group, extra_s) and needs_more(group, _of(group, records), plan.blocks)
         ]
         if not wide:
             return
-        for position, cell in wide:
-            if (block, cell.id) not in done and _fits(cell, _extra_s(plan, records)):
-                yield block, position, cell
+        for position, group in wide:
+            if _is_due(block, group, records) and _fits(group, _extra_s(plan, records)):
+                yield block, position, group
 
 
 def remaining_s(plan: Plan, records: Sequence[Record], needs_more: NeedsMore) -> float:
     """About how long what is due will take, at most; 0 when nothing is."""
     if next(due(plan, records, needs_more), None) is None:
         return 0.0
-    done = stored(records)
     planned = (
-        cell.workload.seconds for block, _, cell in plan.trials() if (block, cell.id) not in done
+        seconds(group) for block, _, group in plan.groups() if _is_due(block, group, records)
     )
     return sum(planned) + _extra_s(plan, records)
+
+
+def seconds(group: Group) -> float:
+    """About how long it takes to measure these cells once."""
+    return sum(cell.workload.seconds for cell in group)
+
+
+def whole(plan: Plan, records: Sequence[Record]) -> int:
+    """How many of the records are no part of a group that a kill has cut off: that one is measured
+    again as a whole, because its servers are compared within its rounds."""
+    if not records:
+        return 0
+    block, last = records[-1]["block"], Cell.of(records[-1]["cell"])
+    group = next((group for _, group in plan.order(block) if last in group), (last,))
+    if not _is_due(block, group, records):
+        return len(records)
+    ours = {cell.id for cell in group}
+    return next(
+        number
+        for number, record in enumerate(records)
+        if record["block"] == block and Cell.of(record["cell"]).id in ours
+    )
+
+
+def _is_due(block: int, group: Group, records: Sequence[Record]) -> bool:
+    done = stored(records)
+    return any((block, cell.id) not in done for cell in group)
 
 
 def stored(records: Sequence[Record]) -> set[tuple[int, str]]:
@@ -70,10 +97,10 @@ def _extra_s(plan: Plan, records: Sequence[Record]) -> float:
     return plan.extra_time * plan.total_s() - spent_s
 
 
-def _fits(cell: Cell, extra_s: float) -> bool:
-    return cell.workload.seconds <= extra_s + ROUNDING_S
+def _fits(group: Group, extra_s: float) -> bool:
+    return seconds(group) <= extra_s + ROUNDING_S
 
 
-def _of(cell: Cell, records: Sequence[Record]) -> list[Record]:
-    stored = cell.as_record()
-    return [record for record in records if record["cell"] == stored]
+def _of(group: Group, records: Sequence[Record]) -> list[Record]:
+    stored = [cell.as_record() for cell in group]
+    return [record for record in records if record["cell"] in stored]

@@ -1,15 +1,17 @@
 """Do what is due: experiments x servers x repeats, in a run that can be stopped and resumed.
 
-The unit of replication is the trial. Every block runs every cell once, in an order of its own, so
-that whatever disturbs the machine for a while disturbs all that is compared alike (randomised
-complete blocks).
+The unit of replication is the block: fresh processes, fresh connections. Every block measures every
+cell once, in an order of its own, so that whatever disturbs the machine for a while disturbs all
+that is compared alike (randomised complete blocks). Servers that are measured by slices are alive
+together, and such a block is what the literature calls an epoch.
 """
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
 from loadgen.machine.cpus import Pinning
-from loadgen.plan.due import NeedsMore, due
+from loadgen.plan.due import NeedsMore, due, whole
 from loadgen.plan.plan import Plan
 from loadgen.store import runs
 from loadgen.store.schema import Record
@@ -22,26 +24,29 @@ from servers import catalog
 def execute(
     plan: Plan, path: Path, cpus: Pinning, needs_more: NeedsMore
 ) -> Iterator[tuple[Cell, Record]]:
-    """Run the trials that are due, storing each before it is yielded.
+    """Measure what is due, storing all that belongs together before any of it is yielded.
 
     Raises runs.ResultsError.
     """
-    with runs.append_to(path) as trials:
+    with runs.append_to(path, functools.partial(whole, plan)) as trials:
         logs = path / "server-logs"
         logs.mkdir(exist_ok=True)
         records = list(trials.folder.records)
-        for block, position, cell in due(plan, records, needs_more):
-            log = logs / f"{block:03}-{position:03}-{cell.server}.log"
-            record = trial.run(
-                SystemUnderTest(model=catalog.find(cell.server)),
-                cell,
-                cpus=cpus,
-                log=log,
-                seed=plan.seed + block,
-                block=block,
-                position=position,
+        for block, position, group in due(plan, records, needs_more):
+            systems = [
+                (
+                    SystemUnderTest(model=catalog.find(cell.server)),
+                    cell,
+                    logs / f"{block:03}-{position + number:03}-{cell.server}.log",
+                )
+                for number, cell in enumerate(group)
+            ]
+            measured = trial.measure(
+                systems, cpus=cpus, seed=plan.seed + block, block=block, position=position
             )
-            if log.exists() and not log.stat().st_size:
-                log.unlink()
-            records.append(trials.append(record))
-            yield cell, records[-1]
+            for _, _, log in systems:
+                if log.exists() and not log.stat().st_size:
+                    log.unlink()
+            stored = trials.append(measured)
+            records += stored
+            yield from zip(group, stored, strict=True)

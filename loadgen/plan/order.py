@@ -1,4 +1,4 @@
-"""In which order the cells of a block are measured."""
+"""In which order the cells of a block are measured, and which of them together."""
 
 import random
 from collections.abc import Sequence
@@ -6,23 +6,32 @@ from dataclasses import replace
 
 from loadgen.trial.cell import Cell
 
+# Measured together, or a single one.
+Group = tuple[Cell, ...]
 
-def planned_order(cells: Sequence[Cell], seed: int, block: int) -> list[Cell]:
-    """The cells of one block in the order they are run in.
 
-    The workloads are shuffled, and within each its servers: by seed and block number. A shared
-    host has slow spells of 5 to 10 s, measured: what is compared with each other, the servers
-    under one workload, has to run within seconds. A block shuffled as a whole would put minutes
-    between them.
+def planned_order(cells: Sequence[Cell], seed: int, block: int) -> list[Group]:
+    """The cells of one block in the order they are measured in, by groups.
+
+    The workloads are shuffled, and within each its servers: by seed and block number. Servers that
+    are measured together are one group. Of the others each is a group of its own, and those under
+    one workload follow each other: a shared host has slow spells of 5 to 10 s, measured, and a
+    block that was shuffled as a whole would put minutes between what is compared.
     """
     workloads: dict[str, list[Cell]] = {}
     for cell in cells:
-        workloads.setdefault(_without_server(cell), []).append(cell)
+        workloads.setdefault(comparison(cell), []).append(cell)
     chance = random.Random(f"{seed}/{block}")
-    groups = list(workloads.values())
-    chance.shuffle(groups)
-    return [cell for group in groups for cell in chance.sample(group, len(group))]
+    compared = list(workloads.values())
+    chance.shuffle(compared)
+    order: list[Group] = []
+    for group in compared:
+        shuffled = tuple(chance.sample(group, len(group)))
+        order += [shuffled] if group[0].workload.together else [(cell,) for cell in shuffled]
+    return order
 
 
-def _without_server(cell: Cell) -> str:
-    return replace(cell, server="").id
+def comparison(cell: Cell) -> str:
+    """What a cell has in common with those that it is compared with: question and workload."""
+    alike = replace(cell, server="", replica=0)
+    return (replace(alike, options=()) if cell.workload.together else alike).id

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal
 
 from loadgen.machine.limits import lack_of_descriptors
-from loadgen.plan.order import planned_order
+from loadgen.plan.order import Group, planned_order
 from loadgen.store import schema
 from loadgen.trial.cell import Cell
 from servers import catalog
@@ -43,15 +44,18 @@ class Plan:
         """About how long the planned blocks take."""
         return self.blocks * sum(cell.workload.seconds for cell in self.cells)
 
-    def order(self, block: int) -> list[Cell]:
-        """The cells of one block in the order they are run in."""
-        return planned_order(self.cells, self.seed, block)
+    def order(self, block: int) -> list[tuple[int, Group]]:
+        """The (position of the first cell, cells) of one block in the order they are measured in:
+        groups of cells that are measured together."""
+        groups = planned_order(self.cells, self.seed, block)
+        positions = accumulate((len(group) for group in groups), initial=0)
+        return list(zip(positions, groups, strict=False))
 
-    def trials(self) -> Iterator[tuple[int, int, Cell]]:
-        """All (block, position within the block, cell), in the order they are run in."""
+    def groups(self) -> Iterator[tuple[int, int, Group]]:
+        """All (block, position within the block, cells), in the order they are measured in."""
         for block in range(self.blocks):
-            for position, cell in enumerate(self.order(block)):
-                yield block, position, cell
+            for position, group in self.order(block):
+                yield block, position, group
 
     def as_record(self) -> schema.Plan:
         """As stored in run.json."""

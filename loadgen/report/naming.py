@@ -6,6 +6,7 @@ from typing import Any
 from loadgen.report.units import count, duration, plural, size
 from loadgen.store.metric import Metric
 from loadgen.trial.cell import Cell
+from loadgen.trial.methods.method import TIMES
 
 # In words, from a field of a workload or a cell; "" where another field or the experiment says it.
 _WORDS: dict[str, Callable[[Any], str]] = {
@@ -23,7 +24,6 @@ _WORDS: dict[str, Callable[[Any], str]] = {
     "replica": lambda value: "again" if value else "",
 }
 _UNSAID = ("method", "arrivals", "stall_every_s", "max_line_bytes", "requests")
-_TIMES = ("warmup_s", "duration_s", "drain_s")
 
 
 def named(cell: Cell) -> str:
@@ -69,7 +69,7 @@ def figure(metric: Metric, value: float, half_width: float) -> str:
 def _fields(cell: Cell) -> dict[str, Any]:
     fields = cell.workload.as_record()
     return {
-        **{name: value for name, value in fields.items() if name not in _TIMES},
+        **{name: value for name, value in fields.items() if name not in TIMES},
         "options": cell.options,
         "replica": cell.replica,
     }

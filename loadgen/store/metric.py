@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from loadgen.store.schema import Latency, Record
+from loadgen.store.schema import Latency, Record, Slices
 
 Unit = Literal["per_s", "us", "ms", "fraction", "calls"]
 Percentile = Literal["p50", "p90", "p99", "p99_9"]
@@ -14,12 +14,14 @@ Percentile = Literal["p50", "p90", "p99", "p99_9"]
 class Metric:
     """One figure of a record; None where it was not measured.
 
-    name  with its unit, as it is printed and stored
+    name       with its unit, as it is printed and stored
+    per_slice  the same of each slice, where slices are compared by it; None of a void round
     """
 
     name: str
     unit: Unit
     of: Callable[[Record], float | None]
+    per_slice: Callable[[Slices], list[float | None]] | None = None
 
     def __call__(self, record: Record) -> float | None:
         """The figure of one record."""
@@ -35,6 +37,26 @@ def latency_us(kind: Latency, percentile: Percentile) -> Metric:
         return None if value_ns is None else value_ns / 1000
 
     return Metric(f"{kind}_{percentile}_us", "us", of)
+
+
+def rate_of_slices(slices: Slices) -> list[float | None]:
+    """Answers per second in each slice; None where there was none, or its round is void."""
+    return [
+        None if void or answers is None or not length_ns else answers * 1e9 / length_ns
+        for answers, length_ns, void in zip(
+            slices["answers"], slices["length_ns"], slices["void"], strict=True
+        )
+    ]
+
+
+def cpu_us_of_slices(slices: Slices) -> list[float | None]:
+    """CPU of the server per answer, settling and drain included, as `rate_of_slices`."""
+    return [
+        None if void or cpu_ns is None or not answers else cpu_ns / 1000 / answers
+        for cpu_ns, answers, void in zip(
+            slices["cpu_ns"], slices["drive_answers"], slices["void"], strict=True
+        )
+    ]
 
 
 def _cpu_us(record: Record) -> float | None:
@@ -61,8 +83,10 @@ def _done_ms(record: Record) -> float | None:
     return max(left_ns) / 1e6 if left_ns and all(left_ns) else None
 
 
-throughput = Metric("throughput_per_s", "per_s", lambda record: record["throughput_per_s"])
-cpu_us = Metric("cpu_us_per_request", "us", _cpu_us)
+throughput = Metric(
+    "throughput_per_s", "per_s", lambda record: record["throughput_per_s"], rate_of_slices
+)
+cpu_us = Metric("cpu_us_per_request", "us", _cpu_us, cpu_us_of_slices)
 cpu_fraction = Metric("cpu_fraction", "fraction", _cpu_fraction)
 knee_per_s = Metric("knee_per_s", "per_s", _knee_per_s)
 system_calls = Metric("system_calls_per_request", "calls", _system_calls)

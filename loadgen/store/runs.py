@@ -13,7 +13,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
@@ -40,8 +40,8 @@ class RunFolder:
     """A run as stored.
 
     raw_header, raw_records  as they stand in the files: what hashes are made of
-    whole_bytes     length of trials.jsonl without a line that was cut off
-    cut_off_bytes   length of that line
+    ends_bytes      where in trials.jsonl each record ends
+    cut_off_bytes   length of a last line that was cut off
     """
 
     path: Path
@@ -49,7 +49,7 @@ class RunFolder:
     records: Sequence[Record]
     raw_header: Mapping[str, Any]
     raw_records: Sequence[Mapping[str, Any]]
-    whole_bytes: int
+    ends_bytes: Sequence[int]
     cut_off_bytes: int
 
 
@@ -63,14 +63,17 @@ class Trials:
         if folder.records:
             self._hash = folder.records[-1]["sha256"]
 
-    def append(self, record: Record) -> Record:
-        """Store one trial durably; returns the record as stored, with its hash.
+    def append(self, records: Sequence[Record]) -> list[Record]:
+        """Store what was measured together durably, in one piece; returns it as stored, with its
+        hashes.
 
         Raises ResultsError when it cannot be written, and ValueError for what is no record.
         """
-        self._hash = chain.link(schema.record(record), self._hash)
-        stored: Record = {**record, "sha256": self._hash}
-        rest = json.dumps(stored, allow_nan=False).encode() + b"\n"
+        stored: list[Record] = []
+        for record in records:
+            self._hash = chain.link(schema.record(record), self._hash)
+            stored.append({**record, "sha256": self._hash})
+        rest = b"".join(json.dumps(one, allow_nan=False).encode() + b"\n" for one in stored)
         try:
             while rest:  # a disk that is nearly full takes a part (write(2))
                 rest = rest[self._file.write(rest) :]
@@ -147,6 +150,7 @@ def load(path: Path) -> RunFolder:
     content = _read_trials(path)
     records: list[Record] = []
     raw_records: list[Mapping[str, Any]] = []
+    ends_bytes: list[int] = []
     whole_bytes = 0
     lines = content.splitlines(keepends=True)
     for number, line in enumerate(lines, start=1):
@@ -162,13 +166,16 @@ def load(path: Path) -> RunFolder:
         records.append(_in_form(raw, "record", upgrade.RECORDS, schema.record, where))
         raw_records.append(raw)
         whole_bytes += len(line)
+        ends_bytes.append(whole_bytes)
     cut_off_bytes = len(content) - whole_bytes
-    return RunFolder(path, header, records, raw_header, raw_records, whole_bytes, cut_off_bytes)
+    return RunFolder(path, header, records, raw_header, raw_records, ends_bytes, cut_off_bytes)
 
 
 @contextmanager
-def append_to(path: Path) -> Iterator[Trials]:
+def append_to(path: Path, whole: Callable[[Sequence[Record]], int] = len) -> Iterator[Trials]:
     """Open a run, new or stopped, to add trials: removes a cut-off last line, keeps others out.
+
+    whole   how many of the records to keep: the rest is removed too
 
     Raises ResultsError as `load` does, when the run is packed or of an older schema, and when
     another process is writing to it.
@@ -192,9 +199,10 @@ def append_to(path: Path) -> Iterator[Trials]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            folder = load(path)
-            file.truncate(folder.whole_bytes)
-            if folder.whole_bytes:
+            folder = _first(load(path), whole)
+            whole_bytes = folder.ends_bytes[-1] if folder.ends_bytes else 0
+            file.truncate(whole_bytes)
+            if whole_bytes:
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b"\n":
                     file.write(b"\n")
@@ -205,6 +213,16 @@ def append_to(path: Path) -> Iterator[Trials]:
         except OSError as error:
             raise _refusal("write", trials_path, error) from error
         yield Trials(folder, file)
+
+
+def _first(folder: RunFolder, whole: Callable[[Sequence[Record]], int]) -> RunFolder:
+    keep = slice(whole(folder.records))
+    return replace(
+        folder,
+        records=folder.records[keep],
+        raw_records=folder.raw_records[keep],
+        ends_bytes=folder.ends_bytes[keep],
+    )
 
 
 def _refusal(verb: str, path: Path, error: OSError) -> ResultsError:

@@ -254,6 +254,25 @@ class SystemCalls(TypedDict):
     sequence: Annotated[list[CallRun], "of a request of median length"]
 
 
+class Slices(TypedDict):
+    """What happened in its slices, an element per round; null where a server that had failed was
+    not driven any more."""
+
+    together: Annotated[int, "servers that were alive at once, and are compared by rounds"]
+    settle_ns: Annotated[int, "before each slice, at least; counts for nothing"]
+    turn: Annotated[list[int | None], "when in its round: 0 is first"]
+    start_ns: Annotated[list[int | None], "of the slice, since `started_at`"]
+    length_ns: Annotated[list[int | None], "of the slice"]
+    answers: Annotated[list[int | None], "ok, and arrived within the slice"]
+    drive_answers: Annotated[list[int | None], "ok, settling and drain included"]
+    cpu_ns: Annotated[list[int | None], "of the server, settling and drain included"]
+    p50_ns: Annotated[list[int | None], "of the response time in open loop, else service time"]
+    p99_ns: list[int | None]
+    others_cpu_ns: Annotated[list[int | None], "of the other servers meanwhile"]
+    pause_ns: Annotated[list[int | None], "the longest of the generator"]
+    void: Annotated[list[str | None], "why the round is excluded, for every server"]
+
+
 class Verdict(TypedDict):
     """May the trial be believed, and what kept the throughput from being higher?"""
 
@@ -289,6 +308,7 @@ class Record(TypedDict):
     knee: Knee | None
     timeline: Timeline | None
     system_calls: SystemCalls | None
+    slices: Annotated[Slices | None, "of a server that was measured together with others"]
     verdict: Verdict
     sha256: Annotated[str, "of the line before and of this one; empty until it is stored"]
 

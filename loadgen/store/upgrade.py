@@ -120,6 +120,7 @@ def record_of_1(old: Mapping[str, Any]) -> dict[str, Any]:
                 for client in timeline["clients"]
             ]
         },
+        "slices": None,
         "verdict": {
             "valid": verdict["valid"],
             "bottleneck": "model" if is_designed else verdict["limiter"],

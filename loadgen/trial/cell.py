@@ -28,7 +28,7 @@ class Cell:
         """Stable and unique within a run, for people to read and to type; nothing is read back
         from it. What is not named is as in the plainest workload."""
         parts = [f"{name}={value}" for name, value in self.workload.differences().items()]
-        if self.workload.name != "requests":
+        if self.workload.name not in ("requests", "slices"):
             parts.insert(0, self.workload.name)
         if self.options:
             parts.append(" ".join(self.options))

@@ -78,6 +78,8 @@ class Station:
         self.socks: Sequence[socket.socket] = ()
         self.samples: Samples | None = None
         """of the last drive"""
+        self.sleeps = system.model is None or system.model.sleeps
+        """does the server leave its CPU to others while it has nothing to do?"""
         self._cpus, self._log, self._around = cpus, log, around
         self._target: Target | None = None
         self._address: Address
@@ -162,7 +164,7 @@ class Station:
         fds = [sock.fileno() for sock in self.socks]
         # A meter wakes its CPUs again and again, which who only watches must not do.
         watched = {"server_cpu": self._cpus.server, "generator_cpu": self._cpus.generator}
-        clocks = self._cpu_clocks()
+        clocks = self.cpu_clocks()
         with hiccup.noted(watched if fds else {}) as hiccups:
             samples, machine = self._pinned(
                 lambda stop: requests.drive(
@@ -182,7 +184,7 @@ class Station:
 
     def converse(self, load: Load) -> tuple[Measurement, Int64s]:
         """Hold a conversation per request; with the stamps of their greetings (int64[n], ns)."""
-        clocks = self._cpu_clocks()
+        clocks = self.cpu_clocks()
         held, machine = self._pinned(
             lambda stop: churn.drive(
                 self._address, load, server_clocks=clocks, spin=not self._cpus.shared, stop=stop
@@ -190,6 +192,15 @@ class Station:
         )
         self.samples = held.samples
         return Measurement(held.samples, machine), held.greeted_ns
+
+    def request(self, load: Load, stop: Int64s) -> Samples:
+        """Drive the connected clients once, on the CPU of the calling thread, and nothing else."""
+        fds = [sock.fileno() for sock in self.socks]
+        return requests.drive(fds, load, spin=not self._cpus.shared, stop=stop)
+
+    def hold(self, load: Load, stop: Int64s) -> churn.Churn:
+        """Hold a conversation per request, on the CPU of the calling thread, and nothing else."""
+        return churn.drive(self._address, load, spin=not self._cpus.shared, stop=stop)
 
     def watch(self, clients: int, requests: int) -> list[timeline.ClientTimeline]:
         """Let clients come one after the other and keep each of their steps; there is no rate."""
@@ -229,12 +240,10 @@ class Station:
         work: Callable[[Int64s], T],
         meanwhile: Callable[[threading.Event], object] = lambda _: None,
     ) -> tuple[T, Machine]:
-        """Call `work` on the generator's CPU; and how the machine behaved meanwhile."""
-        before = Snapshot.take()
-        done = run_pinned(self._cpus.generator, work, meanwhile)
-        return done, counters.behaviour(before, Snapshot.take(), self._cpus)
+        return pinned(self._cpus, work, meanwhile)
 
-    def _cpu_clocks(self) -> list[int]:
+    def cpu_clocks(self) -> list[int]:
+        """A clock id per process of the server, for clock_gettime(2); none of somebody else's."""
         return self._target.cpu_clocks() if self._target else []
 
     def usage(self) -> Usage | None:
@@ -246,10 +255,26 @@ class Station:
         if self._target:
             self._target.signal(number)
 
+    def fail(self, error: Exception) -> None:
+        """Note in the record why this server could not be measured."""
+        self.record["outcome"] = "crashed"
+        self.record["failure"] = " ".join(str(error).split())
+
     def expect_alive(self) -> None:
         """Raise TargetError when our server has ended, or logged a traceback."""
         if self._target and (failure := self._target.failure()):
             raise TargetError(failure)
+
+
+def pinned(
+    cpus: Pinning,
+    work: Callable[[Int64s], T],
+    meanwhile: Callable[[threading.Event], object] = lambda _: None,
+) -> tuple[T, Machine]:
+    """Call `work` on the generator's CPU; and how the machine behaved meanwhile."""
+    before = Snapshot.take()
+    done = run_pinned(cpus.generator, work, meanwhile)
+    return done, counters.behaviour(before, Snapshot.take(), cpus)
 
 
 class Rig:
@@ -267,7 +292,7 @@ class Rig:
         cpus: Pinning,
         seed: int,
     ) -> None:
-        self.seed = seed
+        self.seed, self.cpus = seed, cpus
         self._around = ExitStack()
         self.stations = [
             Station(system, record, cpus, log, self._around) for system, record, log in systems

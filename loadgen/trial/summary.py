@@ -79,6 +79,7 @@ def empty_record(
         "knee": None,
         "timeline": None,
         "system_calls": None,
+        "slices": None,
         "verdict": {"valid": False, "bottleneck": "unknown", "reasons": []},
         "sha256": "",
     }

@@ -1,5 +1,6 @@
 """One trial: start > verify > connect > warm up > measure > drain > stop  =>  one record."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,34 +33,61 @@ def run(
     position: int = 0,
     raw: Path | None = None,
 ) -> Record:
-    """Measure once. A server that fails gives a record too, with the failure as its verdict.
+    """Measure one server, once: `measure` for one."""
+    systems = [(system, cell, log)]
+    (record,) = measure(systems, cpus=cpus, seed=seed, block=block, position=position, raw=raw)
+    return record
 
-    cell   its workload must be valid
-    log    file for the standard error of the server
-    seed   of the schedule
-    raw    file for the stamps of every request: a NumPy archive, see `save_stamps`
+
+def measure(
+    systems: Sequence[tuple[SystemUnderTest, Cell, Path]],
+    *,
+    cpus: Pinning,
+    seed: int = 0,
+    block: int = 0,
+    position: int = 0,
+    raw: Path | None = None,
+) -> list[Record]:
+    """Measure once: one server, or all servers of a comparison together; a record for each.
+
+    systems   what is measured, with a file for the server's standard error; the cells differ in
+              their server only, and their workload must be valid
+    seed      of the schedule
+    position  of the first of them in its block
+    raw       file for the stamps of every request of a single server: see `save_stamps`
+
+    A server that fails gives a record too, with the failure as its verdict.
     """
-    system = replace(system, options=cell.command_options)
-    record = empty_record(
-        system, cell, block=block, position=position, seed=seed, started_at=datetime.now(UTC)
-    )
+    started_at = datetime.now(UTC)
+    entrants = []
+    for number, (system, cell, log) in enumerate(systems):
+        ours = replace(system, options=cell.command_options)
+        record = empty_record(
+            ours, cell, block=block, position=position + number, seed=seed, started_at=started_at
+        )
+        entrants.append((ours, record, log))
+    workload = systems[0][1].workload
     before = Snapshot.take()
     try:
-        with Rig([(system, record, log)], cpus=cpus, seed=seed) as rig:
-            cell.workload.run(rig)
+        with Rig(entrants, cpus=cpus, seed=seed) as rig:
+            workload.run(rig)
             for station in rig.stations:
-                station.expect_alive()
+                try:
+                    station.expect_alive()
+                except TargetError as error:
+                    station.fail(error)
                 if raw and station.samples:
                     save_stamps(station.samples, raw)
     except (TargetError, TrialError, TraceError, ConversationError, OSError) as error:
-        record["outcome"] = "crashed"
-        record["failure"] = " ".join(str(error).split())
-    if record["machine"]:
-        # From before anybody connected.
-        overflows = Snapshot.take().listen_overflows - before.listen_overflows
-        record["machine"]["listen_overflows"] = overflows
-    record["verdict"] = cell.workload.judge(record)
-    return record
+        for station in rig.stations:
+            station.fail(error)
+    # From before anybody connected.
+    overflows = Snapshot.take().listen_overflows - before.listen_overflows
+    for _, record, _ in entrants:
+        if record["machine"]:
+            record["machine"]["listen_overflows"] = overflows
+        record["verdict"] = workload.judge(record)
+    return [record for _, record, _ in entrants]
 
 
 def save_stamps(samples: Samples, path: Path) -> None:

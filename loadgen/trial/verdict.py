@@ -31,6 +31,8 @@ RETRANSMIT_LIMIT = 0.01
 SEGMENT_BYTES = 65_536
 # Apart from each other, over one trial.
 CLOCK_DRIFT_NS = 1_000_000
+# Of the rounds of an epoch, how many may be void.
+VOID_ROUNDS = 0.20
 
 Check = Callable[[Record], str | None]
 
@@ -248,6 +250,33 @@ def ended_early(record: Record) -> str | None:
     return "the window ended early, there was no room for more stamps: shorten it or the warm-up"
 
 
+def too_many_void(record: Record) -> str | None:
+    """Rounds that the machine spoilt."""
+    slices = record["slices"]
+    if not slices or not slices["void"]:
+        return None
+    reasons = [reason for reason in slices["void"] if reason]
+    share = len(reasons) / len(slices["void"])
+    if share <= VOID_ROUNDS:
+        return None
+    return f"{share:.0%} of the rounds are void, as the first: {reasons[0]}"
+
+
+def generator_bound_in_slices(record: Record) -> str | None:
+    """A generator that is never idle while the server is, as far as both had a CPU."""
+    generator, cost = record["generator"], record["server_cost"]
+    if not generator or not cost or record["offered_per_s"] is not None:
+        return None
+    if generator["cpu_fraction"] < GENERATOR_CPU_SHARE or cost["cpu_fraction"] >= BUSY_LIMIT:
+        return None
+    if generator["busy_fraction"] <= BUSY_LIMIT:
+        return None
+    return (
+        f"the generator was busy for {generator['busy_fraction']:.0%} of its slices, the server for"
+        f" {cost['cpu_fraction']:.0%}: this measures the generator"
+    )
+
+
 CHECKS: tuple[Check, ...] = (
     not_measured,
     wrong_answers,
@@ -264,6 +293,18 @@ CHECKS: tuple[Check, ...] = (
     overflows,
     retransmits,
     clocks_apart,
+)
+
+# Of a server that was driven in slices. What the machine does to a slice, it does to its round.
+SLICE_CHECKS: tuple[Check, ...] = (
+    not_measured,
+    wrong_answers,
+    errors,
+    unanswered,
+    not_greeted,
+    nothing_answered,
+    too_many_void,
+    generator_bound_in_slices,
 )
 
 # These are said and do not void: whoever has one CPU only wants to see something all the same.

@@ -11,12 +11,32 @@ from loadgen.trial.methods.churn import Churn
 from loadgen.trial.methods.method import Method
 from loadgen.trial.methods.requests import Requests
 from loadgen.trial.methods.search import Search
+from loadgen.trial.methods.slices import ChurnSlices, Slices
 from loadgen.trial.methods.timeline import Timeline
 from loadgen.trial.methods.trace import Trace
 
-__all__ = ["METHODS", "Churn", "Method", "Requests", "Search", "Timeline", "Trace", "of"]
+__all__ = [
+    "METHODS",
+    "Churn",
+    "ChurnSlices",
+    "Method",
+    "Requests",
+    "Search",
+    "Slices",
+    "Timeline",
+    "Trace",
+    "of",
+]
 
-METHODS: tuple[type[Method], ...] = (Requests, Search, Churn, Timeline, Trace)
+METHODS: tuple[type[Method], ...] = (
+    Slices,
+    ChurnSlices,
+    Requests,
+    Search,
+    Churn,
+    Timeline,
+    Trace,
+)
 
 
 def of(workload: Mapping[str, Any]) -> Method:

@@ -25,6 +25,8 @@ OVERHEAD_S = 0.3
 CONNECTS_PER_S = 5_000
 # As the servers' option --max-line takes it.
 MAX_LINE_LIMITS = (1, 2**30)
+# Fields that say how long is measured, and not what.
+TIMES = ("warmup_s", "duration_s", "drain_s", "rounds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,8 @@ class Method(ABC):
     """
 
     name: ClassVar[str]
+    # Are all servers of a comparison measured at once, by turns?
+    together: ClassVar[bool] = False
     # What has to hold of a record so that it counts.
     checks: ClassVar[tuple[verdict.Check, ...]] = verdict.CHECKS
     # What each number may be; a whole one, where its limits are.
@@ -123,8 +127,7 @@ class Method(ABC):
         return {
             field.name: value
             for field in dataclasses.fields(self)
-            if field.name not in ("warmup_s", "duration_s", "drain_s")
-            and (value := getattr(self, field.name)) != field.default
+            if field.name not in TIMES and (value := getattr(self, field.name)) != field.default
         }
 
 

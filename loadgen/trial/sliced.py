@@ -1,0 +1,262 @@
+"""What a slice leaves behind, and the record that all slices of a server make.
+
+Nothing here measures or waits.
+"""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from statistics import median
+from typing import NamedTuple, cast
+
+import numpy as np
+
+from loadgen.engine.samples import Outcome, Samples, by_name
+from loadgen.engine.syscalls import NS_PER_S, Int64s
+from loadgen.store import histogram, schema
+from loadgen.store.metric import cpu_us_of_slices as cpu_us
+from loadgen.store.schema import Machine, Record
+from loadgen.target.usage import Usage
+from loadgen.trial import summary
+
+# Another server that used more CPU than this share of a slice makes its round void.
+OTHERS_CPU = 0.01
+# So does a pause of the generator's own CPU that is this long.
+PAUSE_NS = 10_000_000
+# And clocks that came apart this far within a slice: somebody set one.
+DRIFT_NS = 100_000
+
+# Of a slice, what the generator has of its CPU when nobody else wants it, at least.
+CPU_OF_ITS_OWN = 0.95
+
+
+class Slice(NamedTuple):
+    """One server driven once, in ns. Arrays have an element per ok request of the slice."""
+
+    turn: int
+    start_ns: int
+    """of the slice, CLOCK_REALTIME"""
+    length_ns: int
+    answers: int
+    """that arrived within the slice"""
+    drive_answers: int
+    """settling and drain included"""
+    cpu_ns: int | None
+    """of the server, settling and drain included; None of somebody else's"""
+    others_cpu_ns: int
+    """of the other servers meanwhile"""
+    pause_ns: int
+    """the longest of the generator"""
+    scheduled: int
+    mismatched: int
+    error: int
+    timed_out: int
+    unstamped: int
+    lost: dict[str, int]
+    busy_fraction: float
+    """of the generator, as is the next"""
+    cpu_fraction: float
+    service_ns: Int64s
+    response_ns: Int64s
+    send_lag_ns: Int64s
+    read_delay_ns: Int64s
+    drift_ns: int
+
+    @property
+    def void(self) -> str | None:
+        """Why its round is to be excluded, for every server; None: for no reason of its own."""
+        if self.mismatched:
+            return f"{self.mismatched} wrong answers"
+        if self.others_cpu_ns > OTHERS_CPU * self.length_ns:
+            return f"servers that were not driven used {self.others_cpu_ns / 1e6:.2f} ms of CPU"
+        if self.pause_ns > PAUSE_NS:
+            return f"the generator paused for {self.pause_ns / 1e6:.0f} ms"
+        if abs(self.drift_ns) > DRIFT_NS:
+            return "a clock was set"
+        return None
+
+
+def void_rounds(driven: Sequence[Sequence[Slice | None]]) -> list[str | None]:
+    """Why each round is excluded, for every server; None: it is not. One sequence per server."""
+    rounds = zip(*driven, strict=True)
+    return [next((one.void for one in slices if one and one.void), None) for slices in rounds]
+
+
+def lost(samples: Samples) -> dict[str, int]:
+    return dict(by_name(samples.errors[samples.errors != 0]))
+
+
+def of(samples: Samples, turn: int, cpu_ns: int | None, others_cpu_ns: int) -> Slice:
+    """What is kept of a drive. Faults count wherever in it they were."""
+    ok = samples.outcome == Outcome.OK
+    start_ns, end_ns = samples.window_start_ns, samples.window_end_ns
+    counted = ok & samples.in_window
+    intended, sent = samples.intended_ns[counted], samples.sent_ns[counted]
+    arrived, read = samples.arrived_ns[counted], samples.read_ns[counted]
+    clocks = samples.clocks
+    mismatched, error, timed_out = (
+        int((samples.outcome == outcome).sum())
+        for outcome in (Outcome.MISMATCHED, Outcome.ERROR, Outcome.TIMED_OUT)
+    )
+    within = (start_ns <= samples.arrived_ns) & (samples.arrived_ns < end_ns)
+    return Slice(
+        turn=turn,
+        start_ns=start_ns,
+        length_ns=end_ns - start_ns,
+        answers=int((ok & within).sum()),
+        drive_answers=int(ok.sum()),
+        cpu_ns=cpu_ns,
+        others_cpu_ns=others_cpu_ns,
+        pause_ns=samples.longest_gap_ns,
+        scheduled=int(counted.sum()) + mismatched + error + timed_out,
+        mismatched=mismatched,
+        error=error,
+        timed_out=timed_out,
+        unstamped=samples.unstamped,
+        lost=lost(samples),
+        busy_fraction=clocks.busy_fraction,
+        cpu_fraction=clocks.cpu_fraction,
+        service_ns=arrived - sent,
+        response_ns=arrived - intended,
+        send_lag_ns=sent - intended,
+        read_delay_ns=read - arrived,
+        drift_ns=int((np.diff(clocks.realtime_ns) - np.diff(clocks.monotonic_ns))[0]),
+    )
+
+
+def fill_in(
+    record: Record,
+    warm_up: Slice,
+    driven: Sequence[Slice | None],
+    void: Sequence[str | None],
+    *,
+    settle_ns: int,
+    together: int,
+    offered_per_s: float | None,
+    machine: Machine,
+) -> None:
+    """The record of one server, from its slices.
+
+    Faults count wherever they were, and all else in the rounds that are not void: rates and costs
+    are medians over slices, latencies are those of all their requests.
+
+    warm_up   what was driven before the first round
+    driven    one slice per round; None: the server had failed before
+    void      by round: why it is excluded
+    together  how many servers took turns
+    """
+    slices = [one for one in driven if one]
+    kept = [one for one, reason in zip(driven, void, strict=True) if one and not reason]
+    everything = [warm_up, *slices]
+    is_open = offered_per_s is not None
+    record["offered_per_s"] = offered_per_s
+    record["slices"] = _columns(record, driven, void, settle_ns, together, is_open)
+    ok = sum(len(one.service_ns) for one in kept)
+    faults = {
+        "mismatched": sum(one.mismatched for one in everything),
+        "error": sum(one.error for one in everything),
+        "timed_out": sum(one.timed_out for one in everything),
+    }
+    counts: schema.Counts = {
+        "scheduled": ok + sum(faults.values()),
+        "ok": ok,
+        **faults,  # type: ignore[typeddict-item]
+    }
+    record["counts"] = counts
+    record["connections"]["lost"] = dict(sum((Counter(one.lost) for one in everything), Counter()))
+    record["machine"] = {
+        **machine,
+        "clock_drift_ns": max((one.drift_ns for one in everything), key=abs),
+    }
+    if not kept:
+        return
+    record["throughput_per_s"] = median([one.answers * NS_PER_S / one.length_ns for one in kept])
+    summary.fill_in_latency(record, "service", _together([one.service_ns for one in kept]))
+    if is_open:
+        summary.fill_in_latency(record, "response", _together([one.response_ns for one in kept]))
+    undisturbed = [one for one in kept if one.cpu_fraction >= CPU_OF_ITS_OWN] or kept
+    record["generator"] = {
+        "cpu_fraction": median([one.cpu_fraction for one in kept]),
+        "busy_fraction": median([one.busy_fraction for one in undisturbed]),
+        "send_lag_ns": _summary([one.send_lag_ns for one in kept]),
+        "read_delay_ns": _summary([one.read_delay_ns for one in kept]),
+        "overlap_ns": None,
+        "unstamped": sum(one.unstamped for one in everything),
+        "full": False,
+    }
+
+
+def fill_in_cost(record: Record, before: Usage | None, after: Usage | None) -> None:
+    """What the server used: CPU per answer and its share of a CPU while it was driven, as medians
+    over the slices that count; times and switches over all of them."""
+    if before is None or after is None or record["slices"] is None:
+        return  # somebody else's server, or one that was never driven
+    costs = [cost for cost in cpu_us(record["slices"]) if cost is not None]
+    shares = [
+        cost_us * answers * 1000 / length_ns
+        for cost_us, answers, length_ns in zip(
+            cpu_us(record["slices"]),
+            record["slices"]["answers"],
+            record["slices"]["length_ns"],
+            strict=True,
+        )
+        if cost_us is not None and answers is not None and length_ns
+    ]
+    lengths_ns = [length_ns for length_ns in record["slices"]["length_ns"] if length_ns]
+    record["server_cost"] = {
+        **cast(schema.Usage, dataclasses.asdict(after)),
+        "user_s": after.user_s - before.user_s,
+        "system_s": after.system_s - before.system_s,
+        "voluntary_switches": after.voluntary_switches - before.voluntary_switches,
+        "involuntary_switches": after.involuntary_switches - before.involuntary_switches,
+        "cpu_us_per_request": median(costs) if costs else None,
+        "cpu_fraction": median(shares) if shares else 0.0,
+        "watched_s": sum(lengths_ns) / NS_PER_S,
+        "drive_requests": sum(filter(None, record["slices"]["drive_answers"])),
+    }
+
+
+def _columns(
+    record: Record,
+    driven: Sequence[Slice | None],
+    void: Sequence[str | None],
+    settle_ns: int,
+    together: int,
+    is_open: bool,
+) -> schema.Slices:
+    began_ns = round(datetime.fromisoformat(record["started_at"]).timestamp() * 1000) * 1_000_000
+
+    def column(of: Callable[[Slice], int | None]) -> list[int | None]:
+        return [of(one) if one else None for one in driven]
+
+    def percentile(percent: float) -> Callable[[Slice], int | None]:
+        def of(one: Slice) -> int | None:
+            values_ns = one.response_ns if is_open else one.service_ns
+            return round(float(np.percentile(values_ns, percent))) if len(values_ns) else None
+
+        return of
+
+    return {
+        "together": together,
+        "settle_ns": settle_ns,
+        "turn": column(lambda one: one.turn),
+        "start_ns": column(lambda one: one.start_ns - began_ns),
+        "length_ns": column(lambda one: one.length_ns),
+        "answers": column(lambda one: one.answers),
+        "drive_answers": column(lambda one: one.drive_answers),
+        "cpu_ns": column(lambda one: one.cpu_ns),
+        "p50_ns": column(percentile(50)),
+        "p99_ns": column(percentile(99)),
+        "others_cpu_ns": column(lambda one: one.others_cpu_ns),
+        "pause_ns": column(lambda one: one.pause_ns),
+        "void": list(void),
+    }
+
+
+def _together(pieces: Sequence[Int64s]) -> Int64s:
+    return np.concatenate(pieces)
+
+
+def _summary(pieces: Sequence[Int64s]) -> schema.Summary:
+    return cast(schema.Summary, histogram.summary(_together(pieces)))

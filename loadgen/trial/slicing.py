@@ -1,0 +1,201 @@
+"""Slices: several servers alive at once, each driven for some milliseconds in turn, over and over.
+
+A disturbance of a shared machine lasts longer than a round and multiplies the figures of all
+servers alike, so the ratio within a round keeps what two whole trials, one after the other, lose
+(Bulej et al. 2020, Duet benchmarking, arXiv 2001.05811; tango pairs its samples the same way).
+
+A round drives every server once, in an order of its own. What a slice leaves behind in caches and
+in the kernel meets the server that comes next, and the orders are balanced for that (`orders`). A
+round in which the machine misbehaved is void for every server: to exclude single slices would be
+to choose results. Speed is no ground.
+"""
+
+import random
+import signal
+import time
+from collections.abc import Callable, Sequence
+
+from loadgen.clients.scripted import ConversationError
+from loadgen.engine.samples import Outcome, Samples
+from loadgen.engine.syscalls import NS_PER_S, Int64s
+from loadgen.target.process import TargetError
+from loadgen.trial import sliced
+from loadgen.trial.errors import TrialError
+from loadgen.trial.orders import orders
+from loadgen.trial.rig import Rig, Station, pinned
+from loadgen.trial.sliced import Slice
+
+# Counts for nothing, at the beginning of each slice: this long or so many turns of a closed loop,
+# whichever is longer. A server that was left alone has cold caches, and TCP starts slowly again
+# after an idle time longer than its time-out (tcp(7), tcp_slow_start_after_idle).
+SETTLE_S = 0.010
+SETTLE_TURNS = 3
+# A slice holds at least so many turns, but is no longer than this because of them.
+SLICE_TURNS = 20
+LONGEST_SLICE_S = 0.25
+# Each server is driven this long before the first round: Python adapts its bytecode to what it
+# runs (PEP 659), and buffers grow.
+WARM_S = 0.15
+# A server that does not sleep is stopped while others are driven, and goes on this long before its
+# turn.
+AWAKE_S = 0.02
+# How long a server may take to come to rest after its slice, and between two looks at its clock.
+REST_S = 0.02
+LOOK_S = 0.000_2
+Drive = Callable[[float, float, int, Int64s], Samples]
+"""How long to settle (s), how long the slice is (s), a seed, a stop flag => what was stamped."""
+
+
+class Contestant:
+    """A server of a comparison: connected, driven slice by slice.
+
+    station      its server and its clients
+    drive        drives it once
+    closed_loop  does a client wait for its answer before it sends again?
+    slice_s      how long a slice is to be
+    """
+
+    def __init__(
+        self, station: Station, drive: Drive, *, clients: int, closed_loop: bool, slice_s: float
+    ) -> None:
+        self.station = station
+        self.slices: list[Slice | None] = []
+        """one per round; None: it had failed before"""
+        self.failed: str | None = None
+        """why it cannot be driven any more"""
+        self.warmed: Slice | None = None
+        """what was driven before the first round"""
+        self.settle_s, self.slice_s, self.turn_s = SETTLE_S, slice_s, 0.0
+        self._drive, self._clients, self._closed_loop = drive, clients, closed_loop
+        self._clocks = station.cpu_clocks()
+
+    def warm_up(self, seed: int, stop: Int64s) -> None:
+        """Drive it until it is warm, and find out how long a turn of its clients takes."""
+        self._wake()
+        samples = self._drive(0.0, WARM_S, seed, stop)
+        self._note_failure(samples)
+        self.warmed = sliced.of(samples, -1, None, 0)
+        if self._closed_loop:
+            answers = int((samples.outcome == Outcome.OK).sum())
+            self.turn_s = self._clients * WARM_S / answers if answers else LONGEST_SLICE_S
+        self.settle_s = max(SETTLE_S, SETTLE_TURNS * self.turn_s)
+        self.slice_s = max(self.slice_s, min(SLICE_TURNS * self.turn_s, LONGEST_SLICE_S))
+        self._rest()
+
+    def measure(self, turn: int, seed: int, others: Sequence["Contestant"], stop: Int64s) -> None:
+        """Drive it for one slice."""
+        self._wake()
+        # A slice begins anywhere in a turn of the clients. At the same point of each, it would
+        # always hold, or always miss, what its length leaves over of a turn.
+        settle_s = self.settle_s + random.Random(seed).random() * self.turn_s
+        before_ns, others_before_ns = self.cpu_ns(), sum(other.cpu_ns() for other in others)
+        samples = self._drive(settle_s, self.slice_s, seed, stop)
+        cpu_ns = self.cpu_ns() - before_ns
+        others_cpu_ns = sum(other.cpu_ns() for other in others) - others_before_ns
+        self._note_failure(samples)
+        self._rest()
+        known = cpu_ns if self._clocks else None
+        self.slices.append(sliced.of(samples, turn, known, others_cpu_ns))
+
+    def cpu_ns(self) -> int:
+        """What the server has used so far. Of somebody else's nothing is known, and of one that
+        has ended nothing any more."""
+        try:
+            return sum(time.clock_gettime_ns(clock) for clock in self._clocks)
+        except OSError:
+            self._clocks = []
+            self.failed = self.failed or "the server ended"
+            return 0
+
+    def _wake(self) -> None:
+        if not self.station.sleeps:
+            self.station.signal(signal.SIGCONT)
+            time.sleep(AWAKE_S)
+
+    def _rest(self) -> None:
+        """Return when the server does nothing any more; one that never sleeps is stopped."""
+        if not self.station.sleeps:
+            self.station.signal(signal.SIGSTOP)
+        deadline = time.monotonic() + REST_S
+        used_ns = -1
+        while used_ns != (now_ns := self.cpu_ns()) and time.monotonic() < deadline:
+            used_ns = now_ns
+            time.sleep(LOOK_S)
+
+    def _note_failure(self, samples: Samples) -> None:
+        """Who has lost a client, or owes an answer, cannot be driven again."""
+        if lost := sliced.lost(samples):
+            kinds = ", ".join(f"{count} {kind}" for kind, count in lost.items())
+            self.failed = f"connections were lost: {kinds}"
+        elif owed := int((samples.outcome == Outcome.TIMED_OUT).sum()):
+            self.failed = f"{owed} requests were not answered within the drain"
+
+
+def compare(
+    rig: Rig,
+    enter: Callable[[Station], Contestant],
+    rounds: int,
+    offered_per_s: float | None,
+) -> None:
+    """Measure all servers of a rig by slices, and fill in their records.
+
+    enter          connects a server's clients
+    rounds         how often each server is driven
+    offered_per_s  in an open loop
+
+    A server that fails does so in its own record, and the others go on.
+    """
+    contestants: list[Contestant] = []
+    for station in rig.stations:
+        try:
+            station.start()
+            contestant = enter(station)
+        except (TargetError, TrialError, ConversationError, OSError) as error:
+            station.fail(error)
+        else:
+            if station.record["connections"]["active"] != 0:  # by its design it may serve none
+                contestants.append(contestant)
+    before = [contestant.station.usage() for contestant in contestants]
+    _, machine = pinned(rig.cpus, lambda stop: alternate(contestants, rounds, rig.seed, stop))
+    void = sliced.void_rounds([contestant.slices for contestant in contestants])
+    for contestant, used in zip(contestants, before, strict=True):
+        station = contestant.station
+        assert contestant.warmed is not None
+        sliced.fill_in(
+            station.record,
+            contestant.warmed,
+            contestant.slices,
+            void,
+            settle_ns=round(contestant.settle_s * NS_PER_S),
+            together=len(contestants),
+            offered_per_s=offered_per_s,
+            machine=machine,
+        )
+        if contestant.failed:
+            station.fail(TrialError(contestant.failed))
+        else:
+            sliced.fill_in_cost(station.record, used, station.usage())
+
+
+def alternate(contestants: Sequence[Contestant], rounds: int, seed: int, stop: Int64s) -> None:
+    """Warm all of them up, then drive each of them once in every round. Runs on the generator's
+    CPU, until the end or until `stop[0]` is set."""
+    for number, contestant in enumerate(contestants):
+        if not stop[0]:
+            contestant.warm_up(_seed(seed, -1, number), stop)
+    chance = random.Random(seed)
+    for round_number, order in enumerate(orders(len(contestants), rounds, chance)):
+        for turn, number in enumerate(order):
+            if stop[0]:
+                return
+            one = contestants[number]
+            if one.failed:
+                one.slices.append(None)
+                continue
+            others = [other for other in contestants if other is not one]
+            one.measure(turn, _seed(seed, round_number, number), others, stop)
+
+
+def _seed(seed: int, round_number: int, number: int) -> int:
+    """Every drive has a schedule of its own."""
+    return random.Random(f"{seed}/{round_number}/{number}").getrandbits(62)
