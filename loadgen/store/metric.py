@@ -14,12 +14,14 @@ Percentile = Literal["p50", "p90", "p99", "p99_9"]
 class Metric:
     """One figure of a record; None where it was not measured.
 
-    name  with its unit, as it is printed and stored
+    name    with its unit, as it is printed and stored
+    column  where slices have it; None where they do not
     """
 
     name: str
     unit: Unit
     of: Callable[[Record], float | None]
+    column: str | None = None
 
     def __call__(self, record: Record) -> float | None:
         """The figure of one record."""
@@ -28,13 +30,14 @@ class Metric:
 
 def latency_us(kind: Latency, percentile: Percentile) -> Metric:
     """A percentile of one trial, in microseconds."""
+    in_slices = kind != "greeting" and percentile in ("p50", "p99")
 
     def of(record: Record) -> float | None:
         summary = record["latency_ns"][kind]
         value_ns = summary[percentile] if summary else None
         return None if value_ns is None else value_ns / 1000
 
-    return Metric(f"{kind}_{percentile}_us", "us", of)
+    return Metric(f"{kind}_{percentile}_us", "us", of, f"{percentile}_us" if in_slices else None)
 
 
 def _cpu_us(record: Record) -> float | None:
@@ -61,8 +64,10 @@ def _done_ms(record: Record) -> float | None:
     return max(left_ns) / 1e6 if left_ns and all(left_ns) else None
 
 
-throughput = Metric("throughput_per_s", "per_s", lambda record: record["throughput_per_s"])
-cpu_us = Metric("cpu_us_per_request", "us", _cpu_us)
+throughput = Metric(
+    "throughput_per_s", "per_s", lambda record: record["throughput_per_s"], "rate_per_s"
+)
+cpu_us = Metric("cpu_us_per_request", "us", _cpu_us, "cpu_us")
 cpu_fraction = Metric("cpu_fraction", "fraction", _cpu_fraction)
 knee_per_s = Metric("knee_per_s", "per_s", _knee_per_s)
 system_calls = Metric("system_calls_per_request", "calls", _system_calls)
