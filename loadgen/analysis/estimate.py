@@ -1,15 +1,19 @@
-"""Trials => medians, ratios, confidence intervals, ties.
+"""Trials and epochs => medians, ratios, confidence intervals, ties.
 
-The unit of replication is the trial, one per block. Invalid trials are kept for drawing and count
-in no summary. A percentile is a trial's own, and median and interval of it are over trials; what
-is said of all requests together, such as a curve of all percentiles, comes from merged histograms.
-Percentiles are never averaged.
+The unit of replication is the trial, or the epoch of slices, one per block. Invalid ones are kept
+for drawing and count in no summary. A percentile is a trial's own, and median and interval of it
+are over trials; what is said of all requests together, such as a curve of all percentiles, comes
+from merged histograms. Percentiles are never averaged.
 
 How intervals are made was chosen by simulation, on data as a shared machine gives them: now and
 then a trial is several times slower (tests/test_estimate.py repeats it). What covers 95 % of the
 time is, from six blocks on, the interval between interpolated order statistics (93-96 %), and
 below that Student's t on logarithms (93-97 %). The percentile bootstrap (scipy.stats.bootstrap)
 does not: 75 % with three blocks, 93 % with five, 91-95 % with six to twenty.
+
+Ratios from slices: what two servers did in the same round is divided, an epoch has one logarithm
+of a ratio from all its rounds, and the interval is over epochs only. Slices of an epoch resemble
+each other, so their number must never make an interval narrow.
 """
 
 import functools
@@ -32,6 +36,12 @@ TARGET_HALF_WIDTH = 0.05
 TIE_HALF_WIDTH = 0.10
 # With fewer, an interval is narrow by luck.
 MINIMUM_BLOCKS = 3
+# An epoch of which fewer rounds are left says more about a passing moment than about servers.
+MINIMUM_ROUNDS = 3
+# More epochs than this are not worth their time.
+MOST_EPOCHS = 24
+# The largest double is about e**709.
+_LARGEST_LOG = 700.0
 
 Metric = Callable[[Record], float | None]
 Result = Literal["differs", "tie", "undecided"]
@@ -39,7 +49,7 @@ Result = Literal["differs", "tie", "undecided"]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A median over n blocks and its confidence interval; from one block: (0, inf)."""
+    """A figure over n blocks and its confidence interval; from one block: (0, inf)."""
 
     value: float
     low: float
@@ -75,13 +85,25 @@ def estimate(values: Sequence[float]) -> Estimate | None:
 
 def _student(values: np.ndarray) -> tuple[float, float]:
     """Student's t interval; on logarithms, because what disturbs a trial multiplies its figures."""
-    logarithmic = bool(values[0] > 0)
-    scaled = np.log(values) if logarithmic else values
+    if values[0] > 0:
+        low, high = t_interval(np.log(values).tolist())
+        return math.exp(low), math.exp(min(high, _LARGEST_LOG))
+    low, high = t_interval(values.tolist())
+    return max(0.0, low), high
+
+
+def t_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Student's t interval for the mean of two values or more."""
     n = len(values)
-    reach = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * scaled.std(ddof=1) / math.sqrt(n)
-    low, high = scaled.mean() - reach, scaled.mean() + reach
-    # 700: the largest double is about e**709.
-    return (math.exp(low), math.exp(min(high, 700))) if logarithmic else (max(0.0, low), high)
+    mean = float(np.mean(values))
+    reach = t_quantile(n - 1, confidence) * float(np.std(values, ddof=1)) / math.sqrt(n)
+    return mean - reach, mean + reach
+
+
+@functools.cache
+def t_quantile(degrees: int, confidence: float) -> float:
+    """How many standard errors a two-sided interval reaches to either side."""
+    return float(stats.t.ppf((1 + confidence) / 2, degrees))
 
 
 def _order_statistics(ordered: np.ndarray) -> tuple[float, float]:
@@ -106,11 +128,71 @@ def _between(n: int) -> tuple[int, float]:
     return j, (n - j) * excess / (j + (n - 2 * j) * excess)
 
 
+def epoch_log_ratio(above: Sequence[float | None], below: Sequence[float | None]) -> float | None:
+    """The logarithm of the ratio of two servers within one epoch, round by round.
+
+    A round counts where both figures are known and positive. None where fewer than MINIMUM_ROUNDS
+    count.
+    """
+    logs = [
+        math.log(one / other)
+        # A server that has died has fewer rounds than the others.
+        for one, other in zip(above, below, strict=False)
+        if one is not None and other is not None and one > 0 and other > 0
+    ]
+    return hodges_lehmann(logs) if len(logs) >= MINIMUM_ROUNDS else None
+
+
+def hodges_lehmann(values: Sequence[float]) -> float:
+    """The median of the means of all pairs, each value paired with itself too (Hodges and Lehmann
+    1963, Annals of Mathematical Statistics 34)."""
+    ordered = np.asarray(values, dtype=float)
+    one, other = np.triu_indices(len(ordered))
+    return float(np.median((ordered[one] + ordered[other]) / 2))
+
+
+def over_epochs(logs: Sequence[float], confidence: float = CONFIDENCE) -> Estimate:
+    """A ratio and its interval from the logarithms of one or more epochs: their mean and Student's
+    t, as ratios again."""
+    n = len(logs)
+    if not n:
+        raise ValueError("no epoch, no ratio")
+    value = math.exp(float(np.mean(logs)))
+    if n == 1:
+        return Estimate(value, 0.0, math.inf, 1)
+    low, high = t_interval(logs, confidence)
+    return Estimate(value, math.exp(low), math.exp(min(high, _LARGEST_LOG)), n)
+
+
+def epochs_needed(
+    logs: Sequence[float],
+    half_width: float,
+    confidence: float = CONFIDENCE,
+    most: int = MOST_EPOCHS,
+) -> int:
+    """How many epochs, those of the first stage included, make an interval this narrow: Stein's
+    second stage (1945, Annals of Mathematical Statistics 16).
+
+    logs        of the first stage
+    half_width  relative: 0.03 for 3 %
+    """
+    n = len(logs)
+    if n < 2:
+        return max(n, most)
+    reach = t_quantile(n - 1, confidence) * float(np.std(logs, ddof=1))
+    needed = (reach / math.log1p(half_width)) ** 2
+    return max(n, math.ceil(min(needed, most)))
+
+
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as large one model's figure is as another's, over paired blocks."""
+    """How many times as large one model's figure is as another's, over paired blocks.
+
+    logs  of the ratio, one per block; empty where blocks are not paired or a figure is 0
+    """
 
     estimate: Estimate
+    logs: tuple[float, ...] = ()
 
     @property
     def result(self) -> Result:
@@ -131,18 +213,50 @@ class Ratio:
 def ratio(
     numerators: Iterable[Record], denominators: Iterable[Record], metric: Metric
 ) -> Ratio | None:
-    """Block by block, on valid trials; None when no block has both."""
-    above, below = by_block(numerators, metric), by_block(denominators, metric)
-    both = sorted(above.keys() & below.keys())
-    found = estimate([above[block] / below[block] for block in both if below[block]])
-    return Ratio(found) if found else None
+    """Block by block, on valid records; None when no block has both.
+
+    Where both records of a block have slices, their rounds are compared, or their figures of the
+    whole epoch where slices have none of their own (a p99): then the interval is that of
+    `over_epochs`, and otherwise that of `estimate`.
+    """
+    above, below = _valid(numerators), _valid(denominators)
+    pairs = [(above[block], below[block]) for block in sorted(above.keys() & below.keys())]
+    if any(_have_slices(*pair) for pair in pairs):
+        found = [_log_ratio(*pair, metric) for pair in pairs]
+        logs = tuple(log for log in found if log is not None)
+        return Ratio(over_epochs(logs), logs) if logs else None
+    figures = [(metric(one), metric(other)) for one, other in pairs]
+    ratios = [one / other for one, other in figures if one is not None and other]
+    whole = estimate(ratios)
+    logs = tuple(math.log(each) for each in ratios) if all(each > 0 for each in ratios) else ()
+    return Ratio(whole, logs) if whole else None
 
 
 def by_block(records: Iterable[Record], metric: Metric) -> dict[int, float]:
     """Block => figure, of the valid trials that have one."""
-    values = {}
-    for record in records:
-        value = metric(record) if record["verdict"]["valid"] else None
-        if value is not None:
-            values[record["block"]] = value
-    return values
+    found = {block: metric(record) for block, record in _valid(records).items()}
+    return {block: value for block, value in found.items() if value is not None}
+
+
+def slice_figures(record: Record, metric: Metric) -> list[float | None] | None:
+    """A metric's figure in each round, None in those that are void; None without slices."""
+    of = getattr(metric, "per_slice", None)
+    figures: list[float | None] | None = of(record["slices"]) if of and record["slices"] else None
+    return figures
+
+
+def _valid(records: Iterable[Record]) -> dict[int, Record]:
+    return {record["block"]: record for record in records if record["verdict"]["valid"]}
+
+
+def _have_slices(one: Record, other: Record) -> bool:
+    return one["slices"] is not None and other["slices"] is not None
+
+
+def _log_ratio(one: Record, other: Record, metric: Metric) -> float | None:
+    """From the slices of both, or else from their figures."""
+    above, below = slice_figures(one, metric), slice_figures(other, metric)
+    if above is not None and below is not None:
+        return epoch_log_ratio(above, below)
+    figures = metric(one), metric(other)
+    return math.log(figures[0] / figures[1]) if figures[0] and figures[1] else None

@@ -36,7 +36,7 @@ def latency_us(kind: Latency, percentile: Percentile) -> Metric:
         value_ns = summary[percentile] if summary else None
         return None if value_ns is None else value_ns / 1000
 
-    return Metric(f"{kind}_{percentile}_us", "us", of)
+    return Metric(f"{kind}_{percentile}_us", "us", of, _medians_us if percentile == "p50" else None)
 
 
 def rate_of_slices(slices: Slices) -> list[float | None]:
@@ -56,6 +56,13 @@ def cpu_us_of_slices(slices: Slices) -> list[float | None]:
         for cpu_ns, answers, void in zip(
             slices["cpu_ns"], slices["drive_answers"], slices["void"], strict=True
         )
+    ]
+
+
+def _medians_us(slices: Slices) -> list[float | None]:
+    return [
+        None if void or median_ns is None else median_ns / 1000
+        for median_ns, void in zip(slices["p50_ns"], slices["void"], strict=True)
     ]
 
 

@@ -1,28 +1,31 @@
 """In which order the servers of a comparison take their turns, round by round."""
 
 import random
-from collections.abc import Iterator
 
 
-def orders(servers: int, rounds: int, chance: random.Random) -> Iterator[list[int]]:
-    """One order per round: rows of Williams squares, shuffled.
+def round_orders(servers: int, rounds: int, chance: random.Random) -> list[list[int]]:
+    """For each round of slices the order of its servers, by number.
 
-    A slice leaves something behind for the one that follows it. In a Williams square (1949,
-    Australian Journal of Scientific Research 2, "Experimental designs balanced for the estimation
-    of residual effects of treatments") every server stands at each place equally often and follows
-    each other one equally often. Which server is which letter is drawn anew for each square.
+    Whatever a slice leaves behind (warm caches, a queue, a raised clock), the next one gets: so
+    over a complete square each server comes in each place, and right after each other one,
+    equally often. A square has as many rounds as servers, twice as many where their number is
+    odd; two servers take turns as ABBA or BAAB. Its rows come in random order and who is who is
+    drawn anew for each square, so that nothing that happens in step with rounds meets always the
+    same server. (Williams 1949, "Experimental designs balanced for the estimation of residual
+    effects of treatments", Australian Journal of Scientific Research A 2.)
     """
-    square: list[list[int]] = []
-    for _ in range(rounds):
-        if not square:
-            names = chance.sample(range(servers), servers)
-            square = [[names[letter] for letter in row] for row in _williams(servers)]
-            chance.shuffle(square)
-        yield square.pop()
+    orders: list[list[int]] = []
+    while len(orders) < rounds:
+        names = chance.sample(range(servers), servers)
+        rows = williams_square(servers)
+        chance.shuffle(rows)
+        orders += [[names[place] for place in row] for row in rows]
+    return orders[:rounds]
 
 
-def _williams(n: int) -> list[list[int]]:
-    """The square of n letters; for an odd n its rows once more, backwards."""
-    first = [(step + 1) // 2 if step % 2 else (n - step // 2) % n for step in range(n)]
-    rows = [[(letter + shift) % n for letter in first] for shift in range(n)]
-    return rows if n % 2 == 0 else rows + [row[::-1] for row in rows]
+def williams_square(n: int) -> list[list[int]]:
+    """n rows of the numbers below n, or 2n where n is odd."""
+    # 0, 1, n-1, 2, n-2, ...: the steps between neighbours are all different.
+    first = [(place + 1) // 2 if place % 2 else -(place // 2) % n for place in range(n)]
+    rows = [[(start + turn) % n for start in first] for turn in range(n)]
+    return rows + [row[::-1] for row in rows] if n > 1 and n % 2 else rows

@@ -5,7 +5,7 @@ servers alike, so the ratio within a round keeps what two whole trials, one afte
 (Bulej et al. 2020, Duet benchmarking, arXiv 2001.05811; tango pairs its samples the same way).
 
 A round drives every server once, in an order of its own. What a slice leaves behind in caches and
-in the kernel meets the server that comes next, and the orders are balanced for that (`orders`). A
+in the kernel meets the server that comes next, and the orders are balanced for that (`round_orders`). A
 round in which the machine misbehaved is void for every server: to exclude single slices would be
 to choose results. Speed is no ground.
 """
@@ -21,7 +21,7 @@ from loadgen.engine.syscalls import NS_PER_S, Int64s
 from loadgen.target.process import TargetError
 from loadgen.trial import sliced
 from loadgen.trial.errors import TrialError
-from loadgen.trial.orders import orders
+from loadgen.trial.orders import round_orders
 from loadgen.trial.rig import Rig, Station, pinned
 from loadgen.trial.sliced import Slice
 
@@ -184,7 +184,7 @@ def alternate(contestants: Sequence[Contestant], rounds: int, seed: int, stop: I
         if not stop[0]:
             contestant.warm_up(_seed(seed, -1, number), stop)
     chance = random.Random(seed)
-    for round_number, order in enumerate(orders(len(contestants), rounds, chance)):
+    for round_number, order in enumerate(round_orders(len(contestants), rounds, chance)):
         for turn, number in enumerate(order):
             if stop[0]:
                 return
