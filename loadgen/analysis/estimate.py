@@ -32,6 +32,8 @@ CONFIDENCE = 0.95
 ORDER_STATISTICS_FROM = 6
 # Half the width of an interval, relative to the median, at which more blocks are not worth it.
 TARGET_HALF_WIDTH = 0.05
+# The same of a ratio by slices.
+PRECISION = 0.03
 # A wider interval around 1 is no evidence of equality.
 TIE_HALF_WIDTH = 0.10
 # With fewer, an interval is narrow by luck.
@@ -256,7 +258,8 @@ def _have_slices(one: Record, other: Record) -> bool:
 def _log_ratio(one: Record, other: Record, metric: Metric) -> float | None:
     """From the slices of both, or else from their figures."""
     above, below = slice_figures(one, metric), slice_figures(other, metric)
-    if above is not None and below is not None:
+    together = one["started_at"] == other["started_at"]
+    if together and above is not None and below is not None:
         return epoch_log_ratio(above, below)
     figures = metric(one), metric(other)
     return math.log(figures[0] / figures[1]) if figures[0] and figures[1] else None

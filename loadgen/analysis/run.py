@@ -2,14 +2,23 @@
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hdrh.histogram import HdrHistogram
 
 from loadgen.analysis import catalog
 from loadgen.analysis.catalog import Catalog
-from loadgen.analysis.estimate import MINIMUM_BLOCKS, TARGET_HALF_WIDTH, Estimate, Metric, estimate
+from loadgen.analysis.estimate import (
+    MINIMUM_BLOCKS,
+    PRECISION,
+    TARGET_HALF_WIDTH,
+    Estimate,
+    Metric,
+    epochs_needed,
+    estimate,
+    ratio,
+)
 from loadgen.store import histogram, runs
 from loadgen.store.runs import ResultsError
 from loadgen.store.schema import Header, Latency, Record
@@ -103,10 +112,25 @@ class Run:
         return max((point["throughput_per_s"] for point in reached), default=None)
 
     def of(self, experiment: str) -> dict[str, CellData]:
-        """The cells of one experiment, by id; servers in the order of the catalog."""
-        found = {id: data for id, data in self.cells.items() if data.cell.experiment == experiment}
+        """The cells of one experiment, by id; servers in the order of the catalog. The same once
+        more (`Cell.replica`) is left out: it is compared, and not shown."""
+        found = {
+            id: data
+            for id, data in self.cells.items()
+            if data.cell.experiment == experiment and not data.cell.replica
+        }
         servers = self.catalog.in_order({data.server: None for data in found.values()})
         return dict(sorted(found.items(), key=lambda entry: servers.index(entry[1].server)))
+
+    @functools.cached_property
+    def twins(self) -> list[tuple[CellData, CellData]]:
+        """Each cell that was measured twice in the same comparisons: (the same once more, it)."""
+        found = {data.cell: data for data in self.cells.values()}
+        return [
+            (data, found[original])
+            for cell, data in found.items()
+            if cell.replica and (original := replace(cell, replica=0)) in found
+        ]
 
     def along(self, experiment: str, axis: str) -> dict[str, dict[float, CellData]]:
         """Server => value of a workload field => cell, both in order."""
@@ -141,5 +165,17 @@ def needs_more(cells: Sequence[Cell], records: Sequence[Record], planned: int) -
 
 
 def blocks_needed(cells: Sequence[Cell], records: Sequence[Record], planned: int) -> int:
-    """So many blocks make every ratio to the reference narrow, as the planned ones predict."""
-    return planned
+    """So many blocks make every ratio to the reference narrow, as the planned ones predict.
+
+    The reference is the server that takes part twice.
+    """
+    first = [record for record in records if record["block"] < planned]
+    of = {cell: [record for record in first if Cell.of(record["cell"]) == cell] for cell in cells}
+    reference = next((replace(cell, replica=0) for cell in cells if cell.replica), cells[0])
+    found = [
+        ratio(of[cell], of[reference], cell.workload.target) for cell in cells if cell != reference
+    ]
+    return max(
+        (epochs_needed(each.logs, PRECISION) for each in found if each and len(each.logs) > 1),
+        default=planned,
+    )

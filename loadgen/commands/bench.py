@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 HELP = "Measure all servers, in shuffled blocks, and draw charts."
 
-# How often every cell is measured, and how much longer a run may take to measure again what has a
-# wide interval.
+# How often cells are measured that are measured by slices, and those that have a trial of their own;
+# and how much longer a run may take to measure again what has a wide interval.
 MOST_BLOCKS = 1000
-BLOCKS = {"quick": 1, "standard": 3, "full": 4}
-EXTRA_TIME = {"quick": 0.0, "standard": 0.1, "full": 0.0}
+BLOCKS = {"quick": 3, "standard": 5, "full": 8}
+TRIALS = {"quick": 1, "standard": 3, "full": 4}
+EXTRA_TIME = {"quick": 0.0, "standard": 0.15, "full": 0.25}
 
 # A run is measured on one machine: these must not differ when it is resumed.
 SAME_MACHINE = ("cpu", "cpus", "kernel", "python", "server_cpus", "generator_cpus")
@@ -75,10 +76,10 @@ def run(options: argparse.Namespace) -> int:
             _measure(plan, folder, cpus, left_s)
         _draw(folder)
         measured = analysis.load(folder)
-        findings = experiments.findings(measured)
+        headlines, findings = experiments.headlines_of(measured), experiments.findings(measured)
     except runs.ResultsError as error:
         raise UserError(str(error)) from error
-    console.summarise(measured, findings)
+    console.summarise(measured, headlines, findings)
     return 0 if any(record["outcome"] == "measured" for record in measured.records) else 1
 
 
@@ -104,6 +105,7 @@ def _new_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
         [model.name for model in servers],
         [cell for experiment in chosen for cell in experiment.cells(profile, servers)],
         blocks=options.blocks or BLOCKS[profile],
+        trials=options.blocks or TRIALS[profile],
         extra_time=0.0 if options.blocks else EXTRA_TIME[profile],
         seed=seed,
         descriptors=descriptors,

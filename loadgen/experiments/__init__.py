@@ -89,6 +89,13 @@ def findings(run: "Run") -> list[tuple[str, str]]:
     return [(name, experiment.finding(run)) for name, experiment in _measured(run)]
 
 
+def headlines_of(run: "Run") -> list[str]:
+    """What a run says of the claims that were named before it: a sentence each."""
+    from loadgen.experiments import headlines
+
+    return headlines.sentences(run)
+
+
 def _measured(run: "Run") -> list[tuple[str, Experiment]]:
     try:
         return [(name, find(name)) for name in run.header["plan"]["experiments"] if run.of(name)]

@@ -23,7 +23,7 @@ from loadgen.plan.plan import Profile
 from loadgen.report.figure import Figure, Panel
 from loadgen.store.metric import cpu_us, latency_us, throughput
 from loadgen.trial.cell import Cell
-from loadgen.trial.methods import Churn
+from loadgen.trial.methods import ChurnSlices
 from servers.catalog import Model
 
 NAME = "churn"
@@ -48,23 +48,14 @@ SLOTS: dict[Profile, tuple[int, ...]] = {
     "standard": (1, 4, 16),
     "full": (1, 2, 4, 16, 64, 256),
 }
-SECONDS: dict[Profile, tuple[float, float]] = {  # warm-up and window
-    "quick": (0.1, 0.2),
-    "standard": (0.1, 0.4),
-    "full": (0.2, 1.0),
-}
 
 
 def cells(profile: Profile, servers: Sequence[Model]) -> list[Cell]:
     """Every server at every number of slots."""
-    warmup_s, duration_s = SECONDS[profile]
     return sweep(
         NAME,
         servers,
-        [
-            Churn(connections=slots, work=WORK, warmup_s=warmup_s, duration_s=duration_s)
-            for slots in SLOTS[profile]
-        ],
+        [ChurnSlices(connections=slots, work=WORK) for slots in SLOTS[profile]],
     )
 
 

@@ -44,12 +44,12 @@ HOW_TO_READ = (
 ACTIVE = 4
 CLIENTS: dict[Profile, tuple[int, ...]] = {
     "quick": (100, 1000),
-    "standard": (100, 1000, 10_000),
+    "standard": (1000, 10_000),
     "full": (10, 100, 1000, 10_000),
 }
 SECONDS: dict[Profile, tuple[float, float]] = {
     "quick": (0.05, 0.2),
-    "standard": (0.1, 0.4),
+    "standard": (0.05, 0.2),
     "full": (0.2, 0.6),
 }
 

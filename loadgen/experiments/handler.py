@@ -15,14 +15,14 @@ from loadgen.report.figure import Figure, Panel
 from loadgen.report.units import Format
 from loadgen.store.metric import latency_us, throughput
 from loadgen.trial.cell import Cell
-from loadgen.trial.methods import Requests
+from loadgen.trial.methods import Requests, Slices
 from servers.catalog import Model
 
 NAME = "handler"
 QUESTION = "When the answer itself takes time, which model copes?"
 HYPOTHESIS = (
-    "A loop that sleeps serves nobody meanwhile: at 10 ms per answer it makes 100 answers per"
-    " second, however many clients there are. Threads sleep side by side: 100 answers per second"
+    "A loop that sleeps serves nobody meanwhile: at 2 ms per answer it makes 500 answers per"
+    " second, however many clients there are. Threads sleep side by side: 500 answers per second"
     " for each client. Work for the CPU is done one answer at a time in both, because of the GIL."
 )
 HOW_TO_READ = (
@@ -32,25 +32,23 @@ HOW_TO_READ = (
 
 CLIENTS = 16
 WORKS: dict[Profile, tuple[str | None, ...]] = {
-    "quick": (None, "cpu:1ms", "sleep:10ms"),
-    "standard": (None, "cpu:100us", "cpu:1ms", "sleep:10ms"),
-    "full": (None, "cpu:10us", "cpu:100us", "cpu:1ms", "sleep:1ms", "sleep:10ms"),
+    "quick": (None, "cpu:100us", "sleep:2ms"),
+    "standard": (None, "cpu:100us", "sleep:2ms"),
+    "full": (None, "cpu:10us", "cpu:100us", "cpu:1ms", "sleep:1ms", "sleep:2ms", "sleep:10ms"),
 }
-SECONDS: dict[Profile, tuple[float, float]] = {
-    "quick": (0.1, 0.3),
-    "standard": (0.2, 0.6),
-    "full": (0.3, 1.0),
-}
+# Slices are as long as several answers of a loop that sleeps for each: a few rounds decide.
+SLEEPING_ROUNDS = 5
 
 
 def cells(profile: Profile, servers: Sequence[Model]) -> list[Cell]:
     """Every server with every kind of work."""
-    warmup_s, duration_s = SECONDS[profile]
     return sweep(
         NAME,
         servers,
         [
-            Requests(connections=CLIENTS, work=work, warmup_s=warmup_s, duration_s=duration_s)
+            Slices(connections=CLIENTS, work=work, rounds=SLEEPING_ROUNDS)
+            if work and work.startswith("sleep")
+            else Slices(connections=CLIENTS, work=work)
             for work in WORKS[profile]
         ],
     )

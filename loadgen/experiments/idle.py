@@ -21,7 +21,7 @@ from loadgen.plan.plan import Profile
 from loadgen.report.figure import Figure, Panel, Wall
 from loadgen.store.metric import cpu_us, latency_us, throughput
 from loadgen.trial.cell import Cell
-from loadgen.trial.methods import Requests
+from loadgen.trial.methods import Slices
 from servers.catalog import Model
 
 NAME = "idle"
@@ -39,32 +39,18 @@ HOW_TO_READ = (
 
 ACTIVE = 8
 IDLE: dict[Profile, tuple[int, ...]] = {
-    "quick": (0, 1000),
+    "quick": (1000,),
     "standard": (0, 100, 1000, 5000),
     "full": (0, 10, 100, 500, 1000, 2000, 5000, 15_000),
-}
-SECONDS: dict[Profile, tuple[float, float]] = {
-    "quick": (0.1, 0.3),
-    "standard": (0.15, 0.4),
-    "full": (0.3, 1.0),
 }
 
 
 def cells(profile: Profile, servers: Sequence[Model]) -> list[Cell]:
     """Every server at every number of idle clients; who serves one at a time, at none only."""
-    warmup_s, duration_s = SECONDS[profile]
     return sweep(
         NAME,
         servers,
-        [
-            Requests(
-                connections=ACTIVE,
-                idle_connections=idle,
-                warmup_s=warmup_s,
-                duration_s=duration_s,
-            )
-            for idle in IDLE[profile]
-        ],
+        [Slices(connections=ACTIVE, idle_connections=idle) for idle in IDLE[profile]],
     )
 
 

@@ -24,7 +24,7 @@ from loadgen.store import histogram
 from loadgen.store.metric import Percentile, latency_us
 from loadgen.store.schema import Latency, Record
 from loadgen.trial.cell import Cell
-from loadgen.trial.methods import Requests, Search
+from loadgen.trial.methods import Requests, Search, Slices
 from servers.catalog import Model
 
 NAME = "load"
@@ -51,15 +51,13 @@ WORK = f"cpu:{WORK_US}us"
 KNEE_LIMIT_S = 0.005
 SEARCH_S = 0.2
 RATES_PER_S: dict[Profile, tuple[int, ...]] = {
-    "quick": (5_000, 25_000, 60_000),
+    "quick": (20_000,),
     "standard": (5_000, 20_000, 40_000, 60_000),
     "full": (1_000, 5_000, 10_000, 20_000, 30_000, 34_000, 38_000, 42_000, 46_000, 50_000, 60_000),
 }
-SECONDS: dict[Profile, tuple[float, float]] = {
-    "quick": (0.1, 0.25),
-    "standard": (0.1, 0.6),
-    "full": (0.3, 1.0),
-}
+# A schedule needs time to show what it has in store: several hundred requests a slice.
+SLICE_S = 0.1
+ROUNDS: dict[Profile, int] = {"quick": 3, "standard": 4, "full": 8}
 STALLED_SERVER = "epoll"
 STALL_S, STALL_EVERY_S = 0.1, 1.0
 STALL_RATE_PER_S = 2_000.0
@@ -69,15 +67,14 @@ STALLS = f"{1000 * STALL_S:g} ms every {'second' if STALL_EVERY_S == 1 else f'{S
 
 def cells(profile: Profile, servers: Sequence[Model]) -> list[Cell]:
     """Every server at every rate, the search for its knee, and one stalled server."""
-    warmup_s, duration_s = SECONDS[profile]
     rates = [
-        Requests(
+        Slices(
             connections=CLIENTS,
             arrivals="poisson",
             offered_per_s=float(rate),
             work=WORK,
-            warmup_s=warmup_s,
-            duration_s=duration_s,
+            duration_s=SLICE_S,
+            rounds=ROUNDS[profile],
         )
         for rate in RATES_PER_S[profile]
     ]

@@ -20,7 +20,7 @@ from loadgen.report.units import Format, size
 from loadgen.store.metric import throughput
 from loadgen.store.schema import Record
 from loadgen.trial.cell import Cell
-from loadgen.trial.methods import Requests
+from loadgen.trial.methods import Slices
 from servers.catalog import Model
 
 NAME = "payload"
@@ -40,30 +40,18 @@ CLIENTS = 4
 MAX_LINE_BYTES = 1 << 20
 BYTES: dict[Profile, tuple[int, ...]] = {
     "quick": (16, 1 << 16, 1 << 20),
-    "standard": (16, 1 << 10, 1 << 13, 1 << 16, 1 << 20),
+    "standard": (16, 1 << 12, 1 << 16, 1 << 20),
     "full": tuple(1 << power for power in range(4, 21)),
-}
-SECONDS: dict[Profile, tuple[float, float]] = {
-    "quick": (0.05, 0.25),
-    "standard": (0.1, 0.5),
-    "full": (0.3, 1.0),
 }
 
 
 def cells(profile: Profile, servers: Sequence[Model]) -> list[Cell]:
     """Every server with lines of every length."""
-    warmup_s, duration_s = SECONDS[profile]
     return sweep(
         NAME,
         servers,
         [
-            Requests(
-                connections=CLIENTS,
-                message_bytes=message_bytes,
-                max_line_bytes=MAX_LINE_BYTES,
-                warmup_s=warmup_s,
-                duration_s=duration_s,
-            )
+            Slices(connections=CLIENTS, message_bytes=message_bytes, max_line_bytes=MAX_LINE_BYTES)
             for message_bytes in BYTES[profile]
         ],
     )

@@ -15,7 +15,7 @@ from loadgen.report.units import Format
 from loadgen.store.metric import latency_us, throughput
 from loadgen.store.schema import Record
 from loadgen.trial.cell import Cell
-from loadgen.trial.methods import Requests
+from loadgen.trial.methods import Requests, Slices
 from loadgen.trial.methods.requests import SlowBehaviour
 from servers.catalog import Model
 
@@ -40,31 +40,19 @@ TITLES = {
     "half_line": "eight clients send half a line and stop",
     "never_reads": "eight clients ask and never read",
 }
-SECONDS: dict[Profile, tuple[float, float]] = {
-    "quick": (0.05, 0.2),
-    "standard": (0.1, 0.5),
-    "full": (0.3, 1.0),
-}
 SHOWN = 8
 UNDISTURBED = "itself when undisturbed"
 
 
 def cells(profile: Profile, servers: Sequence[Model]) -> list[Cell]:
     """Every server without slow clients, and with every kind of them."""
-    warmup_s, duration_s = SECONDS[profile]
     kinds: list[tuple[int, SlowBehaviour | None]] = [(0, None)]
     kinds += [(slow, behaviour) for behaviour in BEHAVIOURS for slow in SLOW[profile]]
     return sweep(
         NAME,
         servers,
         [
-            Requests(
-                connections=NORMAL,
-                slow_connections=slow,
-                slow_behaviour=behaviour,
-                warmup_s=warmup_s,
-                duration_s=duration_s,
-            )
+            Slices(connections=NORMAL, slow_connections=slow, slow_behaviour=behaviour)
             for slow, behaviour in kinds
         ],
     )

@@ -21,7 +21,7 @@ from loadgen.plan.plan import Profile
 from loadgen.report.figure import Figure, Panel
 from loadgen.store.metric import cpu_us, latency_us, throughput
 from loadgen.trial.cell import Cell
-from loadgen.trial.methods import Requests
+from loadgen.trial.methods import Slices
 from servers.catalog import Model
 
 NAME = "throughput"
@@ -40,28 +40,15 @@ HOW_TO_READ = (
 )
 
 CLIENTS: dict[Profile, tuple[int, ...]] = {
-    "quick": (1, 64),
+    "quick": (64,),
     "standard": (1, 8, 64, 512),
     "full": (1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
-}
-SECONDS: dict[Profile, tuple[float, float]] = {  # warm-up and window
-    "quick": (0.1, 0.3),
-    "standard": (0.15, 0.4),
-    "full": (0.3, 1.0),
 }
 
 
 def cells(profile: Profile, servers: Sequence[Model]) -> list[Cell]:
     """Every server at every number of clients."""
-    warmup_s, duration_s = SECONDS[profile]
-    return sweep(
-        NAME,
-        servers,
-        [
-            Requests(connections=clients, warmup_s=warmup_s, duration_s=duration_s)
-            for clients in CLIENTS[profile]
-        ],
-    )
+    return sweep(NAME, servers, [Slices(connections=clients) for clients in CLIENTS[profile]])
 
 
 def figures(run: Run) -> list[Figure]:

@@ -1,8 +1,10 @@
 """What several experiments do with their cells: lines over an axis, and sentences about ratios."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
+from loadgen.analysis.claim import Claim, claim
 from loadgen.analysis.estimate import MINIMUM_BLOCKS, Estimate, Metric, estimate, ratio
 from loadgen.analysis.run import CellData, Run
 from loadgen.report.figure import Panel, Point, Series
@@ -13,7 +15,7 @@ from servers.catalog import Model
 
 # How more requests per second are told.
 ANSWERS = ("answers", "times as many requests per second as")
-TIES = "ties with"
+REFERENCE = "epoll"
 
 Rows = Mapping[str, Mapping[float, CellData]]
 W = TypeVar("W", bound=Method)
@@ -22,7 +24,7 @@ W = TypeVar("W", bound=Method)
 def sweep(experiment: str, servers: Sequence[Model], workloads: Sequence[Method]) -> list[Cell]:
     """Every server under every workload, but for those under which idle clients, who come first,
     would wait for ever, and all the others behind them."""
-    return [
+    cells = [
         Cell(experiment=experiment, server=model.name, workload=workload)
         for model in servers
         for workload in workloads
@@ -33,6 +35,20 @@ def sweep(experiment: str, servers: Sequence[Model], workloads: Sequence[Method]
             and model.serves(workload.clients) < workload.clients
         )
     ]
+    reference = reference_of(servers)
+    twins = [
+        replace(cell, replica=1)
+        for cell in cells
+        if cell.workload.together and cell.server == reference
+    ]
+    return cells + twins
+
+
+def reference_of(servers: Sequence[Model]) -> str:
+    """The server that the others are compared with, and that takes part twice in each comparison
+    by slices: so every run shows how often it sees a difference where there is none."""
+    names = [model.name for model in servers]
+    return REFERENCE if REFERENCE in names else names[0]
 
 
 def measured_by(run: Run, experiment: str, method: type[W]) -> list[tuple[CellData, W]]:
@@ -96,34 +112,82 @@ def ratio_sentence(
     verb: str = ANSWERS[0],
     times: str = ANSWERS[1],
 ) -> str:
-    """How many times as large one model's figure is as that of each of the others at x.
+    """What may be said of one model's figure and that of each of the others at x.
 
-    "epoll answers 25 [22, 28] times as many requests per second as poll, and ties with select
-    (1.01 [0.98, 1.03])"
+    "epoll answers 25 [22, 28] times as many requests per second as poll, and equals select within
+    3 % (1.01 [0.99, 1.02])"
     """
     told: dict[str, list[str]] = {}
     for other in others:
         found = (
-            ratio(rows[one][x].records, rows[other][x].records, metric)
+            claimed(rows[one][x], rows[other][x], metric)
             if x in rows.get(one, {}) and x in rows.get(other, {})
             else None
         )
-        if found is None:
-            told.setdefault("has no block of valid trials in common with", []).append(other)
-        elif found.estimate.n < MINIMUM_BLOCKS:
-            blocks = "one block" if found.estimate.n == 1 else f"{found.estimate.n} blocks"
-            few = f"{other} ({rounded(found.estimate)} in {blocks})"
-            told.setdefault("has too few valid blocks to be compared with", []).append(few)
-        elif found.result == "differs":
-            told.setdefault(verb, []).append(f"{interval(found.estimate)} {times} {other}")
-        else:
-            said = TIES if found.result == "tie" else "cannot be told from"
-            told.setdefault(said, []).append(f"{other} ({interval(found.estimate)})")
+        said, what = _said(found, other, verb, times)
+        told.setdefault(said, []).append(what)
     *parts, last = (
-        f"{said} {listed(what, 'and' if said in (verb, TIES) else 'or')}"
+        f"{said} {listed(what, 'or' if said in _DOUBTFUL else 'and')}"
         for said, what in told.items()
     )
     return f"{one} {', and '.join(filter(None, (', '.join(parts), last)))}"
+
+
+def claimed(one: CellData, other: CellData, metric: Metric) -> Claim | None:
+    """The claim about two cells of one comparison, as exploratory; None without a common block."""
+    found = ratio(one.records, other.records, metric)
+    if found is None or not found.logs:
+        return None
+    return claim(found.logs, epoch_s=epoch_s(one))
+
+
+def epoch_s(cell: CellData) -> float:
+    """About how long another block takes, with all servers that are measured with this one."""
+    slices = cell.first["slices"]
+    return cell.cell.workload.seconds * (slices["together"] if slices else 2)
+
+
+def _said(found: Claim | None, other: str, verb: str, times: str) -> tuple[str, str]:
+    """A claim as (verb, object)."""
+    if found is None:
+        return _NOTHING_SHARED, other
+    if found.n < MINIMUM_BLOCKS:
+        blocks = "one block" if found.n == 1 else f"{found.n} blocks"
+        return _TOO_FEW, f"{other} ({rounded(of_claim(found))} in {blocks})"
+    told = interval(of_claim(found))
+    if found.kind == "equal":
+        return f"equals within {100 * found.margin:.0f} %", f"{other} ({told})"
+    if found.resolved:
+        return verb, f"{told} {times} {other}"
+    return "cannot be told from", f"{other} ({told}{_more(found)})"
+
+
+_NOTHING_SHARED = "has no block of valid trials in common with"
+_TOO_FEW = "has too few valid blocks to be compared with"
+_DOUBTFUL = (_NOTHING_SHARED, _TOO_FEW, "cannot be told from")
+
+
+def of_claim(found: Claim) -> Estimate:
+    """The ratio of a claim."""
+    return Estimate(found.ratio, found.low, found.high, found.n)
+
+
+def margin_of(found: Claim) -> float:
+    """Half the width of a claim's interval, relative to its ratio."""
+    return of_claim(found).half_width
+
+
+def _more(found: Claim) -> str:
+    """How much longer one would have to measure to know, where that is known."""
+    if not found.more_s:
+        return ""
+    minutes = max(1, round(found.more_s / 60))
+    return f"; about {counted(minutes, 'more minute')} would do"
+
+
+def counted(number: int, noun: str) -> str:
+    """ "1 comparison", "20 comparisons" """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def nothing_to_say(rows: Rows, names: Sequence[str]) -> str:

@@ -31,14 +31,16 @@ def due(
     for block, position, group in plan.groups():
         if _is_due(block, group, records):
             yield block, position, group
-    for block in range(plan.blocks, MAX_BLOCKS):
+    for block in range(min(plan.blocks, plan.trials), MAX_BLOCKS):
         extra_s = _extra_s(plan, records)
         wide = [
             (position, group)
             for position, group in plan.order(block)
-            if _fits(group, extra_s) and needs_more(group, _of(group, records), plan.blocks)
+            if block >= plan.planned(group)
+            and _fits(group, extra_s)
+            and needs_more(group, _of(group, records), plan.planned(group))
         ]
-        if not wide:
+        if not wide and block >= max(plan.blocks, plan.trials):
             return
         for position, group in wide:
             if _is_due(block, group, records) and _fits(group, _extra_s(plan, records)):
@@ -89,10 +91,9 @@ def stored(records: Sequence[Record]) -> set[tuple[int, str]]:
 
 def _extra_s(plan: Plan, records: Sequence[Record]) -> float:
     """What is left of the extra time, after the further blocks that `records` hold."""
+    measured = ((record["block"], Cell.of(record["cell"])) for record in records)
     spent_s = sum(
-        Cell.of(record["cell"]).workload.seconds
-        for record in records
-        if record["block"] >= plan.blocks
+        cell.workload.seconds for block, cell in measured if block >= plan.planned((cell,))
     )
     return plan.extra_time * plan.total_s() - spent_s
 

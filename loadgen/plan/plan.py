@@ -26,7 +26,8 @@ class Skip:
 class Plan:
     """What a run is going to do; stored with it, so that it can be resumed.
 
-    blocks      every cell is measured at least this often
+    blocks      cells that are measured by slices are measured at least this often
+    trials      and the others, each of which has a trial of its own: they ask less of chance
     extra_time  as a share of the time that this takes: what may go into more blocks of those cells
                 whose interval is wide
     """
@@ -35,6 +36,7 @@ class Plan:
     experiments: tuple[str, ...]
     servers: tuple[str, ...]
     blocks: int
+    trials: int
     extra_time: float
     seed: int
     cells: tuple[Cell, ...]
@@ -42,7 +44,10 @@ class Plan:
 
     def total_s(self) -> float:
         """About how long the planned blocks take."""
-        return self.blocks * sum(cell.workload.seconds for cell in self.cells)
+        return sum(
+            cell.workload.seconds * (self.blocks if cell.workload.together else self.trials)
+            for cell in self.cells
+        )
 
     def order(self, block: int) -> list[tuple[int, Group]]:
         """The (position of the first cell, cells) of one block in the order they are measured in:
@@ -53,9 +58,14 @@ class Plan:
 
     def groups(self) -> Iterator[tuple[int, int, Group]]:
         """All (block, position within the block, cells), in the order they are measured in."""
-        for block in range(self.blocks):
+        for block in range(max(self.blocks, self.trials)):
             for position, group in self.order(block):
-                yield block, position, group
+                if block < self.planned(group):
+                    yield block, position, group
+
+    def planned(self, group: Group) -> int:
+        """How many blocks these cells are measured in, at least."""
+        return self.blocks if group[0].workload.together else self.trials
 
     def as_record(self) -> schema.Plan:
         """As stored in run.json."""
@@ -63,6 +73,7 @@ class Plan:
             "experiments": list(self.experiments),
             "servers": list(self.servers),
             "blocks": self.blocks,
+            "trials": self.trials,
             "extra_time": self.extra_time,
             "cells": [cell.as_record() for cell in self.cells],
             "skipped": [
@@ -78,6 +89,7 @@ def plan(
     cells: Sequence[Cell],
     *,
     blocks: int,
+    trials: int,
     extra_time: float,
     seed: int,
     descriptors: int,
@@ -89,6 +101,7 @@ def plan(
         tuple(experiments),
         tuple(servers),
         blocks,
+        trials,
         extra_time,
         seed,
         tuple(cell for cell, reason in zip(cells, reasons, strict=True) if reason is None),
@@ -111,6 +124,7 @@ def stored(header: schema.Header) -> Plan:
         tuple(found["experiments"]),
         tuple(found["servers"]),
         found["blocks"],
+        found["trials"],
         found["extra_time"],
         header["seed"],
         tuple(map(Cell.of, found["cells"])),

@@ -228,10 +228,9 @@ def show_list(
         show_skipped(skipped)
 
 
-def summarise(run: "Run", findings: Sequence[tuple[str, str]]) -> None:
-    """What every cell came to, experiment by experiment, and what was found."""
-    from loadgen.analysis.estimate import TARGET_HALF_WIDTH  # scipy: not for one trial
-
+def summarise(run: "Run", headlines: Sequence[str], findings: Sequence[tuple[str, str]]) -> None:
+    """What every cell came to, experiment by experiment; what was found; and last, because that
+    is what stays on the screen, what the run was made for."""
     tables = [_cells_table(name, run.of(name)) for name in run.header["plan"]["experiments"]]
     for table in tables:
         if table.columns[1:]:
@@ -242,18 +241,10 @@ def summarise(run: "Run", findings: Sequence[tuple[str, str]]) -> None:
     for name, text in findings:
         CONSOLE.print(f"{name}: {text}")
     _show_invalid(run)
-    wide = [
-        data
-        for data in run.cells.values()
-        if data.half_width is not None and data.half_width > TARGET_HALF_WIDTH
-    ]
-    if run.header["profile"] == "quick":
-        CONSOLE.print("quick run: no significance claims")
-    elif wide:
-        CONSOLE.print(
-            f"warning: {len(wide)} of {len(run.cells)} cells missed the target of"
-            f" +-{TARGET_HALF_WIDTH:.0%} within the time: read their intervals, or use --full"
-        )
+    if headlines:
+        CONSOLE.print()
+    for text in headlines:
+        CONSOLE.print(text, style="bold")
     CONSOLE.print(f"charts and findings: {run.path / 'report.md'}", soft_wrap=True)
 
 

@@ -325,7 +325,8 @@ class Plan(TypedDict):
 
     experiments: list[str]
     servers: list[str]
-    blocks: Annotated[int, "every cell is measured at least this often"]
+    blocks: Annotated[int, "cells measured by slices are measured at least this often"]
+    trials: Annotated[int, "and the others, each in a trial of its own"]
     extra_time: Annotated[float, "what more blocks of wide cells may take, as a share of the rest"]
     cells: list[Cell]
     skipped: list[Skip]

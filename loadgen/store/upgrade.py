@@ -59,6 +59,7 @@ def header_of_1(old: Mapping[str, Any]) -> dict[str, Any]:
             "experiments": plan["experiments"],
             "servers": plan["servers"],
             "blocks": plan["blocks"],
+            "trials": plan["blocks"],
             "extra_time": plan["spare"],
             "cells": [_named(text) for text in plan["cells"]],
             "skipped": [

@@ -5,9 +5,9 @@ servers alike, so the ratio within a round keeps what two whole trials, one afte
 (Bulej et al. 2020, Duet benchmarking, arXiv 2001.05811; tango pairs its samples the same way).
 
 A round drives every server once, in an order of its own. What a slice leaves behind in caches and
-in the kernel meets the server that comes next, and the orders are balanced for that (`round_orders`). A
-round in which the machine misbehaved is void for every server: to exclude single slices would be
-to choose results. Speed is no ground.
+in the kernel meets the server that comes next, and the orders are balanced for that (orders.py). A
+round in which the machine misbehaved is void for every server: to exclude single slices would be to
+choose results. Speed is no ground.
 """
 
 import random

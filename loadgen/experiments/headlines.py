@@ -1,0 +1,126 @@
+"""The few sentences that a run is for, named before it is made.
+
+Whoever looks at a hundred ratios finds some that differ by chance. These are the ones that are
+claimed; together they are wrong in one run of twenty at most (Holm, `claim.headlines`). Whatever
+else a run shows is exploratory, and the report says so.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from loadgen.analysis.claim import Claim, claim, headlines
+from loadgen.analysis.estimate import ratio
+from loadgen.analysis.run import CellData, Run
+from loadgen.experiments.tools import ANSWERS, counted, epoch_s, interval, of_claim
+from loadgen.store.metric import Metric, throughput
+from loadgen.trial.methods import Method
+
+CONVERSATIONS = ("completes", "times as many conversations per second as")
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One comparison: of two servers in an experiment, at the largest load that both had, or under
+    one kind of work.
+
+    load   the field of the workload that says how much; the largest is meant
+    words  what is the case, from that field's value
+    work   only under workloads with this
+    """
+
+    experiment: str
+    one: str
+    other: str
+    load: str
+    words: Callable[[int], str]
+    work: str | None = None
+    verb: tuple[str, str] = ANSWERS
+    metric: Metric = throughput
+
+
+def _idle(clients: int) -> str:
+    return f"Beside {clients:,} idle connections"
+
+
+def _busy(clients: int) -> str:
+    return f"With {counted(clients, 'busy client')}"
+
+
+def _slots(slots: int) -> str:
+    return f"With a connection for every request, {slots:,} at a time,"
+
+
+HEADLINES = (
+    Headline("idle", "epoll", "poll", "idle_connections", _idle),
+    Headline("idle", "epoll", "threaded", "idle_connections", _idle),
+    Headline("throughput", "epoll", "poll", "connections", _busy),
+    Headline("throughput", "epoll", "threaded", "connections", _busy),
+    Headline(
+        "handler",
+        "threaded",
+        "epoll",
+        "connections",
+        lambda _: "When each answer sleeps 2 ms",
+        work="sleep:2ms",
+    ),
+    Headline(
+        "handler",
+        "threaded",
+        "epoll",
+        "connections",
+        lambda _: "When each answer burns 100 us of CPU",
+        work="cpu:100us",
+    ),
+    Headline(
+        "churn", "epoll", "threaded", "connections", _slots, work="cpu:20us", verb=CONVERSATIONS
+    ),
+)
+
+
+def sentences(run: Run) -> list[str]:
+    """What the run says of each headline whose experiment it has."""
+    found = [(each, *measured) for each in HEADLINES if (measured := _measured(run, each))]
+    resolved = headlines([one for _, _, one in found])
+    return [
+        sentence(each, value, one) for (each, value, _), one in zip(found, resolved, strict=True)
+    ]
+
+
+def sentence(headline: Headline, value: int, found: Claim) -> str:
+    """A claim in words."""
+    when, one, other = headline.words(value), headline.one, headline.other
+    told = interval(of_claim(found))
+    if found.kind == "equal":
+        percent = f"{100 * found.margin:.0f} %"
+        return f"{when} {one} and {other} are equal within {percent} ({told})."
+    if found.resolved:
+        verb, times = headline.verb
+        return f"{when} {one} {verb} {told} {times} {other}."
+    more = ""
+    if found.more_s:
+        more = f"; about {counted(max(1, round(found.more_s / 60)), 'more minute')} would do"
+    return f"{when} it is not resolved whether {one} or {other} is faster: {told}{more}."
+
+
+def _measured(run: Run, headline: Headline) -> tuple[int, Claim] | None:
+    """The largest load that both servers were measured under, and the claim about it."""
+    by_load: dict[int, dict[str, CellData]] = {}
+    for data in run.of(headline.experiment).values():
+        workload = data.cell.workload
+        if workload.work == headline.work and data.cell.server in (headline.one, headline.other):
+            by_load.setdefault(_load(workload, headline.load), {})[data.cell.server] = data
+    both: Mapping[int, dict[str, CellData]] = {
+        value: servers for value, servers in by_load.items() if len(servers) == 2
+    }
+    for value in sorted(both, reverse=True):
+        one, other = both[value][headline.one], both[value][headline.other]
+        found = ratio(one.records, other.records, headline.metric)
+        if found is not None and (said := claim(found.logs, epoch_s=epoch_s(one))):
+            return value, said
+    return None
+
+
+def _load(workload: Method, field: str) -> int:
+    value = getattr(workload, field)
+    assert isinstance(value, int)
+    return value
