@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HELP = "Measure all servers, in shuffled blocks, and draw charts."
 
-# How often cells are measured that are measured by slices, and those that have a trial of their own;
+# How often cells are measured by slices, and how often those that have a trial of their own;
 # and how much longer a run may take to measure again what has a wide interval.
 MOST_BLOCKS = 1000
 BLOCKS = {"quick": 3, "standard": 5, "full": 8}

@@ -25,7 +25,7 @@ OTHERS_CPU = 0.01
 # So does a pause of the generator's own CPU that is this long.
 PAUSE_NS = 10_000_000
 # And clocks that came apart this far within a slice: somebody set one.
-DRIFT_NS = 100_000
+DRIFT_NS = 1_000_000
 
 # Of a slice, what the generator has of its CPU when nobody else wants it, at least.
 CPU_OF_ITS_OWN = 0.95

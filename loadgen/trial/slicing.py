@@ -10,10 +10,12 @@ round in which the machine misbehaved is void for every server: to exclude singl
 choose results. Speed is no ground.
 """
 
+import os
 import random
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from loadgen.clients.scripted import ConversationError
 from loadgen.engine.samples import Outcome, Samples
@@ -180,6 +182,7 @@ def compare(
 def alternate(contestants: Sequence[Contestant], rounds: int, seed: int, stop: Int64s) -> None:
     """Warm all of them up, then drive each of them once in every round. Runs on the generator's
     CPU, until the end or until `stop[0]` is set."""
+    take_precedence()
     for number, contestant in enumerate(contestants):
         if not stop[0]:
             contestant.warm_up(_seed(seed, -1, number), stop)
@@ -194,6 +197,17 @@ def alternate(contestants: Sequence[Contestant], rounds: int, seed: int, stop: I
                 continue
             others = [other for other in contestants if other is not one]
             one.measure(turn, _seed(seed, round_number, number), others, stop)
+
+
+def take_precedence() -> None:
+    """Let no ordinary program interrupt the calling thread, where that is permitted.
+
+    A slice is shorter than what the kernel may take from a real-time thread that never sleeps, and
+    between slices it does sleep (sched(7), "Limiting the CPU usage of real-time and deadline
+    processes").
+    """
+    with suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 
 
 def _seed(seed: int, round_number: int, number: int) -> int:
