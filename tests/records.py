@@ -246,4 +246,4 @@ def sound_run(folder: Path, *, blocks: int = 2, speed: float = 1.0) -> Path:
 def report(folder: Path) -> list[Path]:
     """Draw a stored run; returns the page and the charts."""
     stored = run.load(folder)
-    return page.write(stored, experiments.sections(stored))
+    return page.write(stored, experiments.report(stored))

@@ -49,7 +49,7 @@ def examined(run: Path) -> list[str]:
 
 
 def redrawn(run: Path) -> list[str]:
-    return list(redraw.differences(analysis.load(run), experiments.sections))
+    return list(redraw.differences(analysis.load(run), experiments.report))
 
 
 def test_a_sound_run_passes(sound: Path) -> None:

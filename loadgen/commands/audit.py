@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(str(error)) from error
     run = Run(stored.path, stored.header, stored.records)
     try:
-        problems = [*audit.examine(stored), *redraw.differences(run, experiments.sections)]
+        problems = [*audit.examine(stored), *redraw.differences(run, experiments.report)]
     except ValueError as error:  # a workload, a time or an order that no lab wrote
         problems = [f"the run cannot be checked: {error}"]
     for problem in problems:

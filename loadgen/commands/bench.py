@@ -3,7 +3,7 @@
 import argparse
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from loadgen.machine.cpus import Pinning
     from loadgen.plan.plan import Plan, Profile
     from loadgen.store.runs import RunFolder
-    from loadgen.store.schema import Calibration, Environment, Header
+    from loadgen.store.schema import Calibration, Environment, Header, Record
+    from loadgen.trial.cell import Cell
 
 HELP = "Measure all servers, in shuffled blocks, and draw charts."
 
@@ -24,6 +25,10 @@ MOST_BLOCKS = 1000
 BLOCKS = {"quick": 3, "standard": 5, "full": 8}
 TRIALS = {"quick": 1, "standard": 3, "full": 4}
 EXTRA_TIME = {"quick": 0.0, "standard": 0.15, "full": 0.25}
+
+# A machine that makes more than this share of the first rounds void is too busy.
+TOO_BUSY = 0.5
+FIRST_ROUNDS = 150  # of all servers
 
 # A run is measured on one machine: these must not differ when it is resumed.
 SAME_MACHINE = ("cpu", "cpus", "kernel", "python", "server_cpus", "generator_cpus")
@@ -246,10 +251,31 @@ def _measure(plan: "Plan", folder: Path, cpus: "Pinning", left_s: float) -> None
     from loadgen.report import console
 
     try:
-        console.follow(left_s, execute(plan, folder, cpus, needs_more))
+        console.follow(
+            plan, left_s, unless_too_busy(execute(plan, folder, cpus, needs_more), folder)
+        )
     except KeyboardInterrupt:
         print(f"\nto continue: python -m loadgen bench --resume {folder}", file=sys.stderr)
         raise
+
+
+def unless_too_busy(
+    measured: "Iterable[tuple[Cell, Record]]", folder: Path
+) -> "Iterator[tuple[Cell, Record]]":
+    """The same, as long as the machine lets rounds count. Raises UserError, early, if not."""
+    rounds = void = 0
+    for cell, record in measured:
+        yield cell, record
+        if record["slices"] and rounds < FIRST_ROUNDS:
+            rounds += len(record["slices"]["void"])
+            void += sum(reason is not None for reason in record["slices"]["void"])
+            if rounds >= FIRST_ROUNDS and void > TOO_BUSY * rounds:
+                why = next(reason for reason in record["slices"]["void"] if reason)
+                raise UserError(
+                    f"this machine is too busy to measure: {void} of the first {rounds} rounds are"
+                    f" void ({why}). Stop what else runs here, then:"
+                    f" python -m loadgen bench --resume {folder}"
+                )
 
 
 def _draw(folder: Path) -> None:

@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
         stored = run.load(options.folder)
         if not stored.records:
             raise UserError(f"{options.folder} holds no whole trial: there is nothing to draw")
-        for path in page.write(stored, experiments.sections(stored)):
+        for path in page.write(stored, experiments.report(stored)):
             print(path)
     except ResultsError as error:
         raise UserError(str(error)) from error

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, cast
 
 from loadgen.plan.plan import Profile
-from loadgen.report.figure import Figure, Section
+from loadgen.report.figure import Figure, Report, Section
 from loadgen.store.runs import ResultsError
 from loadgen.trial.cell import Cell
 from servers.catalog import Model
@@ -67,12 +67,12 @@ def find(name: str) -> Experiment:
     return cast(Experiment, importlib.import_module(f"{__name__}.{name}"))
 
 
-def sections(run: "Run") -> list[Section]:
-    """What the experiments of a run have to show, in the order of its plan.
+def report(run: "Run") -> Report:
+    """What a run has to show: its headlines, and its experiments in the order of its plan.
 
     Raises ResultsError for a run whose experiments this lab does not know.
     """
-    return [
+    sections = tuple(
         Section(
             name=name,
             question=experiment.QUESTION,
@@ -81,11 +81,12 @@ def sections(run: "Run") -> list[Section]:
             figures=tuple(experiment.figures(run)),
         )
         for name, experiment in _measured(run)
-    ]
+    )
+    return Report(tuple(headlines_of(run)), sections)
 
 
 def findings(run: "Run") -> list[tuple[str, str]]:
-    """What each experiment of a run says of its own data: (name, sentence); as `sections`."""
+    """What each experiment of a run says of its own data: (name, sentence); as `report`."""
     return [(name, experiment.finding(run)) for name, experiment in _measured(run)]
 
 

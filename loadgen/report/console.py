@@ -1,15 +1,18 @@
 """What the terminal shows: one trial, the progress of a run, and its summary."""
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
+from loadgen.plan.order import comparison
 from loadgen.report.naming import figure, named, titles
 from loadgen.report.units import count, duration, plural, size
 from loadgen.trial.cell import Cell
@@ -153,8 +156,6 @@ def announce(plan: "Plan", folder: Path, cpus: "Pinning", left_s: float) -> None
     )
     if cpus.shared:
         CONSOLE.print("warning: one CPU for server and generator: figures say little")
-    if plan.profile == "quick":
-        CONSOLE.print("quick run: no significance claims")
     show_skipped(plan.skipped)
 
 
@@ -170,14 +171,81 @@ def show_skipped(skipped: Sequence["Skip"]) -> None:
         CONSOLE.print(f"skipped: {cells}: {reason}")
 
 
-def follow(total_s: float, trials: Iterable[tuple[Cell, "Record"]]) -> None:
-    """Show the progress of trials, which are to take about `total_s` together."""
+def follow(plan: "Plan", total_s: float, measured: Iterable[tuple[Cell, "Record"]]) -> None:
+    """Show what is measured, which is to take about `total_s`, as it comes: a comparison by slices
+    when its planned epochs are there, in a quick run after each of them."""
+    together: list[tuple[Cell, Record]] = []
+    standing: dict[str, list[Record]] = {}
     with progress() as bar:
         task = bar.add_task("", total=total_s)
-        for cell, record in trials:
+        for cell, record in measured:
             bar.update(task, advance=cell.workload.seconds, description=named(cell))
-            if not record["verdict"]["valid"]:
-                bar.console.print(f"invalid: {named(cell)}", soft_wrap=True)
+            if not cell.workload.together:
+                for reason in [] if record["verdict"]["valid"] else record["verdict"]["reasons"]:
+                    bar.console.print(f"invalid: {named(cell)}: {reason}", style="dim")
+                continue
+            together.append((cell, record))
+            if len(together) < _entrants(plan, cell):
+                continue
+            records = standing.setdefault(comparison(cell), [])
+            records += [record for _, record in together]
+            epochs = 1 + max(record["block"] for record in records)
+            if plan.profile == "quick" or epochs == plan.blocks:
+                for line, style in _standing(together[0][0], records, epochs):
+                    bar.console.print(line, style=style)
+            together = []
+
+
+def _entrants(plan: "Plan", cell: Cell) -> int:
+    """How many cells are measured together with this one, itself included."""
+    return sum(comparison(other) == comparison(cell) for other in plan.cells)
+
+
+def _standing(
+    cell: Cell, records: Sequence["Record"], epochs: int
+) -> Iterable[tuple[str, str | None]]:
+    """A comparison as far as it is known: (line, style)."""
+    from loadgen.analysis.estimate import ratio  # scipy: not for one trial
+
+    of: dict[str, list[Record]] = {}
+    for record in records:
+        if not record["cell"]["replica"]:
+            label = " ".join((record["server"]["name"], *record["cell"]["options"]))
+            of.setdefault(label, []).append(record)
+    reference = next((r["cell"]["server"] for r in records if r["cell"]["replica"]), next(iter(of)))
+    metric = cell.workload.target
+    values = [v for record in of[reference] if (v := metric(record)) is not None]
+    title = named(replace(cell, server="", options=(), replica=0)).replace(" ,", ",")
+    if not values:
+        yield f"{title}: {reference} has no valid slice", "dim"
+    else:
+        yield (
+            f"{title}, after {plural(epochs, 'epoch')}: {reference}"
+            f" {figure(metric, median(values), math.inf)}"
+            f"{' per second' if metric.unit == 'per_s' else ''}; of that",
+            None,
+        )
+        told = []
+        for name, ours in of.items():
+            found = ratio(ours, of[reference], metric) if name != reference else None
+            if found is not None:
+                told.append(f"{name} {found.estimate.value:.2f}")
+        if told:
+            yield f"  {', '.join(told)}", None
+    yield from _disturbed(records)
+
+
+def _disturbed(records: Sequence["Record"]) -> Iterable[tuple[str, str | None]]:
+    """What was void or invalid of the epoch that was measured last, in grey."""
+    last = [record for record in records if record["block"] == records[-1]["block"]]
+    void = next((record["slices"]["void"] for record in last if record["slices"]), [])
+    reasons = [reason for reason in void if reason]
+    if reasons:
+        yield f"  {len(reasons)} of {len(void)} rounds void: {reasons[0]}", "dim"
+    for record in last:
+        if not record["verdict"]["valid"]:
+            why = "; ".join(record["verdict"]["reasons"])
+            yield f"  invalid: {record['server']['name']}: {why}", "dim"
 
 
 def progress() -> Progress:

@@ -117,6 +117,14 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Report:
+    """What a run has to show: the sentences it was made for, and a section per experiment."""
+
+    headlines: tuple[str, ...]
+    sections: tuple["Section", ...]
+
+
+@dataclass(frozen=True)
 class Section:
     """What one experiment contributes to a report: its question, what was expected, what came out
     in one sentence, and the figures."""

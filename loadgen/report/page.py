@@ -6,22 +6,26 @@ the run folder can draw all of it again.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from loadgen.analysis.run import Run
 from loadgen.report import svg
-from loadgen.report.figure import Figure, Section
+from loadgen.report.figure import Report
 from loadgen.report.naming import named
 from loadgen.store.runs import ResultsError
 from loadgen.trial.cell import Cell
 
 CHARTS_NAME = "charts"
 PAGE_NAME = "report.md"
-QUICK = "This was a quick run: one block, so no intervals, and no claim of significance."
+CLAIMED = (
+    "These comparisons were named before the run, and are claimed together: the chance that any of"
+    " them is wrong is 5 % (Holm's method). *Times as many* is said where the 95 % interval lies"
+    " beyond 3 %, *equal within 3 %* where the 90 % interval lies within; what is neither is not"
+    " resolved. All that follows is exploratory: one comparison in twenty is a false alarm."
+)
 
 
-def write(run: Run, sections: Sequence[Section], into: Path | None = None) -> list[Path]:
+def write(run: Run, report: Report, into: Path | None = None) -> list[Path]:
     """Draw every chart of a run, and the page that shows them; returns the files, the page first.
 
     into   another folder than that of the run
@@ -33,20 +37,14 @@ def write(run: Run, sections: Sequence[Section], into: Path | None = None) -> li
     try:
         drawn = [
             path
-            for section in sections
+            for section in report.sections
             for figure in section.figures
-            for path in svg.save(_marked(figure, run), into / CHARTS_NAME, run.catalog)
+            for path in svg.save(figure, into / CHARTS_NAME, run.catalog)
         ]
-        page.write_text("\n".join(_page(run, sections)))
+        page.write_text("\n".join(_page(run, report)))
     except OSError as error:
         raise ResultsError(f"cannot write to {into}: {error.strerror}") from error
     return [page, *drawn]
-
-
-def _marked(figure: Figure, run: Run) -> Figure:
-    if run.header["profile"] != "quick":
-        return figure
-    return replace(figure, caption=f"{figure.caption} {QUICK}")
 
 
 def machine(run: Run) -> str:
@@ -64,7 +62,7 @@ def _listed(cpus: Sequence[int]) -> str:
     return ", ".join(map(str, cpus))
 
 
-def _page(run: Run, sections: Sequence[Section]) -> Iterator[str]:
+def _page(run: Run, report: Report) -> Iterator[str]:
     """The lines of the page."""
     invalid = [record for record in run.records if not record["verdict"]["valid"]]
     excluded = (
@@ -72,14 +70,17 @@ def _page(run: Run, sections: Sequence[Section]) -> Iterator[str]:
         if invalid
         else "All of them were valid"
     )
-    quick = f" {QUICK}" if run.header["profile"] == "quick" else ""
     yield "# What a run found"
     yield ""
     yield (
         f"{len(run.records):,} trials, measured on {run.header['created_at'][:10]}. {excluded}."
-        f" {machine(run)}. Brackets are 95 % confidence intervals over blocks.{quick}"
+        f" {machine(run)}. Brackets are 95 % confidence intervals over blocks."
     )
-    for section in sections:
+    if report.headlines:
+        yield from ("", "## In short", "")
+        yield from (f"- {sentence}" for sentence in report.headlines)
+        yield from ("", CLAIMED)
+    for section in report.sections:
         yield from ("", f"## {section.name}", "", f"**{section.question}**", "")
         yield from (section.finding, "", f"We expected: {section.hypothesis}")
         for figure in section.figures:

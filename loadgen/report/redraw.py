@@ -1,7 +1,7 @@
 """Does a run's report show what its trials say? It is drawn again, and compared."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import matplotlib
@@ -9,15 +9,15 @@ from matplotlib import image
 
 from loadgen.analysis.run import Run
 from loadgen.report import page
-from loadgen.report.figure import Section
+from loadgen.report.figure import Report
 from loadgen.store.runs import ResultsError
 
 
-def differences(run: Run, sections: Callable[[Run], Sequence[Section]]) -> Iterator[str]:
+def differences(run: Run, report: Callable[[Run], Report]) -> Iterator[str]:
     """What the trials do not give as it is stored, a line each: the page and SVG files byte by
     byte, PNG files pixel by pixel.
 
-    sections   what the page shows of a run; a run for which it fails differs in one line
+    report   what the page shows of a run; a run for which it fails differs in one line
     """
     folder = run.path / page.CHARTS_NAME
     drew = run.header["versions"].get("matplotlib")
@@ -25,7 +25,7 @@ def differences(run: Run, sections: Callable[[Run], Sequence[Section]]) -> Itera
     other = "" if drew == draws else f" (drawn by Matplotlib {drew}, here by {draws})"
     with tempfile.TemporaryDirectory(prefix="loadgen-") as scratch:
         try:
-            text, *files = page.write(run, sections(run), Path(scratch))
+            text, *files = page.write(run, report(run), Path(scratch))
         except (ResultsError, KeyError, TypeError, ValueError) as error:
             yield f"the charts cannot be drawn: {error}"
             return
