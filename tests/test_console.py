@@ -127,7 +127,7 @@ def test_during_a_run_an_invalid_trial_is_named_and_no_more(screen: io.StringIO)
 
 def test_paths_are_not_broken(screen: io.StringIO) -> None:
     folder = Path("/" + "a-folder/" * 20)
-    plan = Plan("quick", ("throughput",), ("epoll",), 1, 0.0, 1, (), ())
+    plan = Plan("quick", ("throughput",), ("epoll",), 1, 1, 0.0, 1, (), ())
     for left_s in (0.0, 100.0):
         console.announce(plan, folder, choose_pinning(), left_s)
 
@@ -158,7 +158,7 @@ def test_what_is_skipped_is_counted_not_listed(screen: io.StringIO) -> None:
 
 def summary(screen: io.StringIO, folder: Path, found: Sequence[Record]) -> str:
     run = analysis.load(records.write_run(folder, found))
-    console.summarise(run, experiments.findings(run))
+    console.summarise(run, [], experiments.findings(run))
     return screen.getvalue()
 
 
@@ -309,7 +309,7 @@ def test_an_experiment_without_figures_has_no_table(screen: io.StringIO, tmp_pat
 
 def test_the_reference_run_fits_into_a_terminal(screen: io.StringIO) -> None:
     run = analysis.load(ROOT / "results" / "reference")
-    console.summarise(run, [])
+    console.summarise(run, [], [])
 
     assert "…" not in screen.getvalue()
     assert widest(screen.getvalue()) <= WIDTH
