@@ -87,3 +87,12 @@ def test_orders_of_rounds_are_drawn_by_the_seed_and_by_nothing_else(servers: int
     assert drawn == [round_orders(servers, 12, random.Random(seed)) for seed in range(40)]
     assert {orders[0][0] for orders in drawn} == set(range(servers)), "everyone is first at times"
     assert len({str(orders) for orders in drawn}) == (2 if servers == 2 else 40)
+
+
+def test_squares_differ_in_their_rows_and_not_in_the_order_of_these_alone() -> None:
+    squares = {
+        frozenset(tuple(order) for order in round_orders(6, 6, random.Random(seed)))
+        for seed in range(20)
+    }
+
+    assert len(squares) > 10
