@@ -7,6 +7,7 @@ say as much as their number of rounds allows, and never flicker.
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,16 @@ from scipy import stats
 
 from loadgen.analysis import estimate as estimates
 from loadgen.analysis import run as analysis
-from loadgen.analysis.estimate import Estimate, estimate, ratio
+from loadgen.analysis.estimate import (
+    Estimate,
+    epoch_log_ratio,
+    epochs_needed,
+    estimate,
+    hodges_lehmann,
+    over_epochs,
+    ratio,
+    slice_figures,
+)
 from loadgen.analysis.run import CellData, needs_more
 from loadgen.store import histogram, metric
 from loadgen.store.schema import Header, Record
@@ -248,6 +258,161 @@ def test_blocks_that_only_one_server_has_count_in_no_ratio() -> None:
     assert found is not None
     assert found.estimate.n == 1
     assert ratio(one, [], metric.throughput) is None
+
+
+def sliced(
+    server: str, rates: list[list[float | None]], void: list[str | None] | None = None
+) -> list[Record]:
+    """Records of epochs: for each the rates of its rounds."""
+    made: list[Record] = []
+    for block, column in enumerate(rates):
+        row: Any = records.record(server, block=block, throughput_per_s=7.0, latencies_ns=[1000])
+        rounds = len(column)
+        row["slices"] = {
+            "together": 2,
+            "settle_ns": 10_000_000,
+            "turn": [0] * rounds,
+            "start_ns": [0] * rounds,
+            "length_ns": [10**9 if rate is not None else None for rate in column],
+            "answers": column,
+            "drive_answers": column,
+            "cpu_ns": [None] * rounds,
+            "p50_ns": [None if rate is None else rate * 1000 for rate in column],
+            "p99_ns": [None] * rounds,
+            "others_cpu_ns": [0] * rounds,
+            "pause_ns": [0] * rounds,
+            "void": void or [None] * rounds,
+        }
+        made.append(row)
+    return made
+
+
+def test_slices_are_divided_round_by_round_and_intervals_are_over_epochs() -> None:
+    """Rounds that differ by a factor of ten disturb no ratio, nor does one odd round."""
+    one = sliced("epoll", [[200.0, 20.0, 2000.0, 9.0], [110.0, 11.0, 1.1]])
+    other = sliced("poll", [[100.0, 10.0, 1000.0, 9.0], [100.0, 10.0, 1.0]])
+    found = ratio(one, other, metric.throughput)
+
+    assert found is not None
+    assert found.logs == pytest.approx([math.log(2), math.log(1.1)])
+    assert found.estimate == over_epochs(found.logs)
+    assert found.estimate.value == pytest.approx(math.sqrt(2.2))
+    assert found.estimate.n == 2
+
+
+def test_each_metric_has_its_own_column_of_the_slices() -> None:
+    one, other = sliced("epoll", [[3.0, 3.0, 3.0]]), sliced("poll", [[1.0, 1.0, 1.0]])
+
+    for each in (
+        metric.throughput,
+        metric.latency_us("service", "p50"),
+        metric.latency_us("response", "p50"),
+    ):
+        found = ratio(one, other, each)
+        assert found is not None
+        assert found.estimate.value == pytest.approx(3)
+    assert ratio(one, other, metric.cpu_us) is None, "not known in any round"
+    assert ratio(one, other, metric.latency_us("response", "p99")) is None, "nor in the epoch"
+    other[0]["throughput_per_s"] = 14.0
+    whole = ratio(one, other, lambda record: record["throughput_per_s"])
+    assert whole is not None
+    assert whole.estimate.value == 0.5, "what slices do not have is taken from the epoch"
+
+
+def test_void_rounds_and_those_that_one_server_lacks_count_for_nobody() -> None:
+    void = [None, "another server's clock moved", None, None, None, None]
+    one = sliced("epoll", [[2.0, 900.0, 2.0, None, 0.0, 2.0]], void)
+    other = sliced("poll", [[1.0, 1.0, 1.0, 1.0, 1.0, 1.0]])
+    dead = sliced("select", [[1.0, 1.0, 1.0]])
+
+    assert slice_figures(one[0], metric.throughput) == [2.0, None, 2.0, None, 0.0, 2.0]
+    found = ratio(one, other, metric.throughput)
+    assert found is not None
+    assert found.logs == pytest.approx([math.log(2)])
+    assert ratio(one, dead, metric.throughput) is None, "two rounds are too few"
+    assert epoch_log_ratio([2.0, 2.0, 2.0, 2.0], [1.0, 1.0, 1.0]) == pytest.approx(math.log(2))
+
+
+def test_a_block_without_slices_counts_by_its_figures() -> None:
+    one, other = sliced("epoll", [[3.0] * 3] * 2), sliced("poll", [[1.0] * 3] * 2)
+    one[1]["slices"] = None
+    one[1]["throughput_per_s"] = 21.0
+    found = ratio(one, other, metric.throughput)
+
+    assert found is not None
+    assert found.logs == pytest.approx([math.log(3), math.log(3)])
+
+
+def test_an_epoch_that_is_void_counts_for_nothing_though_its_rounds_do_not_say_so() -> None:
+    one, other = sliced("epoll", [[3.0] * 3] * 3), sliced("poll", [[1.0] * 3] * 3)
+    one[2]["verdict"]["valid"] = False
+    found = ratio(one, other, metric.throughput)
+
+    assert found is not None
+    assert found.estimate.n == 2
+
+
+def test_the_logarithms_of_trials_are_kept_unless_one_is_zero() -> None:
+    one, other = trials("epoll", [4.0, 9.0]), trials("poll", [2.0, 3.0])
+    found = ratio(one, other, metric.throughput)
+
+    assert found is not None
+    assert found.logs == pytest.approx([math.log(2), math.log(3)])
+    one[0]["throughput_per_s"] = 0.0
+    found = ratio(one, other, metric.throughput)
+    assert found is not None
+    assert found.logs == ()
+    assert found.estimate.n == 2
+
+
+def test_the_interval_over_epochs_is_students() -> None:
+    """By hand: the mean of 0.1, 0.2, 0.3 is 0.2, its standard error 0.1 / sqrt(3)."""
+    found = over_epochs([0.1, 0.2, 0.3])
+
+    assert (found.value, found.n) == (pytest.approx(math.exp(0.2)), 3)
+    assert math.log(found.high) == pytest.approx(0.2 + 4.30265 * 0.1 / math.sqrt(3), rel=1e-5)
+    assert math.log(found.low) == pytest.approx(0.2 - 4.30265 * 0.1 / math.sqrt(3), rel=1e-5)
+    narrower = over_epochs([0.1, 0.2, 0.3], 0.90)
+    assert math.log(narrower.high) == pytest.approx(0.2 + 2.91999 * 0.1 / math.sqrt(3), rel=1e-5)
+
+
+def test_one_epoch_has_no_interval_and_none_no_ratio() -> None:
+    assert over_epochs([0.0]) == Estimate(1.0, 0.0, math.inf, 1)
+    with pytest.raises(ValueError, match="no epoch"):
+        over_epochs([])
+
+
+def test_the_estimate_of_hodges_and_lehmann_is_the_median_of_means_of_pairs() -> None:
+    # Pairs: 0, 0.5, 1, 5, 5.5, 10.
+    assert hodges_lehmann([10.0, 0.0, 1.0]) == pytest.approx(3)
+    assert hodges_lehmann([7.0]) == 7
+
+
+def test_epochs_needed_are_those_of_stein() -> None:
+    """By hand: six epochs, standard deviation 0.1; t of five degrees of freedom is 2.5706."""
+    logs = [-0.1, 0.1, -0.1, 0.1, 0.0, 0.0]
+    scatter = math.sqrt(0.04 / 5)
+    needed = math.ceil((2.5706 * scatter / math.log(1.06)) ** 2)
+
+    assert epochs_needed(logs, 0.06) == needed == 16
+    assert epochs_needed(logs, 0.06, most=10) == 10
+    assert epochs_needed(logs, 0.03) == estimates.MOST_EPOCHS
+    assert epochs_needed(logs, 0.5) == 6, "those that there are, at least"
+    assert epochs_needed([0.0], 0.5) == estimates.MOST_EPOCHS, "one says nothing of scatter"
+    assert epochs_needed([0.0] * 6, 0.03) == 6
+
+
+@pytest.mark.parametrize("blocks", [3, 5, 10])
+@pytest.mark.parametrize("noise", [quiet, disturbed, heavy, skewed])
+def test_claims_about_trials_err_no_more_often_than_they_say(noise: Noise, blocks: int) -> None:
+    """What `claim` does with the logarithms of paired trials. Where trials are disturbed it errs
+    less often and finds less."""
+    rng = np.random.default_rng(5)
+    pairs = noise(rng, (ROUNDS, blocks)), noise(rng, (ROUNDS, blocks))
+    found = [over_epochs(row) for row in np.log(pairs[0] / pairs[1]).tolist()]
+
+    share = covered([(each.low, each.high) for each in found], 1.0)
+    assert share >= 0.94 - three_errors(0.94)
 
 
 def test_invalid_trials_are_kept_but_count_in_nothing(tmp_path: Path) -> None:

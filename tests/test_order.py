@@ -1,11 +1,16 @@
 """In which order a block is measured: shuffled, and what is compared stays together."""
 
 import itertools
+import random
+from collections import Counter
 from dataclasses import replace
+
+import pytest
 
 from loadgen.plan.order import planned_order
 from loadgen.trial.cell import Cell
 from loadgen.trial.methods import Requests, Slices
+from loadgen.trial.orders import round_orders
 
 WORKLOADS = (
     ("throughput", Requests()),
@@ -82,3 +87,52 @@ def test_within_a_group_the_servers_are_shuffled() -> None:
     assert {replace(cell, experiment="") for cell in firsts} == {
         replace(cell, experiment="") for cell in SLICED
     }
+
+
+@pytest.mark.parametrize("servers", [1, 2, 3, 6, 7])
+@pytest.mark.parametrize("rounds", [0, 1, 5, 12])
+def test_a_round_has_every_server_once(servers: int, rounds: int) -> None:
+    orders = round_orders(servers, rounds, random.Random(1))
+
+    assert len(orders) == rounds
+    assert all(sorted(order) == list(range(servers)) for order in orders)
+
+
+@pytest.mark.parametrize("servers", range(2, 10))
+def test_over_complete_squares_each_server_follows_each_other_equally_often(servers: int) -> None:
+    rounds = servers if servers % 2 == 0 else 2 * servers
+    for seed in range(5):
+        orders = round_orders(servers, 3 * rounds, random.Random(seed))
+        follows = Counter(pair for order in orders for pair in itertools.pairwise(order))
+        places = Counter(pair for order in orders for pair in enumerate(order))
+
+        assert len(follows) == servers * (servers - 1)
+        assert len(set(follows.values())) == 1
+        assert len(places) == servers**2
+        assert len(set(places.values())) == 1
+
+
+def test_two_servers_follow_themselves_as_often_as_each_other() -> None:
+    for seed in range(5):
+        slices = [server for order in round_orders(2, 41, random.Random(seed)) for server in order]
+        follows = Counter(itertools.pairwise(slices[:81]))
+
+        assert set(follows.values()) == {20}
+
+
+@pytest.mark.parametrize("servers", [2, 3, 6, 7])
+def test_orders_of_rounds_are_drawn_by_the_seed_and_by_nothing_else(servers: int) -> None:
+    drawn = [round_orders(servers, 12, random.Random(seed)) for seed in range(40)]
+
+    assert drawn == [round_orders(servers, 12, random.Random(seed)) for seed in range(40)]
+    assert {orders[0][0] for orders in drawn} == set(range(servers)), "everyone is first at times"
+    assert len({str(orders) for orders in drawn}) == (2 if servers == 2 else 40)
+
+
+def test_squares_differ_in_their_rows_and_not_in_the_order_of_these_alone() -> None:
+    squares = {
+        frozenset(tuple(order) for order in round_orders(6, 6, random.Random(seed)))
+        for seed in range(20)
+    }
+
+    assert len(squares) > 10

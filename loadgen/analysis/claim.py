@@ -20,13 +20,15 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from loadgen.analysis.estimate import (
     CONFIDENCE,
     MINIMUM_BLOCKS,
+    degrees,
     epochs_needed,
     over_epochs,
+    standard_error,
 )
 
 # A smaller difference between two servers is none to choose by.
@@ -168,10 +170,10 @@ def _one_sided(logs: Sequence[float], distance: float) -> float:
     """How likely a mean is this far on one side of a bound that is the truth."""
     if len(logs) < 2:
         return 1.0
-    error = float(np.std(logs, ddof=1)) / math.sqrt(len(logs))
+    error = standard_error(logs)
     if not error:
         return 0.0 if distance > 0 else 1.0
-    return float(stats.t.sf(distance / error, len(logs) - 1))
+    return float(special.stdtr(degrees(len(logs)), -distance / error))
 
 
 def _more_s(

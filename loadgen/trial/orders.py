@@ -8,12 +8,18 @@ def round_orders(servers: int, rounds: int, chance: random.Random) -> list[list[
 
     Whatever a slice leaves behind (warm caches, a queue, a raised clock), the next one gets: so
     over a complete square each server comes in each place, and right after each other one,
-    equally often. A square has as many rounds as servers, twice as many where their number is
-    odd; two servers take turns as ABBA or BAAB. Its rows come in random order and who is who is
-    drawn anew for each square, so that nothing that happens in step with rounds meets always the
-    same server. (Williams 1949, "Experimental designs balanced for the estimation of residual
-    effects of treatments", Australian Journal of Scientific Research A 2.)
+    equally often (Williams 1949, "Experimental designs balanced for the estimation of residual
+    effects of treatments", Australian Journal of Scientific Research A 2). A square has as many
+    rounds as servers, twice as many where their number is odd. Its rows come in random order and
+    who is who is drawn anew for each square, so that nothing that happens in step with rounds
+    always meets the same server.
+
+    Two servers take turns as ABBA ABBA or BAAB BAAB, by chance: each comes after the other one as
+    often as after itself. Where the two are mixed, what A leaves behind would meet B more often.
     """
+    if servers == 2:
+        one, other = chance.sample(range(2), 2)
+        return ([[one, other], [other, one]] * rounds)[:rounds]
     orders: list[list[int]] = []
     while len(orders) < rounds:
         names = chance.sample(range(servers), servers)
