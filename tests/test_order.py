@@ -7,9 +7,9 @@ from collections import Counter
 import pytest
 
 from loadgen.plan.order import planned_order
-from loadgen.trial.orders import round_orders
 from loadgen.trial.cell import Cell
 from loadgen.trial.methods import Requests
+from loadgen.trial.orders import round_orders
 
 WORKLOADS = (
     ("throughput", Requests()),
