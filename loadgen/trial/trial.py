@@ -9,10 +9,11 @@ import numpy as np
 from loadgen.clients.scripted import ConversationError
 from loadgen.engine import churn, requests
 from loadgen.engine.samples import Samples
-from loadgen.machine import hiccup
+from loadgen.machine import counters, hiccup
 from loadgen.machine.counters import Snapshot
 from loadgen.machine.cpus import Pinning
 from loadgen.store.schema import Record
+from loadgen.target.address import Address
 from loadgen.target.process import TargetError
 from loadgen.target.strace import TraceError
 from loadgen.trial.cell import Cell
@@ -44,22 +45,32 @@ def run(
         system, cell, block=block, position=position, seed=seed, started_at=datetime.now(UTC)
     )
     before = Snapshot.take()
+    already = _listener_drops(system.address)  # ours starts with none
+    drops = None
     try:
         with Rig([(system, record, log)], cpus=cpus, seed=seed) as rig:
             cell.workload.run(rig)
             for station in rig.stations:
+                drops = _listener_drops(getattr(station, "_address", None))  # none of a trace
                 station.expect_alive()
                 if raw and station.samples:
                     save_stamps(station.samples, raw)
     except (TargetError, TrialError, TraceError, ConversationError, OSError) as error:
         record["outcome"] = "crashed"
         record["failure"] = " ".join(str(error).split())
-    if record["machine"]:
+    if machine := record["machine"]:
         # From before anybody connected.
-        overflows = Snapshot.take().listen_overflows - before.listen_overflows
-        record["machine"]["listen_overflows"] = overflows
+        after = Snapshot.take()
+        machine["listen_overflows"] = after.listen_overflows - before.listen_overflows
+        machine["listener_drops"] = None if drops is None else drops - (already or 0)
+        drifts_ns = after.clock_offset_ns - before.clock_offset_ns, machine["clock_drift_ns"] or 0
+        machine["clock_drift_ns"] = max(drifts_ns, key=abs)
     record["verdict"] = cell.workload.judge(record)
     return record
+
+
+def _listener_drops(address: Address | None) -> int | None:
+    return None if address is None else counters.listener_drops(*address)
 
 
 def save_stamps(samples: Samples, path: Path) -> None:
