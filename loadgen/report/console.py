@@ -83,14 +83,12 @@ def _trial_rows(record: "Record") -> Iterable[tuple[str, str]]:
         yield (
             "server cost",
             (f"{per_request:.1f} us CPU per request, " if per_request is not None else "")
-            + f"busy {cost['cpu_fraction']:.0%}, "
             + f"{plural(cost['threads'], 'thread')}, {size(cost['rss_bytes'])} RSS,"
             f" {plural(cost['fds'], 'descriptor')}",
         )
     if machine:
         yield "machine", _quiet(machine)
-    nothing = "nothing: no client sends requests"
-    yield "limited by", BOTTLENECKS[verdict["bottleneck"]] if load["connections"] else nothing
+    yield "limited by", _limit(record)
     yield "verdict", _judgement(record)
     for reason in verdict["reasons"]:
         yield "", reason
@@ -115,6 +113,18 @@ def _load_rows(record: "Record") -> Iterable[tuple[str, str]]:
     ):
         if summary := latencies[name]:
             yield name, f"{percentiles(summary)}  ({meaning})"
+
+
+def _limit(record: "Record") -> str:
+    """What kept the throughput from being higher, and how that can be seen."""
+    generator, cost = record["generator"], record["server_cost"]
+    named = record["verdict"]["bottleneck"]
+    if not record["cell"]["workload"]["connections"]:
+        return "nothing: no client sends requests"
+    if named == "wake-up" and generator and cost:
+        busy = f"server {cost['cpu_fraction']:.0%}, generator {generator['busy_fraction']:.0%}"
+        return f"{BOTTLENECKS[named]} (busy: {busy})"
+    return BOTTLENECKS[named]
 
 
 def _judgement(record: "Record") -> str:
