@@ -120,6 +120,15 @@ def record(
     # latencies that were given.
     extra_ns = active * 10**9 - int(service.sum()) - ok * READ_DELAY_NS
     made["counts"] = {"scheduled": ok, "ok": ok, "mismatched": 0, "error": 0, "timed_out": 0}
+    made["warmup"] = {"scheduled": 0, "ok": 0, "mismatched": 0, "error": 0, "timed_out": 0}
+    made["window"] = {
+        "answered": ok,
+        "open_at_start": active,
+        "open_at_end": active,
+        "fewest_open_first_half": active,
+        "fewest_open_second_half": active,
+        "silence_ns": 0,
+    }
     made["connections"] = {
         "attempted": everybody,
         "due": everybody if greeted is None else greeted,
@@ -129,6 +138,7 @@ def record(
         "active": active,
         "slow_sent_bytes": 0,
         "lost": {},
+        "unanswered": 0,
     }
     made["throughput_per_s"] = float(ok)
     made["latency_ns"]["service"] = summary(service)
@@ -154,6 +164,7 @@ def record(
         "server_cpu_busy": cpu_us * ok / 1e6 + 0.05,
         "generator_cpu_busy": 1.0,
         "listen_overflows": 0,
+        "listener_drops": 0,
         "retransmits": 0,
         "server_cpus": [0],
         "generator_cpus": [1],

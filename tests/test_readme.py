@@ -76,10 +76,14 @@ def test_the_ceiling_and_the_fastest_server_are_those_of_the_reference_run(
         if 64 in row and (found := row[64].over_blocks(metric.throughput))
     }
     fastest = max(medians, key=lambda name: medians[name])
-    assert (
-        f"here {run.ceiling_per_s:,.0f} answers per second at most, where the fastest server,"
-        f" {fastest}, made {medians[fastest]:,.0f} with 64 clients (median)."
-    ) in readme
+    said = f"the fastest server, {fastest}, made {medians[fastest]:,.0f} with 64 clients (median)."
+    if run.ceiling_per_s is not None:
+        said = f"here {run.ceiling_per_s:,.0f} answers per second at most, where {said}"
+    else:
+        reached = max(point["throughput_per_s"] for point in run.header["calibration"])
+        disturbed = f"{reached:,.0f} is less than a server made, and no ceiling"
+        said = f"here it was disturbed: {disturbed}; {said}"
+    assert said in readme
 
 
 def test_the_stalled_server_is_told_as_measured(run: Run, readme: str) -> None:

@@ -112,8 +112,11 @@ def record_of_1(old: Mapping[str, Any]) -> dict[str, Any]:
             "error": counts["error"],
             "timed_out": counts["unfinished"],
         },
-        "connections": {**connections, "due": _due(connections, limit)},
-        "machine": machine and {"clock_drift_ns": None, "hiccup_ns": None, **machine},
+        "warmup": None,
+        "window": None,
+        "connections": {"unanswered": None, **connections, "due": _due(connections, limit)},
+        "machine": machine
+        and {"listener_drops": None, "clock_drift_ns": None, "hiccup_ns": None, **machine},
         "timeline": timeline
         and {
             "clients": [
@@ -124,6 +127,7 @@ def record_of_1(old: Mapping[str, Any]) -> dict[str, Any]:
         "slices": None,
         "verdict": {
             "valid": verdict["valid"],
+            "overloaded": None,
             "bottleneck": "model" if is_designed else verdict["limiter"],
             "reasons": verdict["reasons"],
         },

@@ -82,7 +82,8 @@ class Station:
         """does the server leave its CPU to others while it has nothing to do?"""
         self._cpus, self._log, self._around = cpus, log, around
         self._target: Target | None = None
-        self._address: Address
+        self._address: Address | None = None
+        self._drops_before: int | None = None
 
     def start(self) -> None:
         """Start the server, or go to where it is, and hold one whole conversation with it: no
@@ -93,6 +94,7 @@ class Station:
         if self.system.model is None:
             assert self.system.address is not None
             self._address = self.system.address
+            self._drops_before = counters.listener_drops(*self._address)
         else:
             self._target = self._around.enter_context(
                 started(
@@ -104,7 +106,7 @@ class Station:
             )
             self._address = self._target.address
             self.record["server"]["command"] = list(map(summary.portable, self._target.command))
-        scripted.verify(self._address)
+        scripted.verify(self.address)
 
     def connect(
         self, active: int, *, idle: int = 0, slow: int = 0, behaviour: Behaviour | None = None
@@ -122,7 +124,7 @@ class Station:
         prepared = [
             self._around.enter_context(
                 background.prepare(
-                    self._address,
+                    self.address,
                     count,
                     cpus=set(self._cpus.generator),
                     behaviour=how,
@@ -135,7 +137,7 @@ class Station:
         empty, kernel_empty = self.usage(), counters.kernel_memory()
         silent, harmful = (clients.connect() for clients in prepared)
         asking = self._around.enter_context(
-            connected(self._address, active, LIMITED_GREETING_S if waits else GREETING_S)
+            connected(self.address, active, LIMITED_GREETING_S if waits else GREETING_S)
         )
         self.socks = asking.socks
         clients = active + idle + slow
@@ -187,7 +189,7 @@ class Station:
         clocks = self.cpu_clocks()
         held, machine = self._pinned(
             lambda stop: churn.drive(
-                self._address, load, server_clocks=clocks, spin=not self._cpus.shared, stop=stop
+                self.address, load, server_clocks=clocks, spin=not self._cpus.shared, stop=stop
             )
         )
         self.samples = held.samples
@@ -200,13 +202,13 @@ class Station:
 
     def hold(self, load: Load, stop: Int64s) -> churn.Churn:
         """Hold a conversation per request, on the CPU of the calling thread, and nothing else."""
-        return churn.drive(self._address, load, spin=not self._cpus.shared, stop=stop)
+        return churn.drive(self.address, load, spin=not self._cpus.shared, stop=stop)
 
     def watch(self, clients: int, requests: int) -> list[timeline.ClientTimeline]:
         """Let clients come one after the other and keep each of their steps; there is no rate."""
         apart_ns = time.time_ns() - time.monotonic_ns()
         timelines, machine = self._pinned(
-            lambda _: timeline.converse(self._address, clients, requests)
+            lambda _: timeline.converse(self.address, clients, requests)
         )
         machine["clock_drift_ns"] = time.time_ns() - time.monotonic_ns() - apart_ns
         self.record["machine"] = machine
@@ -245,6 +247,19 @@ class Station:
     def cpu_clocks(self) -> list[int]:
         """A clock id per process of the server, for clock_gettime(2); none of somebody else's."""
         return self._target.cpu_clocks() if self._target else []
+
+    @property
+    def address(self) -> Address:
+        """Where the server listens; it has to be started."""
+        assert self._address is not None
+        return self._address
+
+    def listener_drops(self) -> int | None:
+        """Connections that the server's own listener has dropped meanwhile; None: not known."""
+        if self._address is None:
+            return None  # it was traced, or did not start
+        drops = counters.listener_drops(*self._address)
+        return None if drops is None else drops - (self._drops_before or 0)
 
     def usage(self) -> Usage | None:
         """What the server has used so far, and holds; None of somebody else's."""

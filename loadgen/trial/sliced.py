@@ -48,10 +48,11 @@ class Slice(NamedTuple):
     """of the other servers meanwhile"""
     pause_ns: int
     """the longest of the generator"""
-    scheduled: int
-    mismatched: int
-    error: int
-    timed_out: int
+    counts: schema.Counts
+    """of requests that were due within the slice"""
+    around: schema.Counts
+    """of those that were due before"""
+    window: schema.Window
     unstamped: int
     lost: dict[str, int]
     busy_fraction: float
@@ -66,8 +67,8 @@ class Slice(NamedTuple):
     @property
     def void(self) -> str | None:
         """Why its round is to be excluded, for every server; None: for no reason of its own."""
-        if self.mismatched:
-            return f"{self.mismatched} wrong answers"
+        if wrong := self.counts["mismatched"] + self.around["mismatched"]:
+            return f"{wrong} wrong answers"
         if self.others_cpu_ns > OTHERS_CPU * self.length_ns:
             return f"servers that were not driven used {self.others_cpu_ns / 1e6:.2f} ms of CPU"
         if self.pause_ns > PAUSE_NS:
@@ -87,7 +88,9 @@ def lost(samples: Samples) -> dict[str, int]:
     return dict(by_name(samples.errors[samples.errors != 0]))
 
 
-def of(samples: Samples, turn: int, cpu_ns: int | None, others_cpu_ns: int) -> Slice:
+def of(
+    samples: Samples, turn: int, cpu_ns: int | None, others_cpu_ns: int, drain_s: float
+) -> Slice:
     """What is kept of a drive. Faults count wherever in it they were."""
     ok = samples.outcome == Outcome.OK
     start_ns, end_ns = samples.window_start_ns, samples.window_end_ns
@@ -95,24 +98,19 @@ def of(samples: Samples, turn: int, cpu_ns: int | None, others_cpu_ns: int) -> S
     intended, sent = samples.intended_ns[counted], samples.sent_ns[counted]
     arrived, read = samples.arrived_ns[counted], samples.read_ns[counted]
     clocks = samples.clocks
-    mismatched, error, timed_out = (
-        int((samples.outcome == outcome).sum())
-        for outcome in (Outcome.MISMATCHED, Outcome.ERROR, Outcome.TIMED_OUT)
-    )
-    within = (start_ns <= samples.arrived_ns) & (samples.arrived_ns < end_ns)
+    inside = summary.window(samples, drain_s)
     return Slice(
         turn=turn,
         start_ns=start_ns,
         length_ns=end_ns - start_ns,
-        answers=int((ok & within).sum()),
+        answers=inside["answered"],
         drive_answers=int(ok.sum()),
         cpu_ns=cpu_ns,
         others_cpu_ns=others_cpu_ns,
         pause_ns=samples.longest_gap_ns,
-        scheduled=int(counted.sum()) + mismatched + error + timed_out,
-        mismatched=mismatched,
-        error=error,
-        timed_out=timed_out,
+        counts=summary.counted(samples.outcome[samples.in_window]),
+        around=summary.counted(samples.outcome[~samples.in_window]),
+        window=inside,
         unstamped=samples.unstamped,
         lost=lost(samples),
         busy_fraction=clocks.busy_fraction,
@@ -152,18 +150,12 @@ def fill_in(
     is_open = offered_per_s is not None
     record["offered_per_s"] = offered_per_s
     record["slices"] = _columns(record, driven, void, settle_ns, together, is_open)
-    ok = sum(len(one.service_ns) for one in kept)
-    faults = {
-        "mismatched": sum(one.mismatched for one in everything),
-        "error": sum(one.error for one in everything),
-        "timed_out": sum(one.timed_out for one in everything),
-    }
-    counts: schema.Counts = {
-        "scheduled": ok + sum(faults.values()),
-        "ok": ok,
-        **faults,  # type: ignore[typeddict-item]
-    }
-    record["counts"] = counts
+    # Faults count in void rounds too, and all else in the others only.
+    excluded = [one for one, reason in zip(driven, void, strict=True) if one and reason]
+    faults = _without_ok(_sum([one.counts for one in excluded]))
+    record["counts"] = _sum([*(one.counts for one in kept), faults])
+    record["warmup"] = _sum([warm_up.counts, *(one.around for one in everything)])
+    record["window"] = _windows([one.window for one in kept]) if kept else None
     record["connections"]["lost"] = dict(sum((Counter(one.lost) for one in everything), Counter()))
     record["machine"] = {
         **machine,
@@ -251,6 +243,32 @@ def _columns(
         "others_cpu_ns": column(lambda one: one.others_cpu_ns),
         "pause_ns": column(lambda one: one.pause_ns),
         "void": list(void),
+    }
+
+
+def _sum(counts: Sequence[schema.Counts]) -> schema.Counts:
+    return {
+        "scheduled": sum(one["scheduled"] for one in counts),
+        "ok": sum(one["ok"] for one in counts),
+        "mismatched": sum(one["mismatched"] for one in counts),
+        "error": sum(one["error"] for one in counts),
+        "timed_out": sum(one["timed_out"] for one in counts),
+    }
+
+
+def _without_ok(counts: schema.Counts) -> schema.Counts:
+    return {**counts, "scheduled": counts["scheduled"] - counts["ok"], "ok": 0}
+
+
+def _windows(windows: Sequence[schema.Window]) -> schema.Window:
+    """Of several slices: what was answered and open in all, and the longest silence."""
+    return {
+        "answered": sum(one["answered"] for one in windows),
+        "open_at_start": sum(one["open_at_start"] for one in windows),
+        "open_at_end": sum(one["open_at_end"] for one in windows),
+        "fewest_open_first_half": sum(one["fewest_open_first_half"] for one in windows),
+        "fewest_open_second_half": sum(one["fewest_open_second_half"] for one in windows),
+        "silence_ns": max(one["silence_ns"] for one in windows),
     }
 
 

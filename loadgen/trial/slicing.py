@@ -55,10 +55,18 @@ class Contestant:
     drive        drives it once
     closed_loop  does a client wait for its answer before it sends again?
     slice_s      how long a slice is to be
+    drain_s      how long answers are awaited after it
     """
 
     def __init__(
-        self, station: Station, drive: Drive, *, clients: int, closed_loop: bool, slice_s: float
+        self,
+        station: Station,
+        drive: Drive,
+        *,
+        clients: int,
+        closed_loop: bool,
+        slice_s: float,
+        drain_s: float,
     ) -> None:
         self.station = station
         self.slices: list[Slice | None] = []
@@ -69,6 +77,7 @@ class Contestant:
         """what was driven before the first round"""
         self.settle_s, self.slice_s, self.turn_s = SETTLE_S, slice_s, 0.0
         self._drive, self._clients, self._closed_loop = drive, clients, closed_loop
+        self._drain_s = drain_s
         self._clocks = station.cpu_clocks()
 
     def warm_up(self, seed: int, stop: Int64s) -> None:
@@ -76,7 +85,7 @@ class Contestant:
         self._wake()
         samples = self._drive(0.0, WARM_S, seed, stop)
         self._note_failure(samples)
-        self.warmed = sliced.of(samples, -1, None, 0)
+        self.warmed = sliced.of(samples, -1, None, 0, self._drain_s)
         if self._closed_loop:
             answers = int((samples.outcome == Outcome.OK).sum())
             self.turn_s = self._clients * WARM_S / answers if answers else LONGEST_SLICE_S
@@ -97,7 +106,7 @@ class Contestant:
         self._note_failure(samples)
         self._rest()
         known = cpu_ns if self._clocks else None
-        self.slices.append(sliced.of(samples, turn, known, others_cpu_ns))
+        self.slices.append(sliced.of(samples, turn, known, others_cpu_ns, self._drain_s))
 
     def cpu_ns(self) -> int:
         """What the server has used so far. Of somebody else's nothing is known, and of one that

@@ -68,6 +68,7 @@ def measure(
         entrants.append((ours, record, log))
     workload = systems[0][1].workload
     before = Snapshot.take()
+    drops: list[int | None] = [None] * len(systems)
     try:
         with Rig(entrants, cpus=cpus, seed=seed) as rig:
             workload.run(rig)
@@ -78,14 +79,18 @@ def measure(
                     station.fail(error)
                 if raw and station.samples:
                     save_stamps(station.samples, raw)
+            drops = [station.listener_drops() for station in rig.stations]
     except (TargetError, TrialError, TraceError, ConversationError, OSError) as error:
         for station in rig.stations:
             station.fail(error)
     # From before anybody connected.
-    overflows = Snapshot.take().listen_overflows - before.listen_overflows
-    for _, record, _ in entrants:
-        if record["machine"]:
-            record["machine"]["listen_overflows"] = overflows
+    after = Snapshot.take()
+    for (_, record, _), dropped in zip(entrants, drops, strict=True):
+        if machine := record["machine"]:
+            machine["listen_overflows"] = after.listen_overflows - before.listen_overflows
+            machine["listener_drops"] = dropped
+            drift_ns = after.clock_offset_ns - before.clock_offset_ns
+            machine["clock_drift_ns"] = max(drift_ns, machine["clock_drift_ns"] or 0, key=abs)
         record["verdict"] = workload.judge(record)
     return [record for _, record, _ in entrants]
 

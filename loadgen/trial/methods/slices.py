@@ -69,7 +69,10 @@ class Slices(Requests):
 
             def drive(settle_s: float, slice_s: float, seed: int, stop: Int64s) -> Samples:
                 load = self.load(seed, len(station.socks))
-                return station.request(replace(load, warmup_s=settle_s, duration_s=slice_s), stop)
+                return station.request(
+                    replace(load, warmup_s=settle_s, duration_s=slice_s),
+                    stop,
+                )
 
             return slicing.Contestant(
                 station,
@@ -77,6 +80,7 @@ class Slices(Requests):
                 clients=len(station.socks),
                 closed_loop=self.offered_per_s is None,
                 slice_s=self.duration_s,
+                drain_s=self.drain_s,
             )
 
         slicing.compare(rig, contestant, self.rounds, self.offered_per_s)
@@ -117,6 +121,7 @@ class ChurnSlices(Churn):
                 clients=self.connections,
                 closed_loop=True,
                 slice_s=self.duration_s,
+                drain_s=self.drain_s,
             )
 
         slicing.compare(rig, contestant, self.rounds, None)
