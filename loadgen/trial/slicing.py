@@ -37,7 +37,7 @@ SLICE_TURNS = 20
 LONGEST_SLICE_S = 0.25
 # Each server is driven this long before the first round: Python adapts its bytecode to what it
 # runs (PEP 659), and buffers grow.
-WARM_S = 0.15
+WARM_S = 0.1
 # A server that does not sleep is stopped while others are driven, and goes on this long before its
 # turn.
 AWAKE_S = 0.02

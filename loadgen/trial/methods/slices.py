@@ -38,7 +38,7 @@ class Slices(Requests):
 
     warmup_s: float = 0.0
     duration_s: float = 0.02
-    rounds: int = 10
+    rounds: int = 8
 
     @property
     def seconds(self) -> float:
@@ -100,7 +100,7 @@ class ChurnSlices(Churn):
 
     warmup_s: float = 0.0
     duration_s: float = 0.02
-    rounds: int = 10
+    rounds: int = 8
 
     @property
     def seconds(self) -> float:
