@@ -16,7 +16,7 @@ import numpy as np
 
 from loadgen.analysis.estimate import MINIMUM_BLOCKS, Estimate, estimate
 from loadgen.analysis.run import CellData, Run
-from loadgen.experiments.tools import Rows, about_hollow, lines, measured_by, served, sweep
+from loadgen.experiments.tools import Rows, about_hollow, lines, listed, measured_by, served, sweep
 from loadgen.plan.plan import Profile
 from loadgen.report.figure import Figure, Panel, Point, Series
 from loadgen.report.units import microseconds, number
@@ -40,10 +40,7 @@ HOW_TO_READ = (
     " the server keeps up; response time counts from then. Further right more is asked; higher is"
     " slower. A line turns upwards at the model's knee."
 )
-INVALID = (
-    "because requests were sent late or, at the right end, because the server did not keep up;"
-    " there, the longer one measures, the longer the response time"
-)
+INVALID = "mostly because requests were sent late"
 
 CLIENTS = 16
 WORK_US = 20
@@ -132,8 +129,23 @@ def _hockey_stick(rows: Rows) -> Figure:
         name="load",
         title="The hockey stick: response time against offered load",
         panels=panels,
-        caption=HOW_TO_READ + about_hollow(panels, INVALID),
+        caption=HOW_TO_READ + about_overloads(rows) + about_hollow(panels, INVALID),
         panel_height_in=3.4,
+    )
+
+
+def about_overloads(rows: Rows) -> str:
+    """What a caption adds where more was offered than servers answered."""
+    overloaded: dict[float, list[str]] = {}
+    for name, row in rows.items():
+        for rate, cell in row.items():
+            judged = [record["verdict"]["overloaded"] for record in cell.valid]
+            if 2 * judged.count(True) > len(judged):
+                overloaded.setdefault(rate, []).append(name)
+    return "".join(
+        f" At {rate:,.0f}/s more is offered than {listed(names)} can answer: the backlog grows, and"
+        f" response time with the length of a slice ({1000 * SLICE_S:g} ms)."
+        for rate, names in sorted(overloaded.items())
     )
 
 
