@@ -206,6 +206,12 @@ def test_a_server_that_makes_44_000_of_60_000_is_said_to() -> None:
     assert summary.kept(queue(60_000, 44_000), 1.0)[0] == pytest.approx(44 / 60, rel=0.02)
 
 
+def test_a_search_does_not_call_an_overload_kept_however_long_it_may_take() -> None:
+    for capacity_per_s, kept in ((44_000, False), (63_000, True)):
+        probe = probed(60_000.0, measured(queue(60_000, capacity_per_s)), drain_s=1.0)
+        assert probe.kept(limit_ns=1e10) == kept
+
+
 def test_most_of_a_deep_overload_is_never_answered_and_the_server_is_not_silent() -> None:
     made = offered(queue(60_000, 10_000), 60_000)
 

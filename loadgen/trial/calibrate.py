@@ -28,10 +28,10 @@ from loadgen.trial import verdict
 from loadgen.workload.load import Load
 
 CLIENTS = (1, 8, 64, 512)
-ROUNDS = 15
+ROUNDS = 25
 # Of the drives that count, the share that is slower than the one that is told.
 QUANTILE = 0.9
-_LOAD = Load(warmup_s=0.01, duration_s=0.04)
+_LOAD = Load(warmup_s=0.005, duration_s=0.02)
 # The share of its CPU that the generator has when nobody disturbs it: of a drive that counts, and
 # of one that is stored.
 UNDISTURBED = 0.95
