@@ -11,11 +11,12 @@ What no audit of a run alone can find:
   busy for longer than that;
 - all of one server's figures under the name of another one that holds as many descriptors and
   threads (poll and select);
-- counters of the whole machine (segments sent again, dropped connections, steal on a CPU that had
-  time left) that were raised to void a trial;
-- how the machine is called, how fast its generator was when calibrated, within what the trials
-  show of it, and trials left out at the end together with their part of the plan.
-Against these helps only that the hash of the last record is published elsewhere: see `quoted`.
+- counters of the whole machine that were raised to void a trial, where nothing else contradicts
+  them (segments sent again, dropped connections, a clock that was set);
+- the names of the machine, its kernel and its Python; a calibration within what trials cost the
+  generator; trials left out at the end together with their part of the plan; in a run of schema 1
+  the last of the further blocks.
+Against these helps only that the hash of the last record is published elsewhere: see quoted.py.
 """
 
 from collections.abc import Callable, Iterator

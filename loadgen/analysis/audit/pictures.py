@@ -83,7 +83,7 @@ def largest_rate(record: Record) -> Iterator[str]:
             yield f"at {probe['offered_per_s']:,.0f}/s, no whole number of requests was answered"
     try:
         best = searched_again(found)
-    except _AnotherWay as another:
+    except _OtherWayError as another:
         yield str(another)
         return
     if best is None or not same(best, found["rate_per_s"]):
@@ -94,14 +94,14 @@ def largest_rate(record: Record) -> Iterator[str]:
         yield from at_knee(record)
 
 
-class _AnotherWay(Exception):
+class _OtherWayError(Exception):
     """A search would not have gone the way that is stored; the text says where."""
 
 
 def searched_again(found: Knee) -> float | None:
     """The knee that a search finds when it is told what the stored probes say.
 
-    Raises _AnotherWay where it would have tried another rate, more of them or fewer.
+    Raises _OtherWayError where it would have tried another rate, more of them or fewer.
     """
     tried = found["probes"]
     left = iter(tried)
@@ -109,16 +109,16 @@ def searched_again(found: Knee) -> float | None:
     def tell(rate_per_s: float) -> Probe[None]:
         probe = next(left, None)
         if probe is None:
-            raise _AnotherWay(f"{rate_per_s:,.0f}/s was to be tried, and the probes end")
+            raise _OtherWayError(f"{rate_per_s:,.0f}/s was to be tried, and the probes end")
         if not same(probe["offered_per_s"], rate_per_s):
             stored = probe["offered_per_s"]
-            raise _AnotherWay(f"{rate_per_s:,.0f}/s was to be tried, and it was {stored:,.0f}/s")
+            raise _OtherWayError(f"{rate_per_s:,.0f}/s was to be tried, and it was {stored:,.0f}/s")
         p99_ns = math.inf if probe["p99_ns"] is None else probe["p99_ns"]
         return Probe(rate_per_s, probe["achieved"], p99_ns, None)
 
     best, probes = search.search(tell, found["limit_ns"])
     if len(probes) < len(tried):
-        raise _AnotherWay(f"the search was over after {len(probes)} of {len(tried)} probes")
+        raise _OtherWayError(f"the search was over after {len(probes)} of {len(tried)} probes")
     return best.offered_per_s if best else None
 
 

@@ -65,17 +65,23 @@ def differences(stored: RunFolder, found: list[Quote]) -> Iterator[str]:
     for quote in found:
         if not last.startswith(quote.hash):
             yield (
-                f"the run ends in hash {chain.short(last)}, and {quote.readme} quotes it under"
-                f" {quote.hash}: the one or the other was changed"
+                f"the run ends in hash {chain.short(last)}, and {_near(quote.readme)} quotes it"
+                f" under {quote.hash}: the one or the other was changed"
             )
 
 
 def sentence(stored: RunFolder, found: list[Quote]) -> str:
     """The hash of the last record, and who quotes the run under it."""
     last = chain.last(stored.raw_header, stored.raw_records)
-    said = [str(quote.readme) for quote in found if last.startswith(quote.hash)]
+    said = [_near(quote.readme) for quote in found if last.startswith(quote.hash)]
     if said:
-        return f"last hash {chain.short(last)}: {', '.join(said)} quotes this run under it"
+        return f"last hash {chain.short(last)}: {' and '.join(said)} quotes this run under it"
     if found:
         return f"last hash {chain.short(last)}: not the one under which this run is quoted"
     return f"last hash {chain.short(last)}: no README quotes this run"
+
+
+def _near(path: Path) -> str:
+    """A path as seen from here, if it is below."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

@@ -263,10 +263,11 @@ def derived_plan(stored: RunFolder, planned: Planned) -> Iterator[str]:
                 f" ({names[0]}, ...)"
             )
     stated_cells = {cell.id: key(cell) for cell in cells}
+    measured_cells = [Cell.of(record["cell"]) for record in stored.records]
     others = [
-        record
-        for record in stored.records
-        if key(Cell.of(record["cell"])) != stated_cells.get(cell_id(record))
+        cell
+        for cell in measured_cells
+        if cell.id in stated_cells and key(cell) != stated_cells[cell.id]
     ]
     if others:
         yield f"{len(others)} trials were not of the length that was planned"
