@@ -1,7 +1,7 @@
 """Valid records and runs for tests, with figures that can be chosen."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -109,7 +109,7 @@ def record(
         block=block,
         position=position,
         seed=SEED + block,
-        started_at=STARTED_AT,
+        started_at=STARTED_AT + timedelta(hours=block, seconds=10 * position),
     )
     made["server"] |= {
         "name": server,
@@ -154,6 +154,9 @@ def record(
     }
     made["server_cost"] = {
         **USAGE,
+        "user_s": cpu_us * ok / 2e6,
+        "system_s": cpu_us * ok / 2e6,
+        "fds": USAGE["fds"] + everybody,
         "cpu_us_per_request": cpu_us,
         "cpu_fraction": cpu_us * ok / 1e6,
         "watched_s": 1.0,
@@ -162,7 +165,7 @@ def record(
     made["machine"] = {
         "steal_fraction": steal,
         "server_cpu_busy": cpu_us * ok / 1e6 + 0.05,
-        "generator_cpu_busy": 1.0,
+        "generator_cpu_busy": 1.0 - 2 * steal,
         "listen_overflows": 0,
         "listener_drops": 0,
         "retransmits": 0,

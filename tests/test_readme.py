@@ -9,10 +9,11 @@ import pytest
 
 from loadgen import experiments
 from loadgen.analysis import run as analysis
+from loadgen.analysis.audit import quoted
 from loadgen.analysis.estimate import ratio
 from loadgen.analysis.run import Run
 from loadgen.report import page
-from loadgen.store import metric
+from loadgen.store import metric, runs
 from loadgen.store.schema import Latency
 from loadgen.trial.methods import Requests
 
@@ -103,6 +104,15 @@ def test_the_stalled_server_is_told_as_measured(run: Run, readme: str) -> None:
 def test_the_trust_experiment_is_told_as_measured(readme: str) -> None:
     asked = analysis.load(ROOT / "results" / "reference-trust")
     assert experiments.find("trust").finding(asked) in readme
+
+
+@pytest.mark.parametrize("name", ["reference", "reference-trust"])
+def test_the_hash_that_a_committed_run_ends_in_is_named(name: str) -> None:
+    stored = runs.load(ROOT / "results" / name)
+    quotes = quoted.quotes_of(stored, iter([ROOT / "README.md"]))
+
+    assert len(quotes) == 1
+    assert list(quoted.differences(stored, quotes)) == []
 
 
 def test_every_experiment_is_named_with_its_question(readme: str) -> None:
