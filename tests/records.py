@@ -127,6 +127,7 @@ def record(
         "open_at_end": active,
         "fewest_open_first_half": active,
         "fewest_open_second_half": active,
+        "backlog_growth_per_s": 0.0,
         "silence_ns": 0,
     }
     made["connections"] = {

@@ -120,6 +120,7 @@ def test_throughput_is_what_arrived_within_the_window() -> None:
         # moments behind the answers at 160 and 199: then there is one.
         "fewest_open_first_half": 0,
         "fewest_open_second_half": 1,
+        "backlog_growth_per_s": 1 / 50e-9,
         "silence_ns": 200 + 1000 - 200,
     }
     nothing = {"scheduled": 2, "ok": 2, "mismatched": 0, "error": 0, "timed_out": 0}
@@ -202,7 +203,7 @@ def test_a_server_that_makes_44_000_of_60_000_is_said_to() -> None:
     assert made["counts"]["ok"] == made["counts"]["scheduled"]
     assert made["throughput_per_s"] == pytest.approx(44_000, rel=1e-3)
     assert verdict.overloaded(made)
-    assert verdict.backlog_growth_per_s(made) == pytest.approx(16_000, rel=0.05)
+    assert made["window"]["backlog_growth_per_s"] == pytest.approx(16_000, rel=0.05)
     assert summary.kept(queue(60_000, 44_000), 1.0)[0] == pytest.approx(44 / 60, rel=0.02)
 
 

@@ -112,6 +112,7 @@ def overload(row: Row) -> None:
         "open_at_end": 650,
         "fewest_open_first_half": 150,
         "fewest_open_second_half": 400,
+        "backlog_growth_per_s": 500.0,
     }
 
 

@@ -64,6 +64,7 @@ class Window(TypedDict):
     open_at_end: Annotated[int, "the same when it ended"]
     fewest_open_first_half: Annotated[int, "the fewest at any moment of its first half"]
     fewest_open_second_half: int
+    backlog_growth_per_s: Annotated[float, "by how much the fewest grew, from half to half"]
     silence_ns: Annotated[
         int, "nobody was answered from then to the end of the drain; 0: all were answered"
     ]

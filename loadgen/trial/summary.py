@@ -177,6 +177,8 @@ def window(samples: Samples, drain_s: float) -> schema.Window:
         answers_ns = answered_ns[(from_ns < answered_ns) & (answered_ns < to_ns)]
         return int(still_open(np.append(answers_ns, from_ns), "right").min())
 
+    lows = fewest(start_ns, middle_ns), fewest(middle_ns, end_ns)
+    half_s = (end_ns - start_ns) / 2 / NS_PER_S
     at_edges = still_open(np.array([start_ns, end_ns]), "left")
     ok_ns = samples.arrived_ns[samples.outcome == Outcome.OK]
     silence_ns = 0
@@ -187,8 +189,9 @@ def window(samples: Samples, drain_s: float) -> schema.Window:
         "answered": int(((start_ns <= ok_ns) & (ok_ns < end_ns)).sum()),
         "open_at_start": int(at_edges[0]),
         "open_at_end": int(at_edges[1]),
-        "fewest_open_first_half": fewest(start_ns, middle_ns),
-        "fewest_open_second_half": fewest(middle_ns, end_ns),
+        "fewest_open_first_half": lows[0],
+        "fewest_open_second_half": lows[1],
+        "backlog_growth_per_s": (lows[1] - lows[0]) / half_s if half_s else 0.0,
         "silence_ns": silence_ns,
     }
 
