@@ -104,6 +104,7 @@ def made_drive(
     window_ns: tuple[int, int] = (0, 1_000_000_000),
     cpu_ns: int = 0,
     busy_ns: int = 0,
+    longest_gap_ns: int = 0,
 ) -> Samples:
     """A drive that never took place: by default each request is sent when it is due, answered right
     100 ns later, and read at once."""
@@ -129,5 +130,6 @@ def made_drive(
         ),
         errors=np.array(errors, np.int32),
         unstamped=0,
+        longest_gap_ns=longest_gap_ns,
         full=False,
     )

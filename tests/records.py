@@ -196,6 +196,7 @@ def plan(cells: Sequence[schema.Cell], blocks: int) -> Plan:
         "experiments": list(dict.fromkeys(each["experiment"] for each in cells)),
         "servers": list(dict.fromkeys(each["server"] for each in cells)),
         "blocks": blocks,
+        "trials": blocks,
         "extra_time": 0.0,
         "cells": list(cells),
         "skipped": [],
@@ -222,7 +223,7 @@ def write_run(
     )
     with runs.append_to(folder) as trials:
         for each in records:
-            trials.append(each)
+            trials.append([each])
     return folder
 
 
@@ -241,7 +242,7 @@ def sound_run(folder: Path, *, blocks: int = 2, speed: float = 1.0) -> Path:
             throughput_per_s=speed * (2_000 + 50 * block + 10 * position),
         )
         for block in range(blocks)
-        for position, each in enumerate(planned_order(cells, SEED, block))
+        for position, (each,) in enumerate(planned_order(cells, SEED, block))
     ]
     runs.create(
         "test",
@@ -252,7 +253,7 @@ def sound_run(folder: Path, *, blocks: int = 2, speed: float = 1.0) -> Path:
     )
     with runs.append_to(folder) as trials:
         for row in rows:
-            trials.append(row)
+            trials.append([row])
     report(folder)
     return folder
 

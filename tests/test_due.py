@@ -2,7 +2,7 @@
 stopped and resumed. No server is started."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,17 @@ def cell(server: str, connections: int, duration_s: float = 1.0) -> Cell:
 
 def planned(*cells: Cell, extra_time: float, blocks: int = 3) -> Plan:
     servers = tuple(dict.fromkeys(each.server for each in cells))
-    return Plan("standard", ("throughput",), servers, blocks, extra_time, records.SEED, cells, ())
+    return Plan(
+        profile="standard",
+        experiments=("throughput",),
+        servers=servers,
+        blocks=blocks,
+        trials=blocks,
+        extra_time=extra_time,
+        seed=records.SEED,
+        cells=cells,
+        skipped=(),
+    )
 
 
 def created(plan: Plan, folder: Path) -> Path:
@@ -49,19 +59,26 @@ def created(plan: Plan, folder: Path) -> Path:
 def stub(monkeypatch: pytest.MonkeyPatch) -> None:
     """A trial takes no time. What poll answers differs from block to block, epoll is steady."""
 
-    def run(system: SystemUnderTest, cell: Cell, **names: Any) -> Record:
-        assert system.model is not None
-        name, block = system.model.name, names["block"]
-        record = records.record(
-            name,
-            connections=cell.workload.connections,
-            block=block,
-            position=names["position"],
-            throughput_per_s=1000.0 * (1 + (name == "poll") * (block % 3)),
-        )
-        return {**record, "cell": cell.as_record()}
+    def measure(
+        systems: Sequence[tuple[SystemUnderTest, Cell, Path]], **names: Any
+    ) -> list[Record]:
+        return [
+            made(cell, names["block"], names["position"] + number)
+            for number, (_, cell, _) in enumerate(systems)
+        ]
 
-    monkeypatch.setattr(trial, "run", run)
+    monkeypatch.setattr(trial, "measure", measure)
+
+
+def made(cell: Cell, block: int, position: int) -> Record:
+    record = records.record(
+        cell.server,
+        connections=cell.workload.connections,
+        block=block,
+        position=position,
+        throughput_per_s=1000.0 * (1 + (cell.server == "poll") * (block % 3)),
+    )
+    return {**record, "cell": cell.as_record()}
 
 
 Execute = Callable[[], Iterator[tuple[Cell, Record]]]
@@ -157,6 +174,7 @@ def test_plan_and_run_count_the_same_descriptors() -> None:
             ["epoll"],
             cells,
             blocks=1,
+            trials=1,
             extra_time=0,
             seed=1,
             descriptors=descriptors,

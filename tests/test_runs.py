@@ -1,6 +1,7 @@
 """The run folder survives kills and hand edits, or says in one line what is wrong with it."""
 
 import gzip
+import itertools
 import json
 import os
 import re
@@ -113,7 +114,9 @@ def test_what_was_appended_is_loaded(run: Path) -> None:
     folder = runs.load(run)
 
     assert [record["block"] for record in folder.records] == [0, 1, 2]
-    assert folder.whole_bytes == (run / "trials.jsonl").stat().st_size
+    lines = (run / "trials.jsonl").read_bytes().splitlines(keepends=True)
+    assert folder.ends_bytes == list(itertools.accumulate(map(len, lines)))
+    assert folder.cut_off_bytes == 0
 
 
 def test_every_record_is_on_disk_before_append_returns(
@@ -123,7 +126,7 @@ def test_every_record_is_on_disk_before_append_returns(
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_size))
     with runs.append_to(path) as trials:
-        trials.append(records.record())
+        trials.append([records.record()])
         assert synced == [(path / "trials.jsonl").stat().st_size]
         assert len(runs.load(path).records) == 1
 
@@ -139,7 +142,7 @@ def test_a_kill_at_any_byte_costs_one_trial(run: Path) -> None:
 
         with runs.append_to(run) as trials:
             assert len(trials.folder.records) == survivors
-            trials.append(records.record(block=9))
+            trials.append([records.record(block=9)])
 
         resumed = runs.load(run)
         assert [record["block"] for record in resumed.records] == [*[0, 1, 2][:survivors], 9]
@@ -174,7 +177,7 @@ def test_a_full_disk_is_said_once_and_costs_the_trial_in_flight(run: Path) -> No
     def append() -> None:
         with runs.append_to(run) as trials:
             resource.setrlimit(resource.RLIMIT_FSIZE, (whole_bytes + 100, limits[1]))
-            trials.append(records.record(block=3))
+            trials.append([records.record(block=3)])
 
     try:
         with pytest.raises(ResultsError, match=r"cannot write .*trials\.jsonl: File too large"):
@@ -184,7 +187,7 @@ def test_a_full_disk_is_said_once_and_costs_the_trial_in_flight(run: Path) -> No
 
     assert len(runs.load(run).records) == 3
     with runs.append_to(run) as trials:
-        trials.append(records.record(block=3))
+        trials.append([records.record(block=3)])
     assert_chained(runs.load(run))
     assert len(runs.load(run).records) == 4
 
@@ -193,7 +196,7 @@ def test_a_figure_that_is_no_number_is_not_stored(run: Path) -> None:
     broken = records.record()
     broken["throughput_per_s"] = float("nan")
     with runs.append_to(run) as trials, pytest.raises(ValueError, match="throughput_per_s"):
-        trials.append(broken)
+        trials.append([broken])
     assert len(runs.load(run).records) == 3
 
 

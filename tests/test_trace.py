@@ -171,6 +171,7 @@ def test_a_bench_without_strace_skips_the_cells_and_says_why() -> None:
         ["epoll"],
         experiments.find("system_calls").cells("quick", [catalog.find("epoll")]),
         blocks=1,
+        trials=1,
         extra_time=0.0,
         seed=1,
         descriptors=10_000,

@@ -114,8 +114,8 @@ def ratio_sentence(
 ) -> str:
     """What may be said of one model's figure and that of each of the others at x.
 
-    "epoll answers 25 [22, 28] times as many requests per second as poll, and equals select within
-    3 % (1.01 [0.99, 1.02])"
+    "epoll answers 25 [22, 28] times as many requests per second as poll, and is equal within 3 %
+    to select (1.01 [0.99, 1.02])"
     """
     told: dict[str, list[str]] = {}
     for other in others:
@@ -156,7 +156,7 @@ def _said(found: Claim | None, other: str, verb: str, times: str) -> tuple[str, 
         return _TOO_FEW, f"{other} ({rounded(of_claim(found))} in {blocks})"
     told = interval(of_claim(found))
     if found.kind == "equal":
-        return f"equals within {100 * found.margin:.0f} %", f"{other} ({told})"
+        return f"is equal within {100 * found.margin:.0f} % to", f"{other} ({told})"
     if found.resolved:
         return verb, f"{told} {times} {other}"
     return "cannot be told from", f"{other} ({told}{_more(found)})"

@@ -18,7 +18,7 @@ def planned_order(cells: Sequence[Cell], seed: int, block: int) -> list[Group]:
     one workload follow each other: a shared host has slow spells of 5 to 10 s, measured, and a
     block that was shuffled as a whole would put minutes between what is compared.
     """
-    workloads: dict[str, list[Cell]] = {}
+    workloads: dict[Cell, list[Cell]] = {}
     for cell in cells:
         workloads.setdefault(comparison(cell), []).append(cell)
     chance = random.Random(f"{seed}/{block}")
@@ -31,7 +31,7 @@ def planned_order(cells: Sequence[Cell], seed: int, block: int) -> list[Group]:
     return order
 
 
-def comparison(cell: Cell) -> str:
+def comparison(cell: Cell) -> Cell:
     """What a cell has in common with those that it is compared with: question and workload."""
     alike = replace(cell, server="", replica=0)
-    return (replace(alike, options=()) if cell.workload.together else alike).id
+    return replace(alike, options=()) if cell.workload.together else alike

@@ -208,7 +208,7 @@ def follow(plan: "Plan", total_s: float, measured: Iterable[tuple[Cell, "Record"
     """Show what is measured, which is to take about `total_s`, as it comes: a comparison by slices
     when its planned epochs are there, in a quick run after each of them."""
     together: list[tuple[Cell, Record]] = []
-    standing: dict[str, list[Record]] = {}
+    standing: dict[Cell, list[Record]] = {}
     with progress() as bar:
         task = bar.add_task("", total=total_s)
         for cell, record in measured:

@@ -50,7 +50,9 @@ def titles(cells: Sequence[Cell]) -> list[str]:
         if fields.get("offered_per_s") is not None and words.get("offered_per_s"):
             percentile = cell.workload.headline.name.split("_")[1]
             words["offered_per_s"] = f"{percentile} at\n{words['offered_per_s']}"
-        heads.append("\n".join(filter(None, words.values())))
+        # Where only options tell columns apart, one may have none.
+        plain = "plain" if len(columns) > 1 else ""
+        heads.append("\n".join(filter(None, words.values())) or plain)
     return heads
 
 

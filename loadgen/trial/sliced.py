@@ -12,6 +12,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
+from loadgen.engine.churn import Churn
 from loadgen.engine.samples import Outcome, Samples, by_name
 from loadgen.engine.syscalls import NS_PER_S, Int64s
 from loadgen.store import histogram, schema
@@ -29,6 +30,17 @@ DRIFT_NS = 1_000_000
 
 # Of a slice, what the generator has of its CPU when nobody else wants it, at least.
 CPU_OF_ITS_OWN = 0.95
+
+
+class Comings(NamedTuple):
+    """Clients that came during a drive, each for one conversation."""
+
+    attempted: int
+    greeted: int
+    failed: dict[str, int]
+    """how many were not greeted, by reason"""
+    greeting_ns: Int64s
+    """of those that came within the slice, from just before connect()"""
 
 
 class Slice(NamedTuple):
@@ -63,6 +75,8 @@ class Slice(NamedTuple):
     send_lag_ns: Int64s
     read_delay_ns: Int64s
     drift_ns: int
+    comings: Comings | None
+    """None where connections stay"""
 
     @property
     def void(self) -> str | None:
@@ -84,14 +98,25 @@ def void_rounds(driven: Sequence[Sequence[Slice | None]]) -> list[str | None]:
     return [next((one.void for one in slices if one and one.void), None) for slices in rounds]
 
 
-def lost(samples: Samples) -> dict[str, int]:
-    return dict(by_name(samples.errors[samples.errors != 0]))
+def samples_of(driven: Samples | Churn) -> Samples:
+    """The requests of a drive, each of which may be a conversation of its own."""
+    return driven.samples if isinstance(driven, Churn) else driven
+
+
+def lost(driven: Samples | Churn) -> dict[str, int]:
+    """Greeted connections that failed, by reason."""
+    errors = samples_of(driven).errors
+    failed = errors != 0
+    if isinstance(driven, Churn):
+        failed &= driven.greeted_ns > 0
+    return dict(by_name(errors[failed]))
 
 
 def of(
-    samples: Samples, turn: int, cpu_ns: int | None, others_cpu_ns: int, drain_s: float
+    driven: Samples | Churn, turn: int, cpu_ns: int | None, others_cpu_ns: int, drain_s: float
 ) -> Slice:
     """What is kept of a drive. Faults count wherever in it they were."""
+    samples = samples_of(driven)
     ok = samples.outcome == Outcome.OK
     start_ns, end_ns = samples.window_start_ns, samples.window_end_ns
     counted = ok & samples.in_window
@@ -112,7 +137,7 @@ def of(
         around=summary.counted(samples.outcome[~samples.in_window]),
         window=inside,
         unstamped=samples.unstamped,
-        lost=lost(samples),
+        lost=lost(driven),
         busy_fraction=clocks.busy_fraction,
         cpu_fraction=clocks.cpu_fraction,
         service_ns=arrived - sent,
@@ -120,6 +145,18 @@ def of(
         send_lag_ns=sent - intended,
         read_delay_ns=read - arrived,
         drift_ns=int((np.diff(clocks.realtime_ns) - np.diff(clocks.monotonic_ns))[0]),
+        comings=_comings(driven) if isinstance(driven, Churn) else None,
+    )
+
+
+def _comings(driven: Churn) -> Comings:
+    samples, greeted = driven.samples, driven.greeted_ns > 0
+    counted = greeted & samples.in_window
+    return Comings(
+        attempted=len(greeted),
+        greeted=int(greeted.sum()),
+        failed=dict(by_name(samples.errors[~greeted])),
+        greeting_ns=(driven.greeted_ns - samples.sent_ns)[counted],
     )
 
 
@@ -157,6 +194,8 @@ def fill_in(
     record["warmup"] = _sum([warm_up.counts, *(one.around for one in everything)])
     record["window"] = _windows([one.window for one in kept]) if kept else None
     record["connections"]["lost"] = dict(sum((Counter(one.lost) for one in everything), Counter()))
+    if comings := [one.comings for one in everything if one.comings]:
+        _fill_in_comings(record, comings)
     record["machine"] = {
         **machine,
         "clock_drift_ns": max((one.drift_ns for one in everything), key=abs),
@@ -167,6 +206,8 @@ def fill_in(
     summary.fill_in_latency(record, "service", _together([one.service_ns for one in kept]))
     if is_open:
         summary.fill_in_latency(record, "response", _together([one.response_ns for one in kept]))
+    if greetings := [one.comings.greeting_ns for one in kept if one.comings]:
+        summary.fill_in_latency(record, "greeting", _together(greetings))
     undisturbed = [one for one in kept if one.cpu_fraction >= CPU_OF_ITS_OWN] or kept
     record["generator"] = {
         "cpu_fraction": median([one.cpu_fraction for one in kept]),
@@ -176,6 +217,16 @@ def fill_in(
         "overlap_ns": None,
         "unstamped": sum(one.unstamped for one in everything),
         "full": False,
+    }
+
+
+def _fill_in_comings(record: Record, comings: Sequence[Comings]) -> None:
+    attempted = sum(one.attempted for one in comings)
+    record["connections"] |= {
+        "attempted": attempted,
+        "due": attempted,
+        "greeted": sum(one.greeted for one in comings),
+        "failed": dict(sum((Counter(one.failed) for one in comings), Counter())),
     }
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from loadgen.clients.scripted import ConversationError
+from loadgen.engine.churn import Churn
 from loadgen.engine.samples import Outcome, Samples
 from loadgen.engine.syscalls import NS_PER_S, Int64s
 from loadgen.target.process import TargetError
@@ -44,7 +45,7 @@ AWAKE_S = 0.02
 # How long a server may take to come to rest after its slice, and between two looks at its clock.
 REST_S = 0.02
 LOOK_S = 0.000_2
-Drive = Callable[[float, float, int, Int64s], Samples]
+Drive = Callable[[float, float, int, Int64s], Samples | Churn]
 """How long to settle (s), how long the slice is (s), a seed, a stop flag => what was stamped."""
 
 
@@ -83,11 +84,11 @@ class Contestant:
     def warm_up(self, seed: int, stop: Int64s) -> None:
         """Drive it until it is warm, and find out how long a turn of its clients takes."""
         self._wake()
-        samples = self._drive(0.0, WARM_S, seed, stop)
-        self._note_failure(samples)
-        self.warmed = sliced.of(samples, -1, None, 0, self._drain_s)
+        driven = self._drive(0.0, WARM_S, seed, stop)
+        self._note_failure(driven)
+        self.warmed = sliced.of(driven, -1, None, 0, self._drain_s)
         if self._closed_loop:
-            answers = int((samples.outcome == Outcome.OK).sum())
+            answers = self.warmed.drive_answers
             self.turn_s = self._clients * WARM_S / answers if answers else LONGEST_SLICE_S
         self.settle_s = max(SETTLE_S, SETTLE_TURNS * self.turn_s)
         self.slice_s = max(self.slice_s, min(SLICE_TURNS * self.turn_s, LONGEST_SLICE_S))
@@ -100,13 +101,13 @@ class Contestant:
         # always hold, or always miss, what its length leaves over of a turn.
         settle_s = self.settle_s + random.Random(seed).random() * self.turn_s
         before_ns, others_before_ns = self.cpu_ns(), sum(other.cpu_ns() for other in others)
-        samples = self._drive(settle_s, self.slice_s, seed, stop)
+        driven = self._drive(settle_s, self.slice_s, seed, stop)
         cpu_ns = self.cpu_ns() - before_ns
         others_cpu_ns = sum(other.cpu_ns() for other in others) - others_before_ns
-        self._note_failure(samples)
+        self._note_failure(driven)
         self._rest()
         known = cpu_ns if self._clocks else None
-        self.slices.append(sliced.of(samples, turn, known, others_cpu_ns, self._drain_s))
+        self.slices.append(sliced.of(driven, turn, known, others_cpu_ns, self._drain_s))
 
     def cpu_ns(self) -> int:
         """What the server has used so far. Of somebody else's nothing is known, and of one that
@@ -133,9 +134,10 @@ class Contestant:
             used_ns = now_ns
             time.sleep(LOOK_S)
 
-    def _note_failure(self, samples: Samples) -> None:
+    def _note_failure(self, driven: Samples | Churn) -> None:
         """Who has lost a client, or owes an answer, cannot be driven again."""
-        if lost := sliced.lost(samples):
+        samples = sliced.samples_of(driven)
+        if lost := sliced.lost(driven):
             kinds = ", ".join(f"{count} {kind}" for kind, count in lost.items())
             self.failed = f"connections were lost: {kinds}"
         elif owed := int((samples.outcome == Outcome.TIMED_OUT).sum()):

@@ -26,7 +26,7 @@ from loadgen.machine.limits import raise_descriptor_limit
 from loadgen.plan import execute
 from loadgen.plan.plan import plan
 from loadgen.store import provenance, runs
-from loadgen.store.schema import Environment
+from loadgen.store.schema import Environment, Record
 from loadgen.target.process import SERVER_ENVIRONMENT
 from loadgen.trial import calibrate
 from servers import catalog
@@ -68,6 +68,7 @@ def stored(tmp_path: Path) -> Path:
         [model.name for model in servers],
         experiments.find("throughput").cells("quick", servers),
         blocks=1,
+        trials=1,
         extra_time=0.0,
         seed=records.SEED,
         descriptors=raise_descriptor_limit(),
@@ -81,10 +82,20 @@ def stored(tmp_path: Path) -> Path:
         folder=tmp_path / "run",
     )
     with runs.append_to(folder) as trials:
-        for block, position, cell in planned.trials():
-            count = cell.workload.connections
-            made = records.record(cell.server, connections=count, block=block, position=position)
-            trials.append({**made, "cell": cell.as_record()})
+        for block, position, group in planned.groups():
+            made = [
+                {
+                    **records.record(
+                        cell.server,
+                        connections=cell.workload.connections,
+                        block=block,
+                        position=position + number,
+                    ),
+                    "cell": cell.as_record(),
+                }
+                for number, cell in enumerate(group)
+            ]
+            trials.append(cast(list[Record], made))
     return folder
 
 

@@ -18,6 +18,8 @@ from servers import catalog
 
 CPUS = choose_pinning()
 MODELS = [model.name for model in catalog.MODELS]
+# No pause is this long.
+NEVER_NS = 10**15
 # Factors by which a figure changes from block to block.
 STEADY = (1.0, 1.01, 0.99, 1.0, 1.02, 0.98)
 WILD = (0.4, 2.5, 0.7, 1.6, 3.0, 0.5)

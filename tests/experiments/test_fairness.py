@@ -27,6 +27,7 @@ def share_out(answers: Sequence[int], pipeline_depth: int = 0) -> Fairness | Non
         clocks=WindowClocks(*[np.zeros(2, np.int64)] * 5),
         errors=np.zeros(len(answers), np.int32),
         unstamped=0,
+        longest_gap_ns=0,
         full=False,
     )
     load = Load(connections=len(answers), pipeline_depth=pipeline_depth)

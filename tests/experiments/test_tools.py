@@ -32,7 +32,7 @@ def said(others: list[str], **factors: tuple[float, ...]) -> str:
 def test_each_outcome_of_a_comparison_has_its_words() -> None:
     ones = (1.0,) * 6
     two = said(["poll", "select"], epoll=STEADY, poll=ones, select=ones)
-    assert two.startswith("epoll ties with poll (1.00 [")
+    assert two.startswith("epoll is equal within 3 % to poll (1.00 [")
     assert " and select (1.00 [" in two
     doubtful = said(["poll", "select"], epoll=WILD, poll=ones, select=ones)
     assert doubtful.startswith("epoll cannot be told from poll (")

@@ -8,6 +8,7 @@ is for whole trials.
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
+from loadgen.engine.churn import Churn as Conversations
 from loadgen.engine.samples import Samples
 from loadgen.engine.syscalls import Int64s
 from loadgen.trial import slicing, verdict
@@ -111,9 +112,9 @@ class ChurnSlices(Churn):
         """Let the servers take turns; clients come and go."""
 
         def contestant(station: "Station") -> slicing.Contestant:
-            def drive(settle_s: float, slice_s: float, _: int, stop: Int64s) -> Samples:
+            def drive(settle_s: float, slice_s: float, _: int, stop: Int64s) -> Conversations:
                 load = replace(self.load(), warmup_s=settle_s, duration_s=slice_s)
-                return station.hold(load, stop).samples
+                return station.hold(load, stop)
 
             return slicing.Contestant(
                 station,
