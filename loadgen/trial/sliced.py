@@ -7,7 +7,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from statistics import median
+from statistics import fmean, median
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -312,13 +312,15 @@ def _without_ok(counts: schema.Counts) -> schema.Counts:
 
 
 def _windows(windows: Sequence[schema.Window]) -> schema.Window:
-    """Of several slices: what was answered and open in all, and the longest silence."""
+    """Of several slices: what was answered and open in all, the longest silence, and how fast the
+    backlog grew within each, in the mean."""
     return {
         "answered": sum(one["answered"] for one in windows),
         "open_at_start": sum(one["open_at_start"] for one in windows),
         "open_at_end": sum(one["open_at_end"] for one in windows),
         "fewest_open_first_half": sum(one["fewest_open_first_half"] for one in windows),
         "fewest_open_second_half": sum(one["fewest_open_second_half"] for one in windows),
+        "backlog_growth_per_s": fmean(one["backlog_growth_per_s"] for one in windows),
         "silence_ns": max(one["silence_ns"] for one in windows),
     }
 
