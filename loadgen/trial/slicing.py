@@ -43,8 +43,11 @@ WARM_S = 0.1
 # turn.
 AWAKE_S = 0.02
 # How long a server may take to come to rest after its slice, and between two looks at its clock.
+# A look is also what others get of the generator's CPU. Where they get less than a twentieth of a
+# second, the kernel takes that from a real-time thread, at once (sched_rt_runtime_us in
+# Documentation/scheduler/sched-rt-group.rst): 2 ms after each slice are enough.
 REST_S = 0.02
-LOOK_S = 0.000_2
+LOOK_S = 0.002
 Drive = Callable[[float, float, int, Int64s], Samples | Churn]
 """How long to settle (s), how long the slice is (s), a seed, a stop flag => what was stamped."""
 
