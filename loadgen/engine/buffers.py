@@ -14,8 +14,12 @@ from loadgen.engine.syscalls import (
     EPOLL_DATA_WORD,
     EPOLL_EVENT_WORDS,
     MSG_DONTWAIT,
+    MSG_ERRQUEUE,
+    MSG_NOSIGNAL,
     NS_PER_S,
+    SO_TIMESTAMPING,
     SO_TIMESTAMPNS,
+    SOF_TIMESTAMPING_TX_SOFTWARE,
     SOL_SOCKET,
     Bytes,
     Int32s,
@@ -27,21 +31,29 @@ from loadgen.engine.syscalls import (
     memcpy,
     ppoll,
     recvmsg,
+    sendmsg,
 )
 from loadgen.workload.dialogue import Dialogue
 
 # How many events are taken from the kernel at once.
-EVENTS = 64
+EVENTS = 256
 # How long a loop that does not spin sleeps at most, and so how late it sees the stop flag.
 NAP_NS = 1_000_000
-EPOLLIN, EPOLLOUT = select.EPOLLIN, select.EPOLLOUT
+EPOLLERR, EPOLLIN, EPOLLOUT = select.EPOLLERR, select.EPOLLIN, select.EPOLLOUT
 EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD = 1, 2, 3
 CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_THREAD_CPUTIME_ID = 0, 1, 3
 EAGAIN, EINTR = errno.EAGAIN, errno.EINTR
 
 # Long answers are received and verified in pieces: no connection has a buffer of its own.
 _RECEIVE_BYTES = 65_536
-_A = ord("a")
+# struct cmsghdr and a struct timespec: 16 bytes each. A kernel that also reports transmit stamps
+# would say the same of an arrival once more, in a message that it drops where there is no room.
+_STAMP_BYTES = 32
+# Level and type of a control message, one 64-bit word (Numba knows little-endian machines only).
+_ARRIVAL_STAMP = SO_TIMESTAMPNS << 32 | SOL_SOCKET
+_KERNEL_STAMPS = SO_TIMESTAMPING << 32 | SOL_SOCKET
+# Eight letters "a", as a number.
+_LETTERS_A = 0x6161616161616161
 
 
 class SyscallBuffers(NamedTuple):
@@ -51,6 +63,8 @@ class SyscallBuffers(NamedTuple):
     header: Int64s  # struct msghdr (recvmsg(2)) in 64-bit words
     vector: Int64s  # struct iovec
     control: Int64s  # struct cmsghdr and its struct timespec
+    stamped: Int64s  # struct msghdr of a request whose leaving the kernel is to stamp
+    held: tuple[Int64s, ...]  # what `stamped` points at, kept alive
     received: Bytes
     events: Int32s  # struct epoll_event[EVENTS]
     interest: Int32s  # struct epoll_event
@@ -58,6 +72,7 @@ class SyscallBuffers(NamedTuple):
     time: Int64s  # struct timespec
     errno: Int32s
     unstamped: Int64s  # [0]: how many answers came without a kernel stamp
+    tag: Int64s  # [0]: eight letters
     request: Bytes
     answer: Bytes
     request_tag: Bytes  # where it is in `request`, in the same memory
@@ -72,11 +87,17 @@ def new_buffers(epoll: int, said: Dialogue) -> SyscallBuffers:
     control = np.zeros(8, np.int64)
     vector = np.array([received.ctypes.data, 0], np.int64)
     header = np.array([0, 0, vector.ctypes.data, 1, control.ctypes.data, 0, 0], np.int64)
+    whole = np.array([request.ctypes.data, len(request)], np.int64)
+    # struct cmsghdr (its length is that of what it says, padding left out) and 32 bits of flags.
+    wish = np.array([20, _KERNEL_STAMPS, SOF_TIMESTAMPING_TX_SOFTWARE], np.int64)
+    stamped = [0, 0, whole.ctypes.data, 1, wish.ctypes.data, wish.nbytes, 0]
     return SyscallBuffers(
         epoll=epoll,
         header=header,
         vector=vector,
         control=control,
+        stamped=np.array(stamped, np.int64),
+        held=(whole, wish),
         received=received,
         events=np.zeros(EVENTS * EPOLL_EVENT_WORDS, np.int32),
         interest=np.zeros(EPOLL_EVENT_WORDS, np.int32),
@@ -84,6 +105,7 @@ def new_buffers(epoll: int, said: Dialogue) -> SyscallBuffers:
         time=np.zeros(2, np.int64),
         errno=np.zeros(1, np.int32),
         unstamped=np.zeros(1, np.int64),
+        tag=np.zeros(1, np.int64),
         request=request,
         answer=answer,
         request_tag=request[said.request_tag_offset :][: said.tag_digits],
@@ -126,20 +148,51 @@ def connection_of(buffers: SyscallBuffers, event: int) -> int:
 
 
 @compiled
-def write_tag(buffers: SyscallBuffers, request: int) -> None:
-    """Make the line to send and the answer to expect those of a request, by its number."""
-    for digit in range(len(buffers.request_tag)):
-        letter = _A + ((request >> (4 * digit)) & 15)
-        buffers.request_tag[digit] = letter
-        buffers.answer_tag[digit] = letter
+def write_tag(buffers: SyscallBuffers, tag: Bytes, request: int) -> None:
+    """Make the line to send, or the answer to expect, that of a request: by its number.
+
+    tag  `buffers.request_tag` or `buffers.answer_tag`
+
+    Eight digits to the base 16 become eight bytes at once: each step moves the upper half of every
+    group of digits away from the lower one.
+    """
+    digits = int(request)  # 64 bits, of which 32 are used
+    digits = (digits | digits << 16) & 0x0000FFFF0000FFFF
+    digits = (digits | digits << 8) & 0x00FF00FF00FF00FF
+    digits = (digits | digits << 4) & 0x0F0F0F0F0F0F0F0F
+    buffers.tag[0] = digits + _LETTERS_A
+    memcpy(tag.ctypes.data, buffers.tag.ctypes.data, len(tag))
 
 
 @compiled
 def receive(buffers: SyscallBuffers, fd: int, count: int) -> int:
     """Receive at most `count` bytes into the buffer; return what recvmsg returns."""
     buffers.vector[1] = count
-    buffers.header[5] = buffers.control.nbytes  # recvmsg overwrites it with what it used
+    buffers.header[5] = _STAMP_BYTES  # recvmsg overwrites it with what it used
     return recvmsg(fd, buffers.header.ctypes.data, MSG_DONTWAIT)
+
+
+@compiled
+def send_stamped(buffers: SyscallBuffers, fd: int) -> int:
+    """Send the request and have the kernel stamp its leaving; return what sendmsg returns."""
+    return sendmsg(fd, buffers.stamped.ctypes.data, MSG_DONTWAIT | MSG_NOSIGNAL)
+
+
+@compiled
+def next_transmit_stamp(buffers: SyscallBuffers, fd: int) -> int:
+    """Return the next kernel stamp of a request's leaving, or -1: there is none (any more).
+
+    They come by the error queue of the socket (Documentation/networking/timestamping.rst). The
+    stamp is reported as it was asked for, and as any stamp is where SO_TIMESTAMPNS is set: first.
+    """
+    buffers.vector[1] = 0
+    buffers.header[5] = buffers.control.nbytes
+    if recvmsg(fd, buffers.header.ctypes.data, MSG_DONTWAIT | MSG_ERRQUEUE) < 0:
+        return -1
+    control = buffers.control
+    if buffers.header[5] >= _STAMP_BYTES and control[1] in (_ARRIVAL_STAMP, _KERNEL_STAMPS):
+        return int(control[2] * NS_PER_S + control[3])
+    return 0
 
 
 @compiled
@@ -151,7 +204,7 @@ def arrival_stamps(buffers: SyscallBuffers) -> tuple[int, int]:
     """
     read_ns = clock(buffers, CLOCK_REALTIME)
     control = buffers.control
-    if buffers.header[5] >= 32 and control[1] == (SO_TIMESTAMPNS << 32 | SOL_SOCKET):
+    if buffers.header[5] >= _STAMP_BYTES and control[1] == _ARRIVAL_STAMP:
         return int(control[2] * NS_PER_S + control[3]), read_ns
     buffers.unstamped[0] += 1
     return read_ns, read_ns

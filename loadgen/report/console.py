@@ -71,7 +71,7 @@ def _trial_rows(record: "Record") -> Iterable[tuple[str, str]]:
         yield "throughput", f"{count(record['throughput_per_s'])} requests/s"
         for name, meaning in (
             ("response", "arrived - intended"),
-            ("service", "arrived - sent"),
+            ("service", "arrived - left"),
             ("greeting", "connect to greeting"),
         ):
             if summary := latencies[name]:

@@ -117,7 +117,7 @@ def fill_in_drive(record: Record, measured: "Measurement", load: Load) -> None:
     ok = _ok(samples)
     intended, sent = samples.intended_ns[ok], samples.sent_ns[ok]
     arrived, read = samples.arrived_ns[ok], samples.read_ns[ok]
-    fill_in_latency(record, "service", arrived - sent, timed_out)
+    fill_in_latency(record, "service", samples.service_ns[ok], timed_out)
     if load.is_open:
         fill_in_latency(record, "response", arrived - intended, timed_out)
 
@@ -130,6 +130,9 @@ def fill_in_drive(record: Record, measured: "Measurement", load: Load) -> None:
         "overlap_ns": overlap(samples) if load.is_back_to_back else None,
         "unstamped": samples.unstamped,
         "full": samples.full,
+        "send_path_ns": send_path(samples),
+        "realtime": measured.realtime,
+        "longest_gap_ns": samples.longest_gap_ns,
     }
     record["fairness"] = fairness(samples, load)
     drift_ns = int((np.diff(clocks.realtime_ns) - np.diff(clocks.monotonic_ns))[0])
@@ -279,6 +282,18 @@ def overlap(samples: Samples) -> Overlap:
     }
 
 
+def send_path(samples: Samples) -> schema.SendPath | None:
+    """What of a service time would have been the generator's own; None without transmit stamps."""
+    if not len(samples.send_path_ns):
+        return None
+    return {
+        "n": len(samples.send_path_ns),
+        "p50": round(np.median(samples.send_path_ns)),
+        "max": int(samples.send_path_ns.max()),
+        "subtracted": int(samples.sending_ns[_ok(samples)].sum()),
+    }
+
+
 def fairness(samples: Samples, load: Load) -> Fairness | None:
     """How the ok answers of the window were shared out; None without any.
 
@@ -322,7 +337,7 @@ def probe(samples: Samples, offered_per_s: float, achieved: float, p99_ns: float
         "achieved": achieved,
         "p99_ns": p99_ns if math.isfinite(p99_ns) else None,
         "send_lag_p99_ns": _p99_ns((samples.sent_ns - samples.intended_ns)[ok]),
-        "service_p99_ns": _p99_ns((samples.arrived_ns - samples.sent_ns)[ok]),
+        "service_p99_ns": _p99_ns(samples.service_ns[ok]),
         "busy_fraction": samples.clocks.busy_fraction,
     }
 
