@@ -1,7 +1,7 @@
 """The stamps that the load generator reports against those of the packets themselves.
 
 A packet socket sees the loopback packets of a real drive, stamped by the kernel when they were
-received or sent (packet(7), socket(7)).
+received (packet(7), socket(7)).
 """
 
 import dataclasses
@@ -11,7 +11,6 @@ import struct
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -53,77 +52,60 @@ def _stamping() -> Iterator[None]:
         yield
 
 
-@dataclass(frozen=True)
-class Packet:
-    """One that carries something, on its way over loopback."""
-
-    stamp_ns: int
-    payload: bytes
-    to_server: bool
-    leaving: bool
-    """stamped when it left; else when it arrived: each packet is seen twice"""
-
-
 @contextmanager
-def capture(port: int) -> Iterator[list[Packet]]:
-    """The packets from and to a port while the block runs, in a list that is filled at its end:
-    who reads them meanwhile takes a CPU from those who send them."""
-    packets: list[Packet] = []
+def capture(port: int) -> Iterator[list[tuple[int, bytes, bool]]]:
+    """The TCP payloads from and to a port while the block runs, in a list that is filled at its
+    end: (stamp in ns, payload, to the server), of requests as they leave and of answers as they
+    arrive. Who read them meanwhile would take a CPU from those
+    who send them."""
+    packets: list[tuple[int, bytes, bool]] = []
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)) as sock:
         sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
         sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        # Not of ETH_P_IP: who asks for one protocol gets packets when that has dealt with them, and
+        # those of TCP are stamped only then (skb_clear_delivery_time).
         sock.bind(("lo", ETH_P_ALL))
         yield packets
-        counted = sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)
-        assert struct.unpack("II", counted)[1] == 0, "packets were lost: the buffer is too small"
+        _, lost = struct.unpack("II", sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8))
+        assert not lost, "the buffer is too small"
         sock.setblocking(False)
         with suppress(BlockingIOError):
             while True:
-                packets += parsed(*sock.recvmsg(FRAME_BYTES, 64), port)
+                frame, control, _, (_, protocol, kind, *_) = sock.recvmsg(FRAME_BYTES, 64)
+                packet = frame[ETHERNET_BYTES:]
+                header_bytes = 4 * (packet[0] & 15)
+                tcp = packet[header_bytes : struct.unpack("!H", packet[2:4])[0]]
+                if (
+                    protocol != ETH_P_IP
+                    or packet[9] != socket.IPPROTO_TCP
+                    or port not in struct.unpack("!HH", tcp[:4])
+                ):
+                    continue
+                to_server = struct.unpack("!HH", tcp[:4])[1] == port
+                payload = tcp[4 * (tcp[12] >> 4) :]
+                # Each packet is seen twice.
+                if payload and to_server == (kind == PACKET_OUTGOING):
+                    seconds, nanoseconds = struct.unpack("qq", control[0][2])
+                    packets.append((seconds * NS_PER_S + nanoseconds, payload, to_server))
 
 
-def parsed(
-    frame: bytes,
-    control: list[tuple[int, int, bytes]],
-    _: int,
-    source: tuple[object, ...],
-    port: int,
-) -> Iterator[Packet]:
-    """What was captured, if it is from or to a port and says something."""
-    packet = frame[ETHERNET_BYTES:]
-    if source[1] != ETH_P_IP:
-        return
-    header_bytes = 4 * (packet[0] & 15)
-    tcp = packet[header_bytes : struct.unpack("!H", packet[2:4])[0]]
-    if packet[9] != socket.IPPROTO_TCP or port not in struct.unpack("!HH", tcp[:4]):
-        return
-    if payload := tcp[4 * (tcp[12] >> 4) :]:
-        seconds, nanoseconds = struct.unpack("qq", control[0][2])
-        yield Packet(
-            seconds * NS_PER_S + nanoseconds,
-            payload,
-            to_server=struct.unpack("!HH", tcp[:4])[1] == port,
-            leaving=source[2] == PACKET_OUTGOING,
-        )
-
-
-def wire_service_ns(packets: list[Packet]) -> dict[int, int]:
+def wire_service_ns(packets: list[tuple[int, bytes, bool]]) -> dict[int, int]:
     """From when a request leaves until its answer arrives, by request."""
     asked: dict[int, int] = {}
     service: dict[int, int] = {}
-    for packet in packets:
-        if packet.leaving != packet.to_server:
-            continue
-        for line in packet.payload.split(b"\n")[:-1]:
-            if packet.to_server:
-                asked[tag(line)] = packet.stamp_ns
+    for stamp_ns, payload, to_server in packets:
+        for line in payload.split(b"\n")[:-1]:
+            if to_server:
+                asked[tag(line)] = stamp_ns
             elif line.startswith(PREFIX):
                 request = tag(line.removeprefix(PREFIX))
-                service[request] = packet.stamp_ns - asked[request]
+                service[request] = stamp_ns - asked[request]
     return service
 
 
-def compared(result: Samples, packets: list[Packet]) -> tuple[np.ndarray, np.ndarray]:
+def compared(
+    result: Samples, packets: list[tuple[int, bytes, bool]]
+) -> tuple[np.ndarray, np.ndarray]:
     """Service times of the window, as reported and as the wire has them; int64[n] each."""
     wire = wire_service_ns(packets)
     requests = len(result.sent_ns)

@@ -15,10 +15,11 @@ from loadgen.engine.syscalls import (
     EPOLL_EVENT_WORDS,
     MSG_DONTWAIT,
     MSG_ERRQUEUE,
-    MSG_NOSIGNAL,
     NS_PER_S,
     SO_TIMESTAMPING,
     SO_TIMESTAMPNS,
+    SOF_TIMESTAMPING_OPT_TSONLY,
+    SOF_TIMESTAMPING_SOFTWARE,
     SOF_TIMESTAMPING_TX_SOFTWARE,
     SOL_SOCKET,
     Bytes,
@@ -31,7 +32,7 @@ from loadgen.engine.syscalls import (
     memcpy,
     ppoll,
     recvmsg,
-    sendmsg,
+    setsockopt,
 )
 from loadgen.workload.dialogue import Dialogue
 
@@ -63,12 +64,11 @@ class SyscallBuffers(NamedTuple):
     header: Int64s  # struct msghdr (recvmsg(2)) in 64-bit words
     vector: Int64s  # struct iovec
     control: Int64s  # struct cmsghdr and its struct timespec
-    stamped: Int64s  # struct msghdr of a request whose leaving the kernel is to stamp
-    held: tuple[Int64s, ...]  # what `stamped` points at, kept alive
     received: Bytes
     events: Int32s  # struct epoll_event[EVENTS]
     interest: Int32s  # struct epoll_event
     ready: Int32s  # struct pollfd
+    option: Int32s  # the value of a socket option
     time: Int64s  # struct timespec
     errno: Int32s
     unstamped: Int64s  # [0]: how many answers came without a kernel stamp
@@ -87,21 +87,16 @@ def new_buffers(epoll: int, said: Dialogue) -> SyscallBuffers:
     control = np.zeros(8, np.int64)
     vector = np.array([received.ctypes.data, 0], np.int64)
     header = np.array([0, 0, vector.ctypes.data, 1, control.ctypes.data, 0, 0], np.int64)
-    whole = np.array([request.ctypes.data, len(request)], np.int64)
-    # struct cmsghdr (its length is that of what it says, padding left out) and 32 bits of flags.
-    wish = np.array([20, _KERNEL_STAMPS, SOF_TIMESTAMPING_TX_SOFTWARE], np.int64)
-    stamped = [0, 0, whole.ctypes.data, 1, wish.ctypes.data, wish.nbytes, 0]
     return SyscallBuffers(
         epoll=epoll,
         header=header,
         vector=vector,
         control=control,
-        stamped=np.array(stamped, np.int64),
-        held=(whole, wish),
         received=received,
         events=np.zeros(EVENTS * EPOLL_EVENT_WORDS, np.int32),
         interest=np.zeros(EPOLL_EVENT_WORDS, np.int32),
         ready=np.array([epoll, EPOLLIN], np.int32),
+        option=np.zeros(1, np.int32),
         time=np.zeros(2, np.int64),
         errno=np.zeros(1, np.int32),
         unstamped=np.zeros(1, np.int64),
@@ -173,9 +168,16 @@ def receive(buffers: SyscallBuffers, fd: int, count: int) -> int:
 
 
 @compiled
-def send_stamped(buffers: SyscallBuffers, fd: int) -> int:
-    """Send the request and have the kernel stamp its leaving; return what sendmsg returns."""
-    return sendmsg(fd, buffers.stamped.ctypes.data, MSG_DONTWAIT | MSG_NOSIGNAL)
+def stamp_what_leaves(buffers: SyscallBuffers, fd: int, on: bool) -> bool:
+    """Have the kernel stamp what is sent when it leaves, or no longer; False: it refused.
+
+    Not by a control message of a sendmsg, as one would: that is another way through the kernel
+    than that of the requests that are not stamped, and a longer one.
+    """
+    buffers.option[0] = SOF_TIMESTAMPING_SOFTWARE | SOF_TIMESTAMPING_OPT_TSONLY
+    if on:
+        buffers.option[0] |= SOF_TIMESTAMPING_TX_SOFTWARE
+    return setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPING, buffers.option.ctypes.data, 4) == 0
 
 
 @compiled

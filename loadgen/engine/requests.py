@@ -50,7 +50,7 @@ from loadgen.engine.buffers import (
     new_buffers,
     next_transmit_stamp,
     receive,
-    send_stamped,
+    stamp_what_leaves,
     watch,
     write_tag,
 )
@@ -81,17 +81,11 @@ from loadgen.engine.syscalls import (
     MSG_DONTWAIT,
     MSG_NOSIGNAL,
     NS_PER_S,
-    SO_TIMESTAMPING,
-    SOF_TIMESTAMPING_OPT_TSONLY,
-    SOF_TIMESTAMPING_SOFTWARE,
-    SOL_SOCKET,
-    Int32s,
     Int64s,
     compiled,
     epoll_wait,
     memcmp,
     send,
-    setsockopt,
 )
 from loadgen.workload import arrivals
 from loadgen.workload.dialogue import GREETING, hello_echo
@@ -127,12 +121,13 @@ _LINK = np.dtype(
         ("answering", np.int32),  # the request whose answer is due, or -1
         ("sending", np.int32),  # the first request that is not completely sent, or -1
         ("last", np.int32),  # the last request, or -1
-        ("stamped", np.int32),  # the request whose leaving the kernel is about to stamp, or -1
+        ("stamped", np.int32),  # the request whose transmit stamp is awaited, or -1
         ("error", np.int32),
         ("sent_bytes", np.int64),  # of `sending`
         ("received_bytes", np.int64),  # of the answer to `answering`
         ("mismatch", np.bool_),  # in the answer to `answering`
         ("blocked", np.bool_),  # waits until it can be written to
+        ("armed", np.bool_),  # the kernel stamps the next request when it leaves
         ("is_open", np.bool_),
     ],
     align=True,
@@ -162,16 +157,25 @@ def _fail(buffers: SyscallBuffers, link: Any, requests: Any, error: int) -> int:
 
 
 @compiled
-def _send(loop: Loop, link: Any) -> int:
-    """Send the rest of a request; return what send returns. Some are stamped when they leave."""
-    buffers, progress = loop.buffers, loop.progress[0]
-    if link.sending >= progress.next_stamped and link.sending == link.answering:
+def _arm(loop: Loop, link: Any) -> None:
+    """Have the next request stamped when it leaves, if it is the turn of one.
+
+    Before its time comes: it must not take longer than the others.
+    """
+    progress = loop.progress[0]
+    if progress.begun >= progress.next_stamped and link.is_open and not link.armed:
+        progress.next_stamped = progress.begun + STAMP_EVERY
+        link.armed = stamp_what_leaves(loop.buffers, link.fd, True)
+
+
+@compiled
+def _disarm(loop: Loop, link: Any, whole: bool) -> None:
+    """It was sent, or the `whole` of it was not: then nothing is learned from its stamp, as little
+    as from one of a request that had others before it."""
+    link.armed = False
+    stamp_what_leaves(loop.buffers, link.fd, False)
+    if whole and link.sending == link.answering:
         link.stamped = link.sending
-        progress.next_stamped = link.sending + STAMP_EVERY
-        return send_stamped(buffers, link.fd)
-    rest_bytes = len(buffers.request) - link.sent_bytes
-    start = buffers.request.ctypes.data + link.sent_bytes
-    return send(link.fd, start, rest_bytes, MSG_DONTWAIT | MSG_NOSIGNAL)
 
 
 @compiled
@@ -203,7 +207,10 @@ def _transmit(loop: Loop, link: Any, requests: Any, now_ns: int) -> int:
         if link.sent_bytes == 0:
             requests[link.sending].sent_ns = now_ns
         rest_bytes = size_bytes - link.sent_bytes
-        count = _send(loop, link)
+        start = buffers.request.ctypes.data + link.sent_bytes
+        count = send(link.fd, start, rest_bytes, MSG_DONTWAIT | MSG_NOSIGNAL)
+        if link.armed:
+            _disarm(loop, link, count == size_bytes)
         if count < 0:
             error = last_error(buffers)
             if error == EINTR:
@@ -325,6 +332,8 @@ def _handle(loop: Loop, links: Any, requests: Any, event: int, is_open: bool) ->
         events &= ~EPOLLERR
     if events & ~EPOLLOUT and link.is_open:
         due = link.answering
+        if not is_open and due == link.last:
+            _arm(loop, link)
         progress.ended += _answer(buffers, link, requests)
         if due >= 0 and requests[due].read_ns != 0:
             let_it_be(loop, requests[due].read_ns)
@@ -370,6 +379,8 @@ def _run(
     """Drive until everything is answered or the time is over; without `offsets_ns` if not open."""
     for index in range(len(links)):
         watch(loop.buffers, links[index], EPOLL_CTL_ADD, EPOLLIN)
+        if len(loop.left_ns):  # a drive before may have ended when it was about to send
+            stamp_what_leaves(loop.buffers, links[index].fd, False)
     start(loop)
     if not is_open:
         _begin(loop, links, requests, pipeline_depth)
@@ -388,6 +399,7 @@ def _run(
                 request = loop.progress[0].begun
                 intended_ns = loop.progress[0].start_ns + offsets_ns[request]
                 _submit(loop, links[request % len(links)], requests, intended_ns)
+                _arm(loop, links[(request + 1) % len(links)])
                 acted = True
         if acted:
             look_at_clock(loop)
@@ -441,7 +453,7 @@ def drive(
     links = _new_links(fds)
     requests = _new_requests(len(offsets_ns) if load.is_open else _closed_loop_capacity(load))
     said = hello_echo(load.message_bytes)
-    stamping = load.message_bytes <= STAMPED_MOST_BYTES and _asked_for_transmit_stamps(fds)
+    stamping = load.message_bytes <= STAMPED_MOST_BYTES and _may_have_transmit_stamps(fds)
     stamped = len(requests) // STAMP_EVERY + 1 if stamping else 0
     with select.epoll() as epoll:
         loop = new_loop(epoll.fileno(), load, said, server_clocks, spin, stop, stamped)
@@ -458,11 +470,8 @@ def drive(
     return collected(loop, requests, requests.intended_ns, requests.sent_ns, links.error)
 
 
-def _asked_for_transmit_stamps(fds: Sequence[int]) -> bool:
-    """Have the kernel report when what is sent leaves, where it is asked to by sendmsg.
-
-    False where there are no such stamps: no other sockets than TCP's know them.
-    """
+def _may_have_transmit_stamps(fds: Sequence[int]) -> bool:
+    """Only TCP has them. All connections are alike."""
     if not fds:
         return False
     try:
@@ -471,19 +480,7 @@ def _asked_for_transmit_stamps(fds: Sequence[int]) -> bool:
         return False
     family = first.family
     first.detach()  # it is not ours
-    flags = SOF_TIMESTAMPING_SOFTWARE | SOF_TIMESTAMPING_OPT_TSONLY
-    return family in (socket.AF_INET, socket.AF_INET6) and _set_on_all(
-        np.array(fds, np.int32), np.array([flags], np.int32)
-    )
-
-
-@compiled
-def _set_on_all(fds: Int32s, flags: Int32s) -> bool:
-    """Set SO_TIMESTAMPING; were all of them content?"""
-    refused = 0
-    for fd in fds:
-        refused |= setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPING, flags.ctypes.data, 4)
-    return refused == 0
+    return family in (socket.AF_INET, socket.AF_INET6)
 
 
 def compile() -> None:

@@ -110,7 +110,8 @@ class Samples:
         if len(self.send_path_ns):
             sending_ns[:] = round(np.median(self.send_path_ns))
             sending_ns[self.stamped] = self.send_path_ns
-        return np.minimum(sending_ns, np.maximum(self.arrived_ns - self.sent_ns, 0))
+        most_ns: Int64s = np.maximum(self.arrived_ns - self.sent_ns, 0)
+        return np.minimum(sending_ns, most_ns)
 
     @property
     def service_ns(self) -> Int64s:

@@ -86,7 +86,6 @@ ppoll = external("ppoll", _int, _pointer, _ssize, _pointer, _pointer)
 recv = external("recv", _ssize, _int, _pointer, _ssize, _int)
 recvmsg = external("recvmsg", _ssize, _int, _pointer, _int)
 send = external("send", _ssize, _int, _pointer, _ssize, _int)
-sendmsg = external("sendmsg", _ssize, _int, _pointer, _int)
 setsockopt = external("setsockopt", _int, _int, _int, _int, _pointer, _int)
 socket = external("socket", _int, _int, _int, _int)
 
