@@ -46,20 +46,20 @@ def choose_pinning() -> Pinning:
 
 
 @contextmanager
-def realtime_priority(wanted: bool) -> Iterator[bool]:
-    """The calling thread runs before all ordinary ones of its CPU while the block does, if that is
-    `wanted` and we may; yields whether it does (sched(7), SCHED_FIFO)."""
-    before = os.sched_getscheduler(0), os.sched_getparam(0)
+def realtime_priority(wanted: bool, thread: int = 0) -> Iterator[bool]:
+    """A thread (0: the calling one) runs before all ordinary ones of its CPU while the block does,
+    if that is `wanted` and we may; yields whether it does (sched(7), SCHED_FIFO)."""
+    before = os.sched_getscheduler(thread), os.sched_getparam(thread)
     granted = False
     if wanted:
         with suppress(PermissionError):
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+            os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(1))
             granted = True
     try:
         yield granted
     finally:
         if granted:
-            os.sched_setscheduler(0, *before)
+            os.sched_setscheduler(thread, *before)
 
 
 def run_pinned(

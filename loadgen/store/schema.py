@@ -368,7 +368,7 @@ class Environment(TypedDict):
     governor: str | None
     somaxconn: str | None
     port_range: str | None
-    congestion_control: str | None
+    congestion_control: Annotated[str | None, "of servers; clients take reno where it is bbr"]
     tcp_rmem: str | None
     tcp_wmem: str | None
     descriptors: Descriptors
