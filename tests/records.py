@@ -152,6 +152,9 @@ def record(
         "overlap_ns": {"start_ns": max(0, extra_ns), "end_ns": max(0, -extra_ns)},
         "unstamped": 0,
         "full": False,
+        "send_path_ns": None,
+        "realtime": False,
+        "longest_gap_ns": 20_000,
     }
     made["server_cost"] = {
         **USAGE,

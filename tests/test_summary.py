@@ -1,5 +1,6 @@
 """What is recorded of stamps: by hand, where every figure is known."""
 
+import dataclasses
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -275,6 +276,49 @@ def test_littles_law_holds_to_the_nanosecond_across_the_edges() -> None:
     assert reaching == {"start_ns": 60 + 30 + 100, "end_ns": 40 + 101}
     took_ns = (drive.read_ns - drive.sent_ns)[drive.in_window].sum()
     assert took_ns == 3 * 100 - reaching["start_ns"] + reaching["end_ns"]
+
+
+def test_service_time_begins_when_the_request_has_left() -> None:
+    """The second was stamped; of the others the same is assumed, and never more than they took."""
+    drive = dataclasses.replace(
+        made_drive(
+            intended_ns=[0, 90, 170, 260],
+            arrived_ns=[80, 160, 172, 400],
+            read_ns=[90, 170, 260, 400],
+            window_ns=(0, 400),
+        ),
+        stamped=np.array([1]),
+        send_path_ns=np.array([7]),
+    )
+    assert drive.sending_ns.tolist() == [7, 7, 2, 7]
+    assert drive.service_ns.tolist() == [73, 63, 0, 133]
+
+    workload = Requests(duration_s=400e-9)
+    made = empty(workload)
+    made["connections"]["active"] = 1
+    summary.fill_in_drive(made, measured(drive), workload.load(SEED))
+    assert made["latency_ns"]["service"]["max"] == 133
+    assert made["generator"]["send_path_ns"] == {"n": 1, "p50": 7, "max": 7, "subtracted": 23}
+    assert list(audit.little(made)) == []
+
+    made["generator"]["send_path_ns"] = {"n": 1, "p50": 7, "max": 5, "subtracted": 23}
+    assert "no request had over 5" in "".join(audit.little(made))
+
+
+def test_without_transmit_stamps_nothing_is_taken_off() -> None:
+    made = empty(Requests())
+    summary.fill_in_drive(made, measured(made_drive(intended_ns=[5])), Requests().load(SEED))
+    assert made["generator"]["send_path_ns"] is None
+    assert made["latency_ns"]["service"]["max"] == 100
+
+
+def test_sampled_requests_keep_their_own_send_path() -> None:
+    drive = dataclasses.replace(
+        made_drive(intended_ns=[0, 200, 400, 600]),
+        stamped=np.array([0, 2, 3]),
+        send_path_ns=np.array([10, 30, 20]),
+    )
+    assert drive.sending_ns.tolist() == [10, 20, 30, 20]
 
 
 @pytest.mark.parametrize(

@@ -319,7 +319,7 @@ def test_the_stamps_behind_a_record_can_be_kept(tmp_path: Path) -> None:
         start_ns, end_ns = kept["window_ns"]
         inside = (start_ns <= kept["intended_ns"]) & (kept["intended_ns"] < end_ns)
         ok = inside & (kept["outcome"] == Outcome.OK)
-        service = histogram.summary((kept["arrived_ns"] - kept["sent_ns"])[ok])
+        service = histogram.summary((kept["arrived_ns"] - kept["sent_ns"] - kept["sending_ns"])[ok])
         assert set(kept["connection"].tolist()) == {0, 1, 2}
         assert (kept["arrived_ns"] <= kept["read_ns"])[ok].all()
     assert service == record["latency_ns"]["service"]

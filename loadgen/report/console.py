@@ -111,7 +111,7 @@ def _load_rows(record: "Record") -> Iterable[tuple[str, str]]:
     grows = "; grows with the length of the run" if overloaded else ""
     for name, meaning in (
         ("response", f"arrived - intended{grows}"),
-        ("service", f"arrived - sent{grows}"),
+        ("service", f"arrived - left{grows}"),
         ("greeting", "connect to greeting"),
     ):
         if summary := latencies[name]:

@@ -105,7 +105,7 @@ class Latencies(TypedDict):
     """By kind; null where there is nothing of the kind."""
 
     response: Annotated[Summary | None, "arrived - intended (open loop)"]
-    service: Annotated[Summary | None, "arrived - sent"]
+    service: Annotated[Summary | None, "arrived - sent - the generator's own send path"]
     greeting: Annotated[Summary | None, "greeted - just before connect()"]
 
 
@@ -124,6 +124,15 @@ class Overlap(TypedDict):
     end_ns: Annotated[int, "beyond the window, until the last request sent in it was answered"]
 
 
+class SendPath(TypedDict):
+    """From `sent` until a request left, by the kernel's stamps of some; ns."""
+
+    n: Annotated[int, "requests of the drive that were stamped"]
+    p50: Annotated[int, "taken off the service time of all others"]
+    max: int
+    subtracted: Annotated[int, "taken off the service times of the ok answers, all together"]
+
+
 class Generator(TypedDict):
     """What the generator says of itself."""
 
@@ -134,6 +143,9 @@ class Generator(TypedDict):
     overlap_ns: Annotated[Overlap | None, "where a client sends again as it reads"]
     unstamped: Annotated[int, "answers without a kernel stamp: arrived is read for them"]
     full: Annotated[bool, "ended early, for want of room for stamps"]
+    send_path_ns: Annotated[SendPath | None, "null: no such stamps here, and nothing subtracted"]
+    realtime: Annotated[bool, "its thread had a real-time priority: short open loops"]
+    longest_gap_ns: Annotated[int | None, "between two looks at the clock; null: it did not spin"]
 
 
 class Usage(TypedDict):
@@ -406,7 +418,7 @@ class Environment(TypedDict):
     governor: str | None
     somaxconn: str | None
     port_range: str | None
-    congestion_control: str | None
+    congestion_control: Annotated[str | None, "of servers; clients take reno where it is bbr"]
     tcp_rmem: str | None
     tcp_wmem: str | None
     descriptors: Descriptors

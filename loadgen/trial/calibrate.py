@@ -104,7 +104,7 @@ def _figures(clients: int, samples: Samples) -> Calibration:
             " or repeat when the machine is quieter"
         )
     window_ns = samples.window_end_ns - samples.window_start_ns
-    service_ns = (samples.arrived_ns - samples.sent_ns)[ok]
+    service_ns = samples.service_ns[ok]
     read_delay_ns = (samples.read_ns - samples.arrived_ns)[ok]
     return {
         "connections": clients,

@@ -23,7 +23,7 @@ from loadgen.engine.samples import Samples
 from loadgen.engine.syscalls import Int64s
 from loadgen.machine import counters, hiccup
 from loadgen.machine.counters import Snapshot
-from loadgen.machine.cpus import Pinning, run_pinned
+from loadgen.machine.cpus import REALTIME_MOST_S, Pinning, realtime_priority, run_pinned
 from loadgen.store.schema import Hiccups, Machine, Record
 from loadgen.target import strace
 from loadgen.target.address import Address
@@ -66,6 +66,8 @@ class Measurement(NamedTuple):
 
     samples: Samples
     machine: Machine
+    realtime: bool = False
+    """the generator's thread had a real-time priority"""
 
 
 class Station:
@@ -167,22 +169,21 @@ class Station:
         # A meter wakes its CPUs again and again, which who only watches must not do.
         watched = {"server_cpu": self._cpus.server, "generator_cpu": self._cpus.generator}
         clocks = self.cpu_clocks()
+        # Who only watches must not warm the CPU next to the server's either.
+        spin = bool(fds) and not self._cpus.shared
+        # A schedule is to be kept; who is as fast as the server does not need to be first.
+        urgent = spin and load.is_open and load.warmup_s + load.duration_s < REALTIME_MOST_S
+
+        def work(stop: Int64s) -> tuple[Samples, bool]:
+            with realtime_priority(urgent) as realtime:
+                return requests.drive(fds, load, None, clocks, spin, stop), realtime
+
         with hiccup.noted(watched if fds else {}) as hiccups:
-            samples, machine = self._pinned(
-                lambda stop: requests.drive(
-                    fds,
-                    load,
-                    server_clocks=clocks,
-                    # Who only watches must not warm the CPU next to the server's either.
-                    spin=bool(fds) and not self._cpus.shared,
-                    stop=stop,
-                ),
-                meanwhile,
-            )
+            (samples, realtime), machine = self._pinned(work, meanwhile)
         self.samples = samples
         if fds:
             machine["hiccup_ns"] = cast(Hiccups, hiccups)
-        return Measurement(samples, machine)
+        return Measurement(samples, machine, realtime)
 
     def converse(self, load: Load) -> tuple[Measurement, Int64s]:
         """Hold a conversation per request; with the stamps of their greetings (int64[n], ns)."""

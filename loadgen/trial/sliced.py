@@ -70,6 +70,10 @@ class Slice(NamedTuple):
     busy_fraction: float
     """of the generator, as is the next"""
     cpu_fraction: float
+    sending_ns: int
+    """what was taken off service times, all together"""
+    send_path_ns: Int64s
+    """of the requests whose leaving the kernel stamped"""
     service_ns: Int64s
     response_ns: Int64s
     send_lag_ns: Int64s
@@ -132,7 +136,7 @@ def of(
         drive_answers=int(ok.sum()),
         cpu_ns=cpu_ns,
         others_cpu_ns=others_cpu_ns,
-        pause_ns=samples.longest_gap_ns,
+        pause_ns=samples.longest_gap_ns or 0,
         counts=summary.counted(samples.outcome[samples.in_window]),
         around=summary.counted(samples.outcome[~samples.in_window]),
         window=inside,
@@ -140,7 +144,9 @@ def of(
         lost=lost(driven),
         busy_fraction=clocks.busy_fraction,
         cpu_fraction=clocks.cpu_fraction,
-        service_ns=arrived - sent,
+        service_ns=samples.service_ns[counted],
+        sending_ns=int(samples.sending_ns[counted].sum()),
+        send_path_ns=samples.send_path_ns,
         response_ns=arrived - intended,
         send_lag_ns=sent - intended,
         read_delay_ns=read - arrived,
@@ -170,6 +176,7 @@ def fill_in(
     together: int,
     offered_per_s: float | None,
     machine: Machine,
+    realtime: bool,
 ) -> None:
     """The record of one server, from its slices.
 
@@ -180,6 +187,7 @@ def fill_in(
     driven    one slice per round; None: the server had failed before
     void      by round: why it is excluded
     together  how many servers took turns
+    realtime  the generator's thread had a real-time priority
     """
     slices = [one for one in driven if one]
     kept = [one for one, reason in zip(driven, void, strict=True) if one and not reason]
@@ -217,6 +225,11 @@ def fill_in(
         "overlap_ns": None,
         "unstamped": sum(one.unstamped for one in everything),
         "full": False,
+        "send_path_ns": summary.send_path(
+            _together([one.send_path_ns for one in kept]), sum(one.sending_ns for one in kept)
+        ),
+        "realtime": realtime,
+        "longest_gap_ns": max(one.pause_ns for one in slices),
     }
 
 

@@ -10,17 +10,16 @@ round in which the machine misbehaved is void for every server: to exclude singl
 choose results. Speed is no ground.
 """
 
-import os
 import random
 import signal
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from loadgen.clients.scripted import ConversationError
 from loadgen.engine.churn import Churn
 from loadgen.engine.samples import Outcome, Samples
 from loadgen.engine.syscalls import NS_PER_S, Int64s
+from loadgen.machine.cpus import realtime_priority
 from loadgen.target.process import TargetError
 from loadgen.trial import sliced
 from loadgen.trial.errors import TrialError
@@ -172,7 +171,14 @@ def compare(
             if station.record["connections"]["active"] != 0:  # by its design it may serve none
                 contestants.append(contestant)
     before = [contestant.station.usage() for contestant in contestants]
-    _, machine = pinned(rig.cpus, lambda stop: alternate(contestants, rounds, rig.seed, stop))
+
+    def take_turns(stop: Int64s) -> bool:
+        # A slice is shorter than what the kernel lets a real-time thread have.
+        with realtime_priority(not rig.cpus.shared) as realtime:
+            alternate(contestants, rounds, rig.seed, stop)
+        return realtime
+
+    realtime, machine = pinned(rig.cpus, take_turns)
     void = sliced.void_rounds([contestant.slices for contestant in contestants])
     for contestant, used in zip(contestants, before, strict=True):
         station = contestant.station
@@ -186,6 +192,7 @@ def compare(
             together=len(contestants),
             offered_per_s=offered_per_s,
             machine=machine,
+            realtime=realtime,
         )
         if contestant.failed:
             station.fail(TrialError(contestant.failed))
@@ -196,7 +203,6 @@ def compare(
 def alternate(contestants: Sequence[Contestant], rounds: int, seed: int, stop: Int64s) -> None:
     """Warm all of them up, then drive each of them once in every round. Runs on the generator's
     CPU, until the end or until `stop[0]` is set."""
-    take_precedence()
     for number, contestant in enumerate(contestants):
         if not stop[0]:
             contestant.warm_up(_seed(seed, -1, number), stop)
@@ -211,17 +217,6 @@ def alternate(contestants: Sequence[Contestant], rounds: int, seed: int, stop: I
                 continue
             others = [other for other in contestants if other is not one]
             one.measure(turn, _seed(seed, round_number, number), others, stop)
-
-
-def take_precedence() -> None:
-    """Let no ordinary program interrupt the calling thread, where that is permitted.
-
-    A slice is shorter than what the kernel may take from a real-time thread that never sleeps, and
-    between slices it does sleep (sched(7), "Limiting the CPU usage of real-time and deadline
-    processes").
-    """
-    with suppress(PermissionError):
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 
 
 def _seed(seed: int, round_number: int, number: int) -> int:

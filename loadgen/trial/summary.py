@@ -122,7 +122,7 @@ def fill_in_drive(record: Record, measured: "Measurement", load: Load) -> None:
     ok = _ok(samples)
     intended, sent = samples.intended_ns[ok], samples.sent_ns[ok]
     arrived, read = samples.arrived_ns[ok], samples.read_ns[ok]
-    fill_in_latency(record, "service", arrived - sent, timed_out)
+    fill_in_latency(record, "service", samples.service_ns[ok], timed_out)
     if load.is_open:
         fill_in_latency(record, "response", arrived - intended, timed_out)
 
@@ -135,6 +135,9 @@ def fill_in_drive(record: Record, measured: "Measurement", load: Load) -> None:
         "overlap_ns": overlap(samples) if load.is_back_to_back else None,
         "unstamped": samples.unstamped,
         "full": samples.full,
+        "send_path_ns": send_path(samples.send_path_ns, int(samples.sending_ns[ok].sum())),
+        "realtime": measured.realtime,
+        "longest_gap_ns": samples.longest_gap_ns,
     }
     record["fairness"] = fairness(samples, load)
     drift_ns = int((np.diff(clocks.realtime_ns) - np.diff(clocks.monotonic_ns))[0])
@@ -350,6 +353,22 @@ def overlap(samples: Samples) -> Overlap:
     }
 
 
+def send_path(stamped_ns: Int64s, subtracted_ns: int) -> schema.SendPath | None:
+    """What of service times would have been the generator's own; None without transmit stamps.
+
+    stamped_ns      how long after it was sent each of the stamped requests left
+    subtracted_ns   what was taken off the service times, all together
+    """
+    if not len(stamped_ns):
+        return None
+    return {
+        "n": len(stamped_ns),
+        "p50": round(np.median(stamped_ns)),
+        "max": int(stamped_ns.max()),
+        "subtracted": subtracted_ns,
+    }
+
+
 def fairness(samples: Samples, load: Load) -> Fairness | None:
     """How the ok answers of the window were shared out; None without any.
 
@@ -393,7 +412,7 @@ def probe(samples: Samples, offered_per_s: float, achieved: float, p99_ns: float
         "achieved": achieved,
         "p99_ns": p99_ns if math.isfinite(p99_ns) else None,
         "send_lag_p99_ns": _p99_ns((samples.sent_ns - samples.intended_ns)[ok]),
-        "service_p99_ns": _p99_ns((samples.arrived_ns - samples.sent_ns)[ok]),
+        "service_p99_ns": _p99_ns(samples.service_ns[ok]),
         "busy_fraction": samples.clocks.busy_fraction,
     }
 

@@ -99,8 +99,9 @@ def save_stamps(samples: Samples, path: Path) -> None:
     """Keep what a record only sums up, for whoever wants to see latency over time (numpy.load).
 
     An array per stamp (`intended_ns`, `sent_ns`, `arrived_ns`, `read_ns`: CLOCK_REALTIME, 0 for
-    never), `connection` and `outcome` (an `Outcome` each), with one element per request, warm-up
-    included; and `window_ns`, the two ends of the measured window. Raises OSError.
+    never), `sending_ns` (how long after `sent` it left: see `Samples`), `connection` and `outcome`
+    (an `Outcome` each), with one element per request, warm-up included; and `window_ns`, the two
+    ends of the measured window. Raises OSError.
     """
     with path.open("wb") as file:  # savez() would append a suffix to a name
         np.savez_compressed(
@@ -109,6 +110,7 @@ def save_stamps(samples: Samples, path: Path) -> None:
             sent_ns=samples.sent_ns,
             arrived_ns=samples.arrived_ns,
             read_ns=samples.read_ns,
+            sending_ns=samples.sending_ns,
             connection=samples.connection,
             outcome=samples.outcome,
             window_ns=np.array([samples.window_start_ns, samples.window_end_ns]),

@@ -86,7 +86,8 @@ def sums(record: Record) -> Iterator[str]:
     generator: Any = record["generator"]
     if not response or not service or not generator:
         return
-    parts: Any = service["mean"], generator["send_lag_ns"]["mean"]
+    sending = (generator["send_path_ns"] or {}).get("subtracted", 0) / max(1, service["n"])
+    parts: Any = service["mean"], generator["send_lag_ns"]["mean"], sending
     if None in parts or response["mean"] is None:
         return
     if not math.isclose(response["mean"], sum(parts), rel_tol=1e-9, abs_tol=1):

@@ -95,8 +95,11 @@ def little(record: Record) -> Iterator[str]:
     service: Any = record["latency_ns"]["service"]
     read_delay: Any = generator["read_delay_ns"]
     duration_s: Any = record["cell"]["workload"]["duration_s"]
-    took_ns = service["n"] * (service["mean"] + read_delay["mean"])
-    longest_ns = service["max"] + read_delay["max"]
+    sending: Any = generator["send_path_ns"] or {"subtracted": 0, "max": 0}
+    took_ns = service["n"] * (service["mean"] + read_delay["mean"]) + sending["subtracted"]
+    longest_ns = sending["max"] + service["max"] + read_delay["max"]
+    if not 0 <= sending["subtracted"] <= counts["ok"] * sending["max"]:
+        yield f"{sending['subtracted']} ns were taken off, and no request had over {sending['max']}"
     had_ns = clients * duration_s * 1e9
     start_ns, end_ns = overlap["start_ns"], overlap["end_ns"]
     if not 0 <= start_ns <= had_ns or not 0 <= end_ns <= clients * longest_ns:
