@@ -58,12 +58,12 @@ def test_a_model_more_changes_no_figure_and_no_byte_of_a_stored_run(
     folder = records.sound_run(tmp_path / "run")
     before = drawn(folder)
     reference = ROOT / "results" / "reference"
-    figures = experiments.sections(analysis.load(reference))
+    figures = experiments.report(analysis.load(reference))
 
     request.getfixturevalue("another_model")
 
     assert drawn(folder) == before
-    assert experiments.sections(analysis.load(reference)) == figures
+    assert experiments.report(analysis.load(reference)) == figures
 
 
 def test_a_run_looks_as_its_own_catalog_says(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 stopped and resumed. No server is started."""
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,14 @@ from loadgen import experiments
 from loadgen.analysis.run import needs_more
 from loadgen.machine.cpus import choose_pinning
 from loadgen.machine.limits import OWN_DESCRIPTORS, lack_of_descriptors
-from loadgen.plan.due import remaining_s
+from loadgen.plan.due import remaining_s, seconds, whole
 from loadgen.plan.execute import execute
 from loadgen.plan.plan import Plan, plan
 from loadgen.store import runs
 from loadgen.store.schema import Record
 from loadgen.trial import trial
 from loadgen.trial.cell import Cell
+from loadgen.trial.methods import Slices
 from loadgen.trial.rig import SystemUnderTest
 from servers import catalog
 
@@ -153,6 +156,112 @@ def test_a_long_cell_that_needs_no_more_does_not_end_it_for_the_others(tmp_path:
     further = [cell for block, cell in keys(tmp_path) if block >= plan.blocks]
     assert long.workload.seconds > 0.1 * plan.total_s()
     assert set(further) == {cell.id for cell in WIDE}
+
+
+# What is measured together.
+
+TOGETHER = tuple(
+    Cell(experiment="throughput", server=server, workload=workload, replica=replica)
+    for workload in (Slices(), Slices(connections=8))
+    for server, replica in (("epoll", 0), ("poll", 0), ("epoll", 1))
+)
+ENTRANTS = 3
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, tuple[Cell, ...]]]:
+    """Writes down which cells are measured together, in which block."""
+    calls: list[tuple[int, tuple[Cell, ...]]] = []
+    measure = trial.measure
+
+    def noted(systems: Sequence[tuple[SystemUnderTest, Cell, Path]], **names: Any) -> list[Record]:
+        calls.append((names["block"], tuple(cell for _, cell, _ in systems)))
+        return measure(systems, **names)
+
+    monkeypatch.setattr(trial, "measure", noted)
+    return calls
+
+
+def test_a_group_is_measured_at_once_and_stored_in_one_piece(
+    measured: list[tuple[int, tuple[Cell, ...]]], tmp_path: Path
+) -> None:
+    plan = planned(*TOGETHER, extra_time=0, blocks=2)
+    folder = created(plan, tmp_path)
+    next(executing(plan, folder)())
+
+    assert len(runs.load(folder).records) == ENTRANTS, "before any of it is yielded"
+    list(executing(plan, folder)())
+    assert measured == [(block, group) for block, _, group in plan.groups()]
+    assert [len(group) for _, group in measured] == [ENTRANTS] * 4
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+@pytest.mark.parametrize("group", [1, 2, 4])
+def test_a_half_written_group_is_measured_again_as_a_whole(
+    lost: int, group: int, measured: list[tuple[int, tuple[Cell, ...]]], tmp_path: Path
+) -> None:
+    """A kill while a group is written leaves some of its lines: its servers are compared within
+    its rounds, so those of another epoch are no match for them."""
+    plan = planned(*TOGETHER, extra_time=0, blocks=2)
+    folder = created(plan, tmp_path)
+    list(executing(plan, folder)())
+    trials, before = folder / runs.TRIALS_NAME, runs.load(folder)
+    keep = ENTRANTS * group - lost
+    trials.write_bytes(trials.read_bytes()[: before.ends_bytes[keep - 1]])
+    measured.clear()
+
+    list(executing(plan, folder)())
+
+    assert measured == [(block, cells) for block, _, cells in list(plan.groups())[group - 1 :]]
+    after = runs.load(folder)
+    assert [(r["block"], r["position"], r["cell"]) for r in after.records] == [
+        (r["block"], r["position"], r["cell"]) for r in before.records
+    ]
+
+
+def test_a_group_that_is_stored_as_a_whole_is_kept(tmp_path: Path) -> None:
+    plan = planned(*TOGETHER, extra_time=0, blocks=2)
+    folder = created(plan, tmp_path)
+    list(executing(plan, folder)())
+    records = runs.load(folder).records
+
+    assert not whole(plan, [])
+    for groups in range(1, 5):
+        assert whole(plan, records[: ENTRANTS * groups]) == ENTRANTS * groups
+        for lost in (1, 2):
+            cut_off = records[: ENTRANTS * groups - lost]
+            assert whole(plan, cut_off) == ENTRANTS * (groups - 1)
+
+
+def test_wide_groups_are_measured_again_together_within_the_extra_time(tmp_path: Path) -> None:
+    """poll differs from epoll by another factor in each block, so every ratio to it is wide."""
+    plan = planned(*TOGETHER, extra_time=0.5)
+    folder = created(plan, tmp_path)
+    list(executing(plan, folder)())
+
+    further = Counter(
+        record["block"] for record in runs.load(folder).records if record["block"] >= plan.blocks
+    )
+    assert further
+    assert all(count % ENTRANTS == 0 for count in further.values())
+    group_s = seconds(TOGETHER[:ENTRANTS])
+    spent_s = sum(further.values()) / ENTRANTS * group_s
+    assert spent_s <= 0.5 * plan.total_s() < spent_s + 2 * group_s
+    assert remaining_s(plan, runs.load(folder).records, needs_more) == 0
+
+
+def test_blocks_and_trials_are_counted_apart(tmp_path: Path) -> None:
+    alone = cell("epoll", 2)
+    plan = replace(planned(*TOGETHER, alone, extra_time=0, blocks=3), trials=1)
+    list(executing(plan, created(plan, tmp_path))())
+
+    times = Counter(cell for _, cell in keys(tmp_path))
+    assert times[alone.id] == 1
+    assert {times[each.id] for each in TOGETHER} == {3}
+    assert plan.total_s() == pytest.approx(3 * seconds(TOGETHER) + alone.workload.seconds)
+
+
+# The rest.
 
 
 def test_a_run_that_somebody_else_writes_to_is_left_as_it_is(tmp_path: Path) -> None:

@@ -14,11 +14,11 @@ from loadgen.report.figure import Section
 
 
 @pytest.fixture(scope="module")
-def sections() -> list[Section]:
-    return experiments.sections(analysis.load(ROOT / "results" / "reference"))
+def sections() -> tuple[Section, ...]:
+    return experiments.report(analysis.load(ROOT / "results" / "reference")).sections
 
 
-def test_every_experiment_has_a_section_with_figures(sections: list[Section]) -> None:
+def test_every_experiment_has_a_section_with_figures(sections: tuple[Section, ...]) -> None:
     assert [section.name for section in sections] == list(experiments.ALL)
     for section in sections:
         experiment = experiments.find(section.name)
@@ -29,14 +29,14 @@ def test_every_experiment_has_a_section_with_figures(sections: list[Section]) ->
         assert section.figures
 
 
-def test_findings_are_those_of_the_sections(sections: list[Section]) -> None:
+def test_findings_are_those_of_the_sections(sections: tuple[Section, ...]) -> None:
     run = analysis.load(ROOT / "results" / "reference")
     found = [(section.name, section.finding) for section in sections]
     assert experiments.findings(run) == found
     assert all(finding for _, finding in found)
 
 
-def test_figures_can_be_written_as_json(sections: list[Section]) -> None:
+def test_figures_can_be_written_as_json(sections: tuple[Section, ...]) -> None:
     for section in sections:
         for figure in section.figures:
             plain = json.loads(json.dumps(dataclasses.asdict(figure), allow_nan=False))
@@ -50,7 +50,7 @@ def test_neither_measuring_nor_making_figures_loads_what_draws() -> None:
         "from loadgen.plan import execute; from loadgen.report import console;"
         "import sys; from loadgen import experiments; from loadgen.analysis import run;"
         "from pathlib import Path;"
-        "assert experiments.sections(run.load(Path('results/reference')));"
+        "assert experiments.report(run.load(Path('results/reference'))).sections;"
         "[experiments.find(name) for name in experiments.ALL];"
         "print(*sys.modules, sep='\\n')"
     )

@@ -17,7 +17,6 @@ from command_line import LOADGEN, children, expect_error, expect_gone, loadgen, 
 from harness import ROOT, settings, wait_until
 
 from loadgen import __main__, experiments
-from loadgen.analysis import run as analysis
 from loadgen.commands import bench
 from loadgen.machine import doctor, limits
 from loadgen.machine.cpus import choose_pinning
@@ -25,6 +24,7 @@ from loadgen.machine.describe import describe_machine
 from loadgen.machine.limits import raise_descriptor_limit
 from loadgen.plan import execute
 from loadgen.plan.plan import plan
+from loadgen.plan.plan import stored as stored_plan
 from loadgen.store import provenance, runs
 from loadgen.store.schema import Environment, Record
 from loadgen.target.process import SERVER_ENVIRONMENT
@@ -235,10 +235,14 @@ def test_a_run_on_a_busy_machine_begins_with_a_warning(
 
 # Stopping and killing.
 
+# poll, epoll, and epoll again.
+GROUP, BLOCKS = 3, bench.BLOCKS["quick"]
+
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A small run that goes on long enough to be stopped in the middle."""
+    """A small run, of GROUP servers that are measured together in BLOCKS blocks, that goes on long
+    enough to be stopped in the middle."""
     command = "bench --quick --experiments throughput --servers poll,epoll --seed 1 --out"
     process = subprocess.Popen(
         [*LOADGEN, *command.split(), tmp_path / "run"],
@@ -268,11 +272,14 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
     started = children(running.pid, "servers")
     running.send_signal(by)
     _, said = running.communicate(timeout=settings.deadline_s)
-    kept = runs.load(run).records
+    stopped = runs.load(run)
+    kept = stopped.records
 
     assert running.returncode == (-9 if by == signal.SIGKILL else 130), said
     assert "Traceback" not in said
-    assert 0 < len(kept) < 4
+    assert 0 < len(kept) < GROUP * BLOCKS
+    # All of an epoch is stored in one piece: the one in flight is lost as a whole.
+    assert len(kept) % GROUP == 0
     expect_gone(started)
     if by != signal.SIGKILL:
         assert f"bench --resume {run}" in said
@@ -282,8 +289,20 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
     resumed = loadgen("bench", "--resume", run)
 
     assert resumed.returncode == 0, resumed.stderr
-    assert runs.load(run).records[: len(kept)] == kept
-    assert [len(cell.records) for cell in analysis.load(run).cells.values()] == [1] * 4
+    finished = runs.load(run)
+    assert finished.records[: len(kept)] == kept
+    assert finished.raw_header == stopped.raw_header
+    planned = [
+        (block, position + number, cell.as_record())
+        for block, position, group in stored_plan(finished.header).groups()
+        for number, cell in enumerate(group)
+    ]
+    assert len(planned) == GROUP * BLOCKS
+    measured = [(each["block"], each["position"], each["cell"]) for each in finished.records]
+    assert measured == planned
+    # Who is measured together is measured at once.
+    begun = {(each["block"], each["started_at"]) for each in finished.records}
+    assert len(begun) == BLOCKS
     audited = loadgen("audit", run)
     assert audited.returncode == 0, audited.stdout
 
@@ -335,6 +354,6 @@ def test_a_server_that_fails_costs_its_trial_and_is_named(
         reasons = record["verdict"]["reasons"]
         blamed[record["server"]["name"]].append("; ".join(reasons))
         assert reasons or record["server"]["name"] == "poll"
-    assert len(blamed["epoll"]) == len(blamed["poll"]) == 2
+    assert len(blamed["epoll"]) == 2 * len(blamed["poll"]) == 2 * BLOCKS  # it takes part twice
     assert any(words in text for text in blamed["epoll"]), blamed
     assert not any(words in text for text in blamed["poll"]), blamed
