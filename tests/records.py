@@ -1,7 +1,7 @@
 """Valid records and runs for tests, with figures that can be chosen."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -109,7 +109,7 @@ def record(
         block=block,
         position=position,
         seed=SEED + block,
-        started_at=STARTED_AT,
+        started_at=STARTED_AT + timedelta(hours=block, seconds=10 * position),
     )
     made["server"] |= {
         "name": server,
@@ -120,6 +120,16 @@ def record(
     # latencies that were given.
     extra_ns = active * 10**9 - int(service.sum()) - ok * READ_DELAY_NS
     made["counts"] = {"scheduled": ok, "ok": ok, "mismatched": 0, "error": 0, "timed_out": 0}
+    made["warmup"] = {"scheduled": 0, "ok": 0, "mismatched": 0, "error": 0, "timed_out": 0}
+    made["window"] = {
+        "answered": ok,
+        "open_at_start": active,
+        "open_at_end": active,
+        "fewest_open_first_half": active,
+        "fewest_open_second_half": active,
+        "backlog_growth_per_s": 0.0,
+        "silence_ns": 0,
+    }
     made["connections"] = {
         "attempted": everybody,
         "due": everybody if greeted is None else greeted,
@@ -129,6 +139,7 @@ def record(
         "active": active,
         "slow_sent_bytes": 0,
         "lost": {},
+        "unanswered": 0,
     }
     made["throughput_per_s"] = float(ok)
     made["latency_ns"]["service"] = summary(service)
@@ -141,9 +152,15 @@ def record(
         "overlap_ns": {"start_ns": max(0, extra_ns), "end_ns": max(0, -extra_ns)},
         "unstamped": 0,
         "full": False,
+        "send_path_ns": None,
+        "realtime": False,
+        "longest_gap_ns": 20_000,
     }
     made["server_cost"] = {
         **USAGE,
+        "user_s": cpu_us * ok / 2e6,
+        "system_s": cpu_us * ok / 2e6,
+        "fds": USAGE["fds"] + everybody,
         "cpu_us_per_request": cpu_us,
         "cpu_fraction": cpu_us * ok / 1e6,
         "watched_s": 1.0,
@@ -152,8 +169,9 @@ def record(
     made["machine"] = {
         "steal_fraction": steal,
         "server_cpu_busy": cpu_us * ok / 1e6 + 0.05,
-        "generator_cpu_busy": 1.0,
+        "generator_cpu_busy": 1.0 - 2 * steal,
         "listen_overflows": 0,
+        "listener_drops": 0,
         "retransmits": 0,
         "server_cpus": [0],
         "generator_cpus": [1],

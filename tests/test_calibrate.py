@@ -2,6 +2,7 @@
 
 import json
 import socket
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from loadgen.trial import calibrate
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     requests.compile()
     monkeypatch.setattr(calibrate, "CLIENTS", (1, 40))
-    monkeypatch.setattr(calibrate, "REPEATS", 1)
+    monkeypatch.setattr(calibrate, "ROUNDS", 1)
     # Long enough that somebody is answered within it, however busy the machine is.
     monkeypatch.setattr(calibrate, "_LOAD", replace(calibrate._LOAD, duration_s=1.0))
 
@@ -64,7 +65,7 @@ def test_a_peer_that_greets_nobody_is_said_with_what_to_do() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = Address(*listener.getsockname())
     with pytest.raises(TargetError, match=r"greeted 0 of 2 clients: .*quieter"):
-        calibrate._once(address, 2, choose_pinning())
+        calibrate._connected(address, 2, ExitStack())
 
 
 def test_one_cpu_for_both_is_enough_to_end() -> None:
@@ -80,22 +81,72 @@ def test_the_command_prints_a_table_or_json(capsys: pytest.CaptureFixture[str]) 
     assert len(json.loads(capsys.readouterr().out)) == 2
 
 
-def reached(throughput_per_s: float) -> Calibration:
+def test_answers_of_the_drain_do_not_count() -> None:
+    """A window of one second; the second answer comes after it."""
+    drive = made_drive(intended_ns=[0, 200], arrived_ns=[10, 1_000_000_010])
+    assert calibrate._figures(2, drive)["throughput_per_s"] == 1.0
+
+
+def reached(throughput_per_s: float, cpu_fraction: float = 1.0) -> Calibration:
     return {
         "connections": 1,
         "throughput_per_s": throughput_per_s,
         "busy_fraction": 0.9,
-        "cpu_fraction": 1.0,
+        "cpu_fraction": cpu_fraction,
         "bottleneck": "peer",
     }
 
 
+def test_disturbed_drives_do_not_lower_the_ceiling() -> None:
+    """Of twenty, half lost their CPU, and of the rest all but two were slow: the peer lost its."""
+    disturbed = [reached(90.0, 0.94)] * 10
+    slow = [reached(float(speed), 0.96) for speed in range(50, 58)]
+    drives = [*disturbed, *slow, reached(100.0), reached(101.0)]
+
+    assert calibrate.ceiling(drives)["throughput_per_s"] == 100.0
+
+
+def test_one_drive_that_was_too_good_is_no_ceiling() -> None:
+    drives = [reached(100.0)] * 14 + [reached(180.0)]
+
+    assert calibrate.ceiling(drives)["throughput_per_s"] == 100.0
+
+
+def test_where_every_drive_was_disturbed_the_figure_says_so() -> None:
+    found = calibrate.ceiling([reached(80.0, 0.5), reached(70.0, 0.4)])
+
+    assert found["throughput_per_s"] == 80.0
+    assert found["cpu_fraction"] < calibrate.UNDISTURBED
+
+
+def test_numbers_of_clients_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So what disturbs one of them for a while disturbs the others too."""
+    monkeypatch.setattr(calibrate, "ROUNDS", 3)
+    asked: list[int] = []
+
+    def once(fds: list[int], _: object) -> Calibration:
+        asked.append(len(fds))
+        return reached(float(len(fds)))
+
+    monkeypatch.setattr(calibrate, "_once", once)
+    calibrate.measure_ceiling(choose_pinning())
+
+    assert asked == [1, 40] * 3
+
+
 @pytest.mark.parametrize(
-    ("stored", "ceiling"), [([], None), ([reached(10.0), reached(30.0)], 30.0)]
+    ("stored", "ceiling"),
+    [
+        ([], None),
+        ([reached(1_000.0), reached(3_000.0)], 3_000.0),
+        # A server of the run answered more: whatever this was, it was no ceiling.
+        ([reached(999.0)], None),
+    ],
 )
 def test_a_run_knows_its_ceiling(
     tmp_path: Path, stored: list[Calibration], ceiling: float | None
 ) -> None:
-    path = records.write_run(tmp_path / "run", [records.record()], calibration=stored)
+    served = records.record(throughput_per_s=1000.0)
+    path = records.write_run(tmp_path / "run", [served], calibration=stored)
 
     assert analysis.load(path).ceiling_per_s == ceiling

@@ -76,3 +76,26 @@ def test_who_waits_for_a_greeting_is_counted() -> None:
 def test_a_name_is_not_looked_up() -> None:
     with pytest.raises(OSError, match="not known"), connected(Address("localhost", 1), 1):
         pass
+
+
+@pytest.mark.parametrize(("default", "asked"), [(b"bbr", [b"reno"]), (b"cubic", [])])
+def test_clients_do_not_pace_what_they_send(default: bytes, asked: list[bytes]) -> None:
+    found: list[bytes] = []
+
+    class Sock:
+        def getsockopt(self, level: int, option: int, size: int) -> bytes:
+            assert (level, option) == (socket.IPPROTO_TCP, socket.TCP_CONGESTION)
+            return default.ljust(size, b"\0")
+
+        def setsockopt(self, level: int, option: int, value: bytes) -> None:
+            found.append(value)
+            raise PermissionError
+
+    connect.do_not_pace(Sock())  # type: ignore[arg-type]
+    assert found == asked
+
+
+def test_no_connected_client_is_paced() -> None:
+    with Stub() as stub, connected(Address(LOOPBACK, stub.port), 1) as found:
+        how = found.socks[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+        assert not how.startswith(connect.PACED)

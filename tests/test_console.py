@@ -95,6 +95,39 @@ def test_what_the_machine_did_stands_next_to_the_tail(
     assert widest(screen.getvalue()) <= WIDTH
 
 
+def test_one_client_waits_for_the_wake_up(screen: io.StringIO) -> None:
+    record = records.record()
+    record["verdict"]["bottleneck"] = "wake-up"
+    assert record["server_cost"] is not None
+    record["server_cost"]["cpu_fraction"] = 0.43
+    console.show_trial(record)
+
+    shown = words(screen.getvalue())
+    assert "limited by wake-up: neither side is busy, each waits until the other" in shown
+    assert "(busy: server 43%, generator 50%)" in shown
+
+
+def test_an_overload_is_shown_as_one(screen: io.StringIO) -> None:
+    record = measured()
+    record |= {"offered_per_s": 60_000.0, "throughput_per_s": 44_000.0}
+    record["latency_ns"]["response"] = record["latency_ns"]["service"]
+    record["verdict"] |= {"overloaded": True, "bottleneck": "server"}
+    console.show_trial(record)
+
+    shown = words(screen.getvalue())
+    assert "throughput 44.0k requests/s of 60.0k/s offered" in shown
+    assert "(arrived - intended; grows with the length of the run)" in shown
+    assert "(arrived - sent; grows with the length of the run)" in shown
+    assert shown.endswith("limited by server verdict valid, as a measurement of an overload")
+
+
+def test_where_nobody_asks_nothing_is_limited(screen: io.StringIO) -> None:
+    record = records.record(connections=0, idle=8, throughput_per_s=0.0, latencies_ns=[])
+    console.show_trial(record)
+
+    assert "limited by nothing: no client sends requests" in words(screen.getvalue())
+
+
 # A run.
 
 
@@ -302,6 +335,7 @@ def test_a_limit_of_the_model_is_not_shown_as_a_figure(screen: io.StringIO) -> N
     console.show_trial(records.judged(record))
 
     shown = words(screen.getvalue())
+    assert "requests none: the idle clients came first, and took all the places" in shown
     assert "limited by model: it serves none of the clients that send" in shown
     assert "verdict valid, as a limit of the model: no request was answered" in shown
 

@@ -7,7 +7,7 @@ import pytest
 import stubs
 
 from loadgen.engine.syscalls import Int64s
-from loadgen.machine.cpus import run_pinned
+from loadgen.machine.cpus import realtime_priority, run_pinned
 
 HERE = frozenset(os.sched_getaffinity(0))
 
@@ -83,3 +83,30 @@ def test_a_thread_that_cannot_be_started_is_not_waited_for(
     monkeypatch.setattr(threading.Thread, "start", refused)
     with pytest.raises(RuntimeError, match="can't start"):
         run_pinned(HERE, lambda stop: None, lambda _: None)
+
+
+def test_a_real_time_priority_lasts_as_long_as_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(
+        os, "sched_setscheduler", lambda _, how, much: asked.append((how, much.sched_priority))
+    )
+    with realtime_priority(True) as granted:
+        assert granted
+        assert asked == [(os.SCHED_FIFO, 1)]
+    assert asked[1:] == [(os.SCHED_OTHER, 0)]
+
+
+@pytest.mark.parametrize("wanted", [True, False], ids=["refused", "not wanted"])
+def test_without_it_the_work_is_done_all_the_same(
+    wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def refuse(_: int, how: int, much: object) -> None:
+        asked.append(how)
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    with realtime_priority(wanted) as granted:
+        assert not granted
+    assert asked == ([os.SCHED_FIFO] if wanted else [])

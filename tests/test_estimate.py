@@ -30,6 +30,8 @@ from loadgen.analysis.estimate import (
 from loadgen.analysis.run import CellData, needs_more
 from loadgen.store import histogram, metric
 from loadgen.store.schema import Header, Record
+from loadgen.trial.cell import Cell
+from loadgen.trial.methods import Slices
 
 Values = npt.NDArray[np.float64]
 ROUNDS = 1500
@@ -467,10 +469,10 @@ def test_the_unanswered_are_slower_than_any_percentile_that_is_printed() -> None
 
 def test_more_blocks_are_run_until_the_interval_is_narrow() -> None:
     cell = records.cell()
-    assert needs_more(cell, [])
-    assert needs_more(cell, trials("epoll", [1000.0, 1000.0]))
-    assert not needs_more(cell, trials("epoll", [1000.0, 1001.0, 999.0]))
-    assert needs_more(cell, trials("epoll", [1000.0, 1200.0, 800.0]))
+    assert needs_more((cell,), [], 3)
+    assert needs_more((cell,), trials("epoll", [1000.0, 1000.0]), 3)
+    assert not needs_more((cell,), trials("epoll", [1000.0, 1001.0, 999.0]), 3)
+    assert needs_more((cell,), trials("epoll", [1000.0, 1200.0, 800.0]), 3)
 
 
 def test_at_a_given_rate_it_is_the_latency_that_has_to_be_known() -> None:
@@ -488,15 +490,37 @@ def test_at_a_given_rate_it_is_the_latency_that_has_to_be_known() -> None:
         return rows
 
     cell = records.cell(**asked)
-    assert needs_more(cell, at_a_rate([50, 90, 70]))
-    assert not needs_more(cell, at_a_rate([50, 50, 51]))
+    assert needs_more((cell,), at_a_rate([50, 90, 70]), 3)
+    assert not needs_more((cell,), at_a_rate([50, 50, 51]), 3)
+
+
+def test_epochs_are_added_until_each_ratio_to_the_reference_is_narrow() -> None:
+    """Two stages: what the first ones say of the variance settles it, and those after do not."""
+
+    def comparison(spread: float, blocks: int) -> tuple[tuple[Cell, ...], list[Record]]:
+        found: list[Record] = []
+        for server, replica in (("epoll", 0), ("epoll", 1), ("poll", 0)):
+            rates: list[list[float | None]] = [
+                [1000.0 * (1 + spread * (-1) ** block * (server == "poll"))] * 3
+                for block in range(blocks)
+            ]
+            for row in sliced(server, rates):
+                cell = Cell(server=server, experiment="x", workload=Slices(), replica=replica)
+                found.append({**row, "cell": cell.as_record()})
+        cells = tuple(dict.fromkeys(Cell.of(row["cell"]) for row in found))
+        return cells, found
+
+    assert needs_more(*comparison(0.05, 5), 5)
+    assert not needs_more(*comparison(0.001, 5), 5)
+    assert needs_more(*comparison(0.05, 8), 5)
+    assert not needs_more(*comparison(0.05, 24), 5)
 
 
 def test_more_blocks_do_not_help_a_cell_that_fails_each_time() -> None:
     failing = [records.record(block=block, steal=0.5, latencies_ns=[1]) for block in range(3)]
 
-    assert needs_more(records.cell(), failing[:2])
-    assert not needs_more(records.cell(), failing)
+    assert needs_more((records.cell(),), failing[:2], 3)
+    assert not needs_more((records.cell(),), failing, 3)
 
 
 def test_what_the_trials_of_a_cell_have_in_common_is_that_of_a_valid_one() -> None:

@@ -73,6 +73,49 @@ def missed_rate(row: Row) -> None:
     row["counts"] |= {"ok": 1979, "timed_out": 21}
 
 
+def in_the_warmup(outcome: str) -> Callable[[Row], None]:
+    def spoil(row: Row) -> None:
+        row["warmup"] |= {"scheduled": 7, outcome: 7}
+
+    return spoil
+
+
+def dropped(row: Row) -> None:
+    """Nothing was outstanding on them: all requests were answered."""
+    row["connections"]["lost"] = {"closed": 6, "ECONNRESET": 1}
+
+
+def hung_at_a_rate(row: Row) -> None:
+    """So few that the rate was kept; nobody was answered any more in the drain of one second."""
+    row["counts"] |= {"ok": 1999, "timed_out": 1}
+    row["window"]["silence_ns"] = 900_000_000
+
+
+def waited_throughout(row: Row) -> None:
+    row["connections"]["unanswered"] = 7
+
+
+def no_knee(row: Row) -> None:
+    """A rate that a search has called kept, in front of a backlog that grows."""
+    row["cell"]["workload"] = Search(connections=8).as_record()
+    row["knee"] = {"rate_per_s": 2000.0, "limit_ns": 5e6, "probes": []}
+    overload(row)
+
+
+def overload(row: Row) -> None:
+    """Of 2,000 requests per second 1,500 are answered: 250 more are open in the second half of the
+    window than in the first, and 500 more at its end than at its start."""
+    row["throughput_per_s"] = 1500.0
+    row["window"] |= {
+        "answered": 1500,
+        "open_at_start": 150,
+        "open_at_end": 650,
+        "fewest_open_first_half": 150,
+        "fewest_open_second_half": 400,
+        "backlog_growth_per_s": 500.0,
+    }
+
+
 def busy_generator(row: Row) -> None:
     row["generator"]["busy_fraction"] = 0.91
     row["machine"]["server_cpu_busy"] = 0.15
@@ -102,7 +145,7 @@ def stolen(row: Row) -> None:
 
 
 def overflowed(row: Row) -> None:
-    row["machine"]["listen_overflows"] = 1
+    row["machine"]["listener_drops"] = 1
 
 
 def sent_again(row: Row) -> None:
@@ -121,7 +164,16 @@ VOIDS = [
     (closed_loop, crashed, "not_measured", "logged a traceback"),
     (closed_loop, wrong, "wrong_answers", "1 wrong answers: fix the server"),
     (closed_loop, failed, "errors", "1 requests failed"),
-    (closed_loop, hung, "unanswered", "the server hangs"),
+    (closed_loop, hung, "unanswered", "1 requests were not answered within the drain"),
+    (closed_loop, in_the_warmup("mismatched"), "wrong_answers", "7 (7 in the warm-up) wrong"),
+    (closed_loop, in_the_warmup("error"), "errors", "7 (7 in the warm-up) requests failed"),
+    (closed_loop, in_the_warmup("timed_out"), "unanswered", "7 (7 in the warm-up) requests"),
+    (open_loop, in_the_warmup("mismatched"), "wrong_answers", "7 (7 in the warm-up) wrong"),
+    (open_loop, in_the_warmup("error"), "errors", "7 (7 in the warm-up) requests failed"),
+    (open_loop, hung_at_a_rate, "unanswered", "nothing else was in the last 0.9 s"),
+    (closed_loop, dropped, "lost_connections", "7 connections were lost (6 closed, 1 ECONNRESET)"),
+    (open_loop, dropped, "lost_connections", "7 connections were lost"),
+    (closed_loop, waited_throughout, "clients_unanswered", "7 of 8 clients were not answered"),
     (
         closed_loop,
         turned_away,
@@ -135,6 +187,7 @@ VOIDS = [
         "rate_missed",
         "99.0% of the offered 2,000/s were answered: offer less",
     ),
+    (open_loop, no_knee, "rate_missed", "75.0% of the offered 2,000/s were answered"),
     (closed_loop, busy_generator, "generator_bound", "this measures the generator"),
     (closed_loop, churning, "generator_busy", "this measures the generator"),
     (closed_loop, beside_others, "server_starved", "others used 21% of the server's CPU"),
@@ -159,7 +212,9 @@ def test_a_check_fires_on_what_it_is_for_and_no_other_does(
     assert not judged["valid"]
     checks = methods.of(row["cell"]["workload"]).checks
     assert [each.__name__ for each in checks if each(cast(Record, row))] == [check]
-    (reason,) = judged["reasons"]
+    # A knee that was an overload is said to be one, too.
+    reason, *flags = judged["reasons"]
+    assert [flag.partition(":")[0] for flag in flags] == ["overloaded"] * (spoil is no_knee)
     assert words in reason
     assert "\n" not in reason
 
@@ -311,7 +366,9 @@ def test_a_trial_in_which_nothing_was_measured_can_be_judged() -> None:
 
 
 def waiting(make: Callable[[], Row], service_ns: int, read_delay_ns: int) -> Row:
+    """A server that is busy."""
     row = make()
+    row["server_cost"]["cpu_fraction"] = row["machine"]["server_cpu_busy"] = 0.95
     row["latency_ns"]["service"] = histogram.summary(np.full(2000, service_ns))
     row["generator"]["read_delay_ns"] = histogram.summary(np.full(2000, read_delay_ns))
     return row
@@ -331,17 +388,186 @@ def test_a_rate_that_was_kept_is_its_own_limit() -> None:
     assert slower_side(waiting(open_loop, 400_000, 3_000)) == "offered"
 
 
+@pytest.mark.parametrize("miss", [missed_rate, overload])
 @pytest.mark.parametrize(
     ("service_ns", "read_delay_ns", "bottleneck"),
     [(400_000, 3_000, "server"), (30_000, 200_000, "generator")],
 )
 def test_a_rate_that_was_missed_was_missed_by_one_side(
-    service_ns: int, read_delay_ns: int, bottleneck: str
+    service_ns: int, read_delay_ns: int, bottleneck: str, miss: Callable[[Row], None]
 ) -> None:
     row = waiting(open_loop, service_ns, read_delay_ns)
-    missed_rate(row)
+    miss(row)
 
     assert slower_side(row) == bottleneck
+
+
+def taking_turns() -> Row:
+    """One client; its request takes the server 15 us of CPU and the generator 12, of 33 us."""
+    row = waiting(closed_loop, 21_000, 3_000)
+    row["generator"]["busy_fraction"] = 0.36
+    row["server_cost"] |= {"cpu_fraction": 0.45, "cpu_us_per_request": 15.0}
+    row["machine"]["server_cpu_busy"] = 0.55
+    return row
+
+
+def test_where_neither_side_is_busy_it_is_the_wake_up_that_limits() -> None:
+    assert slower_side(taking_turns()) == "wake-up"
+
+
+def asleep(row: Row) -> None:
+    """It sleeps for 10 ms before it answers."""
+    row["latency_ns"]["service"] = histogram.summary(np.full(2000, 10_020_000))
+
+
+def at_work(row: Row) -> None:
+    row["server_cost"]["cpu_fraction"] = row["machine"]["server_cpu_busy"] = 0.70
+
+
+def held_back(row: Row) -> None:
+    """What keeps both from being busy is somebody else."""
+    row["machine"]["server_cpu_busy"] = 0.90
+
+
+def several(row: Row) -> None:
+    """Four processes with four CPUs, of which the one that has the client is busy for 80 %."""
+    row["server_cost"] |= {"processes": 1, "cpu_fraction": 0.80}
+    row["machine"] |= {"server_cpus": [0, 1, 2, 3], "server_cpu_busy": 0.25}
+
+
+def of_schema_1(row: Row) -> None:
+    row |= {"window": None, "warmup": None}
+
+
+@pytest.mark.parametrize("change", [asleep, at_work, held_back, several, of_schema_1])
+def test_a_server_with_work_or_sleep_of_its_own_is_not_taken_for_one_that_is_woken(
+    change: Callable[[Row], None],
+) -> None:
+    row = taking_turns()
+    change(row)
+
+    assert slower_side(row) == "server"
+
+
+def test_a_server_of_somebody_else_tells_nothing_of_its_cpu() -> None:
+    row = taking_turns()
+    row["server_cost"] = None
+
+    assert slower_side(row) == "server"
+
+
+# More was offered than was answered.
+
+
+def test_an_overload_is_a_valid_measurement_of_an_overload() -> None:
+    row = waiting(open_loop, 400_000, 3_000)
+    overload(row)
+    judged = judge(row)
+
+    assert judged["valid"]
+    assert judged["overloaded"]
+    assert judged["bottleneck"] == "server"
+    assert judged["reasons"] == [
+        "overloaded: 1,500/s of the offered 2,000/s were answered, and 500 more requests waited"
+        " after each second: latency grows with the length of the run"
+    ]
+
+
+def test_what_an_overload_leaves_unanswered_is_no_fault_as_long_as_the_server_answers() -> None:
+    row = waiting(open_loop, 400_000, 3_000)
+    overload(row)
+    row["counts"] |= {"ok": 1000, "timed_out": 1000}
+    row["warmup"] |= {"scheduled": 10, "timed_out": 10}
+    row["window"]["silence_ns"] = 1_000_000
+
+    assert judge(row)["valid"]
+
+
+@pytest.mark.parametrize(("grown", "overloaded"), [(63, False), (64, True)])
+def test_chance_is_no_overload(grown: int, overloaded: bool) -> None:
+    """Of the 1,000 requests of half a window 2 standard deviations are 63."""
+    row = waiting(open_loop, 400_000, 3_000)
+    row["window"]["fewest_open_second_half"] += grown
+    judged = judge(row)
+
+    assert judged["overloaded"] == overloaded
+    assert judged["bottleneck"] == ("server" if overloaded else "offered")
+
+
+@pytest.mark.parametrize(("grown", "overloaded"), [(1_000, False), (1_001, True)])
+def test_one_request_in_a_hundred_is_no_overload(grown: int, overloaded: bool) -> None:
+    """Of half a window's 100,000 requests, where chance explains less."""
+    row = waiting(open_loop, 400_000, 3_000)
+    row["counts"] |= {"scheduled": 200_000, "ok": 200_000}
+    row["window"]["fewest_open_second_half"] += grown
+
+    assert judge(row)["overloaded"] == overloaded
+
+
+@pytest.mark.parametrize(
+    ("busy_fraction", "valid", "bottleneck"), [(0.5, True, "server"), (0.95, False, "generator")]
+)
+def test_in_an_overload_a_generator_is_to_blame_when_it_has_no_time_left(
+    busy_fraction: float, valid: bool, bottleneck: str
+) -> None:
+    """One that is not busy waits for sockets that the server leaves full."""
+    row = waiting(open_loop, 400_000, 3_000)
+    overload(row)
+    row["latency_ns"]["response"] = histogram.summary(np.full(2000, 50_000_000))
+    row["generator"]["send_lag_ns"] = histogram.summary(np.full(2000, 40_000_000))
+    row["generator"]["busy_fraction"] = busy_fraction
+    judged = judge(row)
+
+    assert judged["valid"] == valid
+    assert judged["bottleneck"] == bottleneck
+
+
+def test_in_an_overload_lateness_is_measured_by_what_requests_wait_for_anyway() -> None:
+    """A busy generator, late by 0.4 ms where the backlog makes requests wait for 50."""
+    row = waiting(open_loop, 400_000, 3_000)
+    overload(row)
+    row["latency_ns"]["response"] = histogram.summary(np.full(2000, 50_000_000))
+    row["generator"]["send_lag_ns"] = histogram.summary(np.full(2000, 400_000))
+    row["generator"]["busy_fraction"] = 0.95
+    assert judge(row)["valid"]
+
+    row["window"]["fewest_open_second_half"] = row["window"]["fewest_open_first_half"]
+    assert not judge(row)["valid"]
+
+
+@pytest.mark.parametrize("make", [closed_loop, open_loop])
+def test_where_nobody_counted_nothing_is_said_of_an_overload(make: Callable[[], Row]) -> None:
+    row = make()
+    of_schema_1(row)
+    judged = judge(row)
+
+    assert judged["valid"]
+    assert judged["overloaded"] is None
+
+
+# What others do.
+
+
+def test_what_was_dropped_at_the_listener_of_somebody_else_is_not_our_loss() -> None:
+    row = closed_loop()
+    row["machine"]["listen_overflows"] = 5
+
+    assert judge(row)["valid"]
+
+
+@pytest.mark.parametrize(
+    ("used_by_the_server", "words"), [(1.75, None), (1.0, "others used 40% of the server's 2 CPUs")]
+)
+def test_others_are_told_from_a_server_of_several_processes(
+    used_by_the_server: float, words: str | None
+) -> None:
+    """Two CPUs, both busy for 90 %: 1.8 cores, of which the server has that much."""
+    row = closed_loop()
+    row["machine"] |= {"server_cpus": [0, 1], "server_cpu_busy": 0.9}
+    row["server_cost"]["cpu_fraction"] = used_by_the_server
+    said = verdict.server_starved(cast(Record, row))
+
+    assert said is None if words is None else words in str(said)
 
 
 def test_without_answers_nobody_is_named() -> None:

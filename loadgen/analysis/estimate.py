@@ -34,8 +34,9 @@ CONFIDENCE = 0.95
 ORDER_STATISTICS_FROM = 6
 # Half the width of an interval, relative to the median, at which more blocks are not worth it.
 TARGET_HALF_WIDTH = 0.05
-# The same of a ratio by slices.
-PRECISION = 0.03
+# The same of a ratio by slices: half of the margin that claims have (claim.MARGIN), because equals
+# are called equal only where the whole interval fits.
+PRECISION = 0.015
 # A wider interval around 1 is no evidence of equality.
 TIE_HALF_WIDTH = 0.10
 # With fewer, an interval is narrow by luck.

@@ -105,11 +105,14 @@ class Run:
         """Its servers as they were presented when it was measured."""
         return catalog.of_lines(self.header["catalog"])
 
-    @property
+    @functools.cached_property
     def ceiling_per_s(self) -> float | None:
-        """What the generator reached against the leanest peer; None if it was not calibrated."""
-        reached = self.header["calibration"]
-        return max((point["throughput_per_s"] for point in reached), default=None)
+        """What the generator reached against the leanest peer; None if it was not calibrated, or if
+        a server reached more than that: then the calibration was disturbed, and is no ceiling."""
+        calibrated = [point["throughput_per_s"] for point in self.header["calibration"]]
+        served = [record["throughput_per_s"] or 0.0 for record in self.records]
+        ceiling = max(calibrated, default=None)
+        return None if ceiling is None or ceiling < max(served, default=0.0) else ceiling
 
     def of(self, experiment: str) -> dict[str, CellData]:
         """The cells of one experiment, by id; servers in the order of the catalog. The same once

@@ -5,7 +5,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,9 @@ from loadgen.target.address import Address
 
 # Clients that connect at once; less than any backlog, so that no SYN is dropped.
 CONNECT_AT_ONCE = 1000
+# How clients keep from congesting the network. BBR would pace what they send by timers, on the
+# generator's CPU, and let requests that are due wait and share a segment.
+PACED, UNPACED = b"bbr", b"reno"
 # How long each such group waits for its greetings.
 GREETING_S = 3.0
 
@@ -62,6 +65,7 @@ def connected(
                 socks.append(sock)
                 sock.setblocking(False)
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                do_not_pace(sock)
                 sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
                 now_ns = time.time_ns()
                 code = sock.connect_ex(peer)
@@ -80,6 +84,15 @@ def connected(
     finally:
         for sock in socks:
             sock.close()
+
+
+def do_not_pace(sock: socket.socket) -> None:
+    """Have what is sent leave at once, where the system would pace it: every kernel has Reno, and
+    lets everybody use it (tcp(7), tcp_allowed_congestion_control) unless somebody took it away."""
+    congestion_control = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16)
+    if congestion_control.startswith(PACED):
+        with suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, UNPACED)
 
 
 @contextmanager

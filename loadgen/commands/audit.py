@@ -2,8 +2,15 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from loadgen.commands import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from loadgen.store.schema import Header
+    from loadgen.trial.cell import Cell
 
 HELP = "Derive every figure of a run anew; status 1: some do not hold."
 
@@ -14,9 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print what does not hold, a line each; 0 when all does. Raises UserError."""
+    """Print what does not hold, a line each, and the hash that stands for the run; 0 when all
+    holds. Raises UserError."""
     from loadgen import experiments
     from loadgen.analysis import audit
+    from loadgen.analysis.audit import quoted
     from loadgen.analysis.run import Run
     from loadgen.report import redraw
     from loadgen.store import runs
@@ -26,11 +35,50 @@ def run(options: argparse.Namespace) -> int:
     except runs.ResultsError as error:
         raise UserError(str(error)) from error
     run = Run(stored.path, stored.header, stored.records)
+    quotes = quoted.quotes_of(stored, quoted.readmes_about(stored.path))
     try:
-        problems = [*audit.examine(stored), *redraw.differences(run, experiments.report)]
+        problems = [
+            *audit.examine(stored, planned_cells),
+            *asked_for(stored.header),
+            *redraw.differences(run, experiments.report),
+        ]
     except ValueError as error:  # a workload, a time or an order that no lab wrote
         problems = [f"the run cannot be checked: {error}"]
+    problems += quoted.differences(stored, quotes)
     for problem in problems:
         print(problem)
+    print(quoted.sentence(stored, quotes))
     print(f"{len(problems)} things do not hold" if problems else "everything holds")
     return 1 if problems else 0
+
+
+def planned_cells(header: "Header") -> "list[Cell]":
+    """Which cells the experiments of a run measure, by its profile and its servers.
+
+    Raises KeyError for an experiment or a server that this lab does not know, ValueError for such
+    a profile.
+    """
+    from loadgen import experiments
+    from loadgen.plan.plan import stored
+    from servers import catalog
+
+    plan = stored(header)
+    models = [catalog.find(name) for name in plan.servers]
+    return [
+        cell
+        for name in plan.experiments
+        for cell in experiments.find(name).cells(plan.profile, models)
+    ]
+
+
+def asked_for(header: "Header") -> "Iterator[str]":
+    """The number of blocks, and the time for more, are those of the profile, or were asked for."""
+    from loadgen.commands.bench import BLOCKS, EXTRA_TIME
+
+    profile, blocks = header["profile"], header["plan"]["blocks"]
+    extra_time = header["plan"]["extra_time"]
+    if profile not in BLOCKS:
+        return  # which is said already
+    # Who asks for a number of blocks gets no more than these: bench --blocks.
+    if (blocks, extra_time) not in ((BLOCKS[profile], EXTRA_TIME[profile]), (blocks, 0.0)):
+        yield f"{blocks} blocks and {extra_time:g} of the time for more are none of {profile}"

@@ -14,8 +14,13 @@ from loadgen.engine.syscalls import (
     EPOLL_DATA_WORD,
     EPOLL_EVENT_WORDS,
     MSG_DONTWAIT,
+    MSG_ERRQUEUE,
     NS_PER_S,
+    SO_TIMESTAMPING,
     SO_TIMESTAMPNS,
+    SOF_TIMESTAMPING_OPT_TSONLY,
+    SOF_TIMESTAMPING_SOFTWARE,
+    SOF_TIMESTAMPING_TX_SOFTWARE,
     SOL_SOCKET,
     Bytes,
     Int32s,
@@ -27,21 +32,29 @@ from loadgen.engine.syscalls import (
     memcpy,
     ppoll,
     recvmsg,
+    setsockopt,
 )
 from loadgen.workload.dialogue import Dialogue
 
 # How many events are taken from the kernel at once.
-EVENTS = 64
+EVENTS = 256
 # How long a loop that does not spin sleeps at most, and so how late it sees the stop flag.
 NAP_NS = 1_000_000
-EPOLLIN, EPOLLOUT = select.EPOLLIN, select.EPOLLOUT
+EPOLLERR, EPOLLIN, EPOLLOUT = select.EPOLLERR, select.EPOLLIN, select.EPOLLOUT
 EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD = 1, 2, 3
 CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_THREAD_CPUTIME_ID = 0, 1, 3
 EAGAIN, EINTR = errno.EAGAIN, errno.EINTR
 
 # Long answers are received and verified in pieces: no connection has a buffer of its own.
 _RECEIVE_BYTES = 65_536
-_A = ord("a")
+# struct cmsghdr and a struct timespec: 16 bytes each. A kernel that also reports transmit stamps
+# would say the same of an arrival once more, in a message that it drops where there is no room.
+_STAMP_BYTES = 32
+# Level and type of a control message, one 64-bit word (Numba knows little-endian machines only).
+_ARRIVAL_STAMP = SO_TIMESTAMPNS << 32 | SOL_SOCKET
+_KERNEL_STAMPS = SO_TIMESTAMPING << 32 | SOL_SOCKET
+# Eight letters "a", as a number.
+_LETTERS_A = 0x6161616161616161
 
 
 class SyscallBuffers(NamedTuple):
@@ -55,9 +68,11 @@ class SyscallBuffers(NamedTuple):
     events: Int32s  # struct epoll_event[EVENTS]
     interest: Int32s  # struct epoll_event
     ready: Int32s  # struct pollfd
+    option: Int32s  # the value of a socket option
     time: Int64s  # struct timespec
     errno: Int32s
     unstamped: Int64s  # [0]: how many answers came without a kernel stamp
+    tag: Int64s  # [0]: eight letters
     request: Bytes
     answer: Bytes
     request_tag: Bytes  # where it is in `request`, in the same memory
@@ -81,9 +96,11 @@ def new_buffers(epoll: int, said: Dialogue) -> SyscallBuffers:
         events=np.zeros(EVENTS * EPOLL_EVENT_WORDS, np.int32),
         interest=np.zeros(EPOLL_EVENT_WORDS, np.int32),
         ready=np.array([epoll, EPOLLIN], np.int32),
+        option=np.zeros(1, np.int32),
         time=np.zeros(2, np.int64),
         errno=np.zeros(1, np.int32),
         unstamped=np.zeros(1, np.int64),
+        tag=np.zeros(1, np.int64),
         request=request,
         answer=answer,
         request_tag=request[said.request_tag_offset :][: said.tag_digits],
@@ -126,20 +143,58 @@ def connection_of(buffers: SyscallBuffers, event: int) -> int:
 
 
 @compiled
-def write_tag(buffers: SyscallBuffers, request: int) -> None:
-    """Make the line to send and the answer to expect those of a request, by its number."""
-    for digit in range(len(buffers.request_tag)):
-        letter = _A + ((request >> (4 * digit)) & 15)
-        buffers.request_tag[digit] = letter
-        buffers.answer_tag[digit] = letter
+def write_tag(buffers: SyscallBuffers, tag: Bytes, request: int) -> None:
+    """Make the line to send, or the answer to expect, that of a request: by its number.
+
+    tag  `buffers.request_tag` or `buffers.answer_tag`
+
+    Eight digits to the base 16 become eight bytes at once: each step moves the upper half of every
+    group of digits away from the lower one.
+    """
+    digits = int(request)  # 64 bits, of which 32 are used
+    digits = (digits | digits << 16) & 0x0000FFFF0000FFFF
+    digits = (digits | digits << 8) & 0x00FF00FF00FF00FF
+    digits = (digits | digits << 4) & 0x0F0F0F0F0F0F0F0F
+    buffers.tag[0] = digits + _LETTERS_A
+    memcpy(tag.ctypes.data, buffers.tag.ctypes.data, len(tag))
 
 
 @compiled
 def receive(buffers: SyscallBuffers, fd: int, count: int) -> int:
     """Receive at most `count` bytes into the buffer; return what recvmsg returns."""
     buffers.vector[1] = count
-    buffers.header[5] = buffers.control.nbytes  # recvmsg overwrites it with what it used
+    buffers.header[5] = _STAMP_BYTES  # recvmsg overwrites it with what it used
     return recvmsg(fd, buffers.header.ctypes.data, MSG_DONTWAIT)
+
+
+@compiled
+def stamp_what_leaves(buffers: SyscallBuffers, fd: int, on: bool) -> bool:
+    """Have the kernel stamp what is sent when it leaves, or no longer; False: it refused.
+
+    Not by a control message of a sendmsg, as one would: that is another way through the kernel
+    than that of the requests that are not stamped, and a longer one.
+    """
+    buffers.option[0] = SOF_TIMESTAMPING_SOFTWARE | SOF_TIMESTAMPING_OPT_TSONLY
+    if on:
+        buffers.option[0] |= SOF_TIMESTAMPING_TX_SOFTWARE
+    return setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPING, buffers.option.ctypes.data, 4) == 0
+
+
+@compiled
+def next_transmit_stamp(buffers: SyscallBuffers, fd: int) -> int:
+    """Return the next kernel stamp of a request's leaving, or -1: there is none (any more).
+
+    They come by the error queue of the socket (Documentation/networking/timestamping.rst). The
+    stamp is reported as it was asked for, and as any stamp is where SO_TIMESTAMPNS is set: first.
+    """
+    buffers.vector[1] = 0
+    buffers.header[5] = buffers.control.nbytes
+    if recvmsg(fd, buffers.header.ctypes.data, MSG_DONTWAIT | MSG_ERRQUEUE) < 0:
+        return -1
+    control = buffers.control
+    if buffers.header[5] >= _STAMP_BYTES and control[1] in (_ARRIVAL_STAMP, _KERNEL_STAMPS):
+        return int(control[2] * NS_PER_S + control[3])
+    return 0
 
 
 @compiled
@@ -151,7 +206,7 @@ def arrival_stamps(buffers: SyscallBuffers) -> tuple[int, int]:
     """
     read_ns = clock(buffers, CLOCK_REALTIME)
     control = buffers.control
-    if buffers.header[5] >= 32 and control[1] == (SO_TIMESTAMPNS << 32 | SOL_SOCKET):
+    if buffers.header[5] >= _STAMP_BYTES and control[1] == _ARRIVAL_STAMP:
         return int(control[2] * NS_PER_S + control[3]), read_ns
     buffers.unstamped[0] += 1
     return read_ns, read_ns

@@ -179,7 +179,7 @@ def _begin(loop: Loop, ends: _Ends, slot: Any, conversations: Any) -> None:
 def _ask(buffers: SyscallBuffers, slot: Any, conversation: Any) -> int:
     """Send the line and `exit`; returns how many conversations ended because it failed."""
     slot.awaits = _ANSWER
-    write_tag(buffers, slot.conversation)
+    write_tag(buffers, buffers.request_tag, slot.conversation)
     size_bytes = len(buffers.request)
     sent = send(slot.fd, buffers.request.ctypes.data, size_bytes, MSG_DONTWAIT | MSG_NOSIGNAL)
     if sent != size_bytes:  # it fits into any send buffer: see load.MAX_CHURN_BYTES
@@ -214,7 +214,7 @@ def _go_on(buffers: SyscallBuffers, ends: _Ends, slot: Any, conversation: Any) -
         if count == 0:
             return _fail(slot, conversation, _ERROR, CLOSED)
         if slot.awaits == _ANSWER:
-            write_tag(buffers, slot.conversation)
+            write_tag(buffers, buffers.answer_tag, slot.conversation)
         if memcmp(buffers.received.ctypes.data, expected + slot.received_bytes, count) != 0:
             slot.mismatch = True
         slot.received_bytes += count

@@ -39,10 +39,12 @@ _PROGRESS = np.dtype(
         ("window_start_ns", np.int64),
         ("window_end_ns", np.int64),
         ("idle_ns", np.int64),  # spent asking in vain for something to do
-        ("longest_gap_ns", np.int64),  # between two looks at the clock
         ("begun", np.int64),  # requests
         ("ended", np.int64),
         ("clocks_read", np.int64),  # 0, 1 or 2: how many times
+        ("longest_gap_ns", np.int64),  # between two looks at the clock
+        ("next_stamped", np.int64),  # the next request whose leaving the kernel is to stamp
+        ("stamped", np.int64),  # how many rows of `left_ns` are filled
         ("full", np.bool_),  # there was no room for another request
     ],
     align=True,
@@ -58,6 +60,7 @@ class Loop(NamedTuple):
     clocks_ns: Int64s  # int64[2, 4 + server clocks]: see samples.window_clocks
     server_clocks: Int64s  # int64[k]: clock ids
     stop: Int64s  # int64[1]: another thread sets it to end the loop
+    left_ns: Int64s  # int64[k, 2]: a request, and the kernel's stamp of its leaving
     spin: bool
 
 
@@ -68,8 +71,10 @@ def new_loop(
     server_clocks: Sequence[int],
     spin: bool,
     stop: Int64s | None,
+    stamped: int = 0,
 ) -> Loop:
-    """Make everything that both loops need; the parameters are those of `requests.drive`."""
+    """Make everything that both loops need; the parameters are those of `requests.drive`, and
+    `stamped` is how many transmit stamps there is room for."""
     progress = np.recarray(1, _PROGRESS)
     progress.fill(0)
     lengths_s = np.array([load.warmup_s, load.duration_s, load.drain_s])
@@ -80,6 +85,7 @@ def new_loop(
         clocks_ns=np.zeros((2, 4 + len(server_clocks)), np.int64),
         server_clocks=np.array(server_clocks, np.int64),
         stop=np.zeros(1, np.int64) if stop is None else stop,
+        left_ns=np.zeros((stamped, 2), np.int64),
         spin=spin,
     )
 
@@ -105,6 +111,7 @@ def collected(
     `rows` have `arrived_ns`, `read_ns`, `connection` and `outcome`.
     """
     progress = loop.progress[0]
+    stamped, left_ns = loop.left_ns[: progress.stamped].T
     return Samples(
         intended_ns=intended_ns,
         sent_ns=sent_ns,
@@ -117,8 +124,10 @@ def collected(
         clocks=window_clocks(loop.clocks_ns),
         errors=errors,
         unstamped=int(loop.buffers.unstamped[0]),
-        longest_gap_ns=int(progress.longest_gap_ns),
         full=bool(progress.full),
+        stamped=stamped,
+        send_path_ns=left_ns - sent_ns[stamped],
+        longest_gap_ns=int(progress.longest_gap_ns) if loop.spin else None,
     )
 
 
@@ -134,7 +143,15 @@ def start(loop: Loop) -> None:
 @compiled
 def look_at_clock(loop: Loop) -> None:
     """Let it be now."""
-    loop.progress[0].now_ns = clock(loop.buffers, CLOCK_REALTIME)
+    let_it_be(loop, clock(loop.buffers, CLOCK_REALTIME))
+
+
+@compiled
+def let_it_be(loop: Loop, now_ns: int) -> None:
+    """Note the time that a clock showed, and the longest step from one to the next."""
+    progress = loop.progress[0]
+    progress.longest_gap_ns = max(progress.longest_gap_ns, now_ns - progress.now_ns)
+    progress.now_ns = now_ns
 
 
 @compiled
@@ -165,8 +182,7 @@ def next_events(loop: Loop, longest_nap_ns: int) -> int:
     if not loop.spin:
         nap(buffers, longest_nap_ns)
     count = epoll_wait(buffers.epoll, buffers.events.ctypes.data, EVENTS, 0)
-    progress.now_ns = clock(buffers, CLOCK_REALTIME)
-    progress.longest_gap_ns = max(progress.longest_gap_ns, progress.now_ns - asked_ns)
+    look_at_clock(loop)
     if count == 0:
         progress.idle_ns += progress.now_ns - asked_ns
     return count
@@ -195,5 +211,5 @@ def _read_clocks(loop: Loop) -> None:
     progress = loop.progress[0]
     busy_since_ns = progress.start_ns + progress.idle_ns
     clocks_ns = loop.clocks_ns[progress.clocks_read]
-    progress.now_ns = read_clocks(loop.buffers, clocks_ns, busy_since_ns, loop.server_clocks)
+    let_it_be(loop, read_clocks(loop.buffers, clocks_ns, busy_since_ns, loop.server_clocks))
     progress.clocks_read += 1

@@ -9,6 +9,12 @@ Four stamps per request, all CLOCK_REALTIME because the kernel stamps in it (soc
 SO_TIMESTAMP): `intended` (the schedule said so), `sent` (just before send), `arrived` (the kernel
 got the last byte of the answer), `read` (the loop got to it).
 
+Between `sent` and the wire lies our own way through the kernel, 1 to 2 us: of one request in
+STAMP_EVERY the kernel stamps the leaving too (Documentation/networking/timestamping.rst), and
+`Samples.service_ns` leaves that way out. Only of one that nothing waits for, so that neither the
+send buffer nor the congestion window held it back, and of no line that is still being sent while
+its beginning is on its way.
+
 For TCP the stamp that recvmsg returns is that of the last segment it copied from (net/ipv4/tcp.c,
 tcp_update_recv_tstamps). So a receive asks for no more than the answer in turn still lacks. Where
 the kernel merged the segments of several waiting answers, they all carry the stamp of the last one:
@@ -30,6 +36,7 @@ from loadgen.engine.buffers import (
     EPOLL_CTL_ADD,
     EPOLL_CTL_DEL,
     EPOLL_CTL_MOD,
+    EPOLLERR,
     EPOLLIN,
     EPOLLOUT,
     EVENTS,
@@ -41,7 +48,9 @@ from loadgen.engine.buffers import (
     last_error,
     nap,
     new_buffers,
+    next_transmit_stamp,
     receive,
+    stamp_what_leaves,
     watch,
     write_tag,
 )
@@ -51,6 +60,7 @@ from loadgen.engine.loop import (
     finish,
     has_room,
     is_out_of_time,
+    let_it_be,
     look_at_clock,
     new_loop,
     new_rows,
@@ -83,6 +93,11 @@ from loadgen.workload.load import MAX_REQUESTS, Load
 
 # More than any generator of one core has sent; decides how many stamps a closed loop has room for.
 _CLOSED_LOOP_MAX_PER_S = 400_000
+# A prime, so that it does not keep step with the clients.
+STAMP_EVERY = 67
+# The longest line whose leaving is one moment: it fits into a segment of loopback.
+STAMPED_MOST_BYTES = 16_384
+_NEVER = 2**62
 
 _OK, _MISMATCHED, _ERROR, _TIMED_OUT = map(int, Outcome)
 
@@ -106,11 +121,13 @@ _LINK = np.dtype(
         ("answering", np.int32),  # the request whose answer is due, or -1
         ("sending", np.int32),  # the first request that is not completely sent, or -1
         ("last", np.int32),  # the last request, or -1
+        ("stamped", np.int32),  # the request whose transmit stamp is awaited, or -1
         ("error", np.int32),
         ("sent_bytes", np.int64),  # of `sending`
         ("received_bytes", np.int64),  # of the answer to `answering`
         ("mismatch", np.bool_),  # in the answer to `answering`
         ("blocked", np.bool_),  # waits until it can be written to
+        ("armed", np.bool_),  # the kernel stamps the next request when it leaves
         ("is_open", np.bool_),
     ],
     align=True,
@@ -140,16 +157,60 @@ def _fail(buffers: SyscallBuffers, link: Any, requests: Any, error: int) -> int:
 
 
 @compiled
-def _transmit(buffers: SyscallBuffers, link: Any, requests: Any, now_ns: int) -> int:
+def _arm(loop: Loop, link: Any) -> None:
+    """Have the next request stamped when it leaves, if it is the turn of one.
+
+    Before its time comes: it must not take longer than the others.
+    """
+    progress = loop.progress[0]
+    if progress.begun >= progress.next_stamped and link.is_open and not link.armed:
+        progress.next_stamped = progress.begun + STAMP_EVERY
+        link.armed = stamp_what_leaves(loop.buffers, link.fd, True)
+
+
+@compiled
+def _disarm(loop: Loop, link: Any, whole: bool) -> None:
+    """It was sent, or the `whole` of it was not: then nothing is learned from its stamp, as little
+    as from one of a request that had others before it."""
+    link.armed = False
+    stamp_what_leaves(loop.buffers, link.fd, False)
+    if whole and link.sending == link.answering:
+        link.stamped = link.sending
+
+
+@compiled
+def _take_transmit_stamps(loop: Loop, link: Any, requests: Any) -> bool:
+    """Take the kernel's stamps of what has left a connection; was there any?
+
+    One that nobody waits for is of a drive before.
+    """
+    progress = loop.progress[0]
+    left_ns = next_transmit_stamp(loop.buffers, link.fd)
+    found = left_ns >= 0
+    while left_ns >= 0:
+        if link.stamped >= 0 and left_ns >= requests[link.stamped].sent_ns:
+            loop.left_ns[progress.stamped, 0] = link.stamped
+            loop.left_ns[progress.stamped, 1] = left_ns
+            progress.stamped += 1
+            link.stamped = -1
+        left_ns = next_transmit_stamp(loop.buffers, link.fd)
+    return found
+
+
+@compiled
+def _transmit(loop: Loop, link: Any, requests: Any, now_ns: int) -> int:
     """Send what the connection takes; return how many requests ended because it failed."""
+    buffers = loop.buffers
     size_bytes = len(buffers.request)
     while link.sending >= 0:
-        write_tag(buffers, link.sending)
+        write_tag(buffers, buffers.request_tag, link.sending)
         if link.sent_bytes == 0:
             requests[link.sending].sent_ns = now_ns
         rest_bytes = size_bytes - link.sent_bytes
         start = buffers.request.ctypes.data + link.sent_bytes
         count = send(link.fd, start, rest_bytes, MSG_DONTWAIT | MSG_NOSIGNAL)
+        if link.armed:
+            _disarm(loop, link, count == size_bytes)
         if count < 0:
             error = last_error(buffers)
             if error == EINTR:
@@ -194,7 +255,7 @@ def _submit(loop: Loop, link: Any, requests: Any, intended_ns: int) -> None:
     if link.sending >= 0:
         return  # behind one that waits until the connection can be written to
     link.sending = request
-    progress.ended += _transmit(loop.buffers, link, requests, progress.now_ns)
+    progress.ended += _transmit(loop, link, requests, progress.now_ns)
 
 
 @compiled
@@ -215,7 +276,7 @@ def _answer(buffers: SyscallBuffers, link: Any, requests: Any) -> int:
         return _fail(buffers, link, requests, CLOSED)
     if due < 0 or due == link.sending:
         return _fail(buffers, link, requests, UNSOLICITED)
-    write_tag(buffers, due)
+    write_tag(buffers, buffers.answer_tag, due)
     expected = buffers.answer.ctypes.data + link.received_bytes
     if memcmp(buffers.received.ctypes.data, expected, count) != 0:
         link.mismatch = True
@@ -266,12 +327,16 @@ def _handle(loop: Loop, links: Any, requests: Any, event: int, is_open: bool) ->
     link = links[connection_of(buffers, event)]
     if events & EPOLLOUT:
         look_at_clock(loop)
-        progress.ended += _transmit(buffers, link, requests, progress.now_ns)
+        progress.ended += _transmit(loop, link, requests, progress.now_ns)
+    if events & EPOLLERR and _take_transmit_stamps(loop, link, requests):
+        events &= ~EPOLLERR
     if events & ~EPOLLOUT and link.is_open:
         due = link.answering
+        if not is_open and due == link.last:
+            _arm(loop, link)
         progress.ended += _answer(buffers, link, requests)
         if due >= 0 and requests[due].read_ns != 0:
-            progress.now_ns = requests[due].read_ns
+            let_it_be(loop, requests[due].read_ns)
             in_window = progress.now_ns < progress.window_end_ns
             if not is_open and in_window and has_room(loop, len(requests)):
                 _submit(loop, link, requests, progress.now_ns)
@@ -314,6 +379,8 @@ def _run(
     """Drive until everything is answered or the time is over; without `offsets_ns` if not open."""
     for index in range(len(links)):
         watch(loop.buffers, links[index], EPOLL_CTL_ADD, EPOLLIN)
+        if len(loop.left_ns):  # a drive before may have ended when it was about to send
+            stamp_what_leaves(loop.buffers, links[index].fd, False)
     start(loop)
     if not is_open:
         _begin(loop, links, requests, pipeline_depth)
@@ -332,6 +399,7 @@ def _run(
                 request = loop.progress[0].begun
                 intended_ns = loop.progress[0].start_ns + offsets_ns[request]
                 _submit(loop, links[request % len(links)], requests, intended_ns)
+                _arm(loop, links[(request + 1) % len(links)])
                 acted = True
         if acted:
             look_at_clock(loop)
@@ -385,8 +453,12 @@ def drive(
     links = _new_links(fds)
     requests = _new_requests(len(offsets_ns) if load.is_open else _closed_loop_capacity(load))
     said = hello_echo(load.message_bytes)
+    stamping = load.message_bytes <= STAMPED_MOST_BYTES and _may_have_transmit_stamps(fds)
+    stamped = len(requests) // STAMP_EVERY + 1 if stamping else 0
     with select.epoll() as epoll:
-        loop = new_loop(epoll.fileno(), load, said, server_clocks, spin, stop)
+        loop = new_loop(epoll.fileno(), load, said, server_clocks, spin, stop, stamped)
+        # Not the first ones: they find everything cold.
+        loop.progress[0].next_stamped = len(fds) if stamping else _NEVER
         _run(loop, links, requests, offsets_ns, load.is_open, load.pipeline_depth)
     progress = loop.progress[0]
     if load.is_open:
@@ -396,6 +468,19 @@ def drive(
     else:
         requests = requests[: progress.begun]
     return collected(loop, requests, requests.intended_ns, requests.sent_ns, links.error)
+
+
+def _may_have_transmit_stamps(fds: Sequence[int]) -> bool:
+    """Only TCP has them. All connections are alike."""
+    if not fds:
+        return False
+    try:
+        first = socket.socket(fileno=fds[0])
+    except OSError:
+        return False
+    family = first.family
+    first.detach()  # it is not ours
+    return family in (socket.AF_INET, socket.AF_INET6)
 
 
 def compile() -> None:
@@ -418,7 +503,7 @@ def _closed_loop_capacity(load: Load) -> int:
 
 
 def _new_links(fds: Sequence[int]) -> Any:
-    links = new_rows(len(fds), _LINK, answering=-1, sending=-1, last=-1, is_open=True)
+    links = new_rows(len(fds), _LINK, answering=-1, sending=-1, last=-1, stamped=-1, is_open=True)
     links.fd = fds
     links.index = np.arange(len(fds))
     return links

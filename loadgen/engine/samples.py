@@ -2,7 +2,7 @@
 
 import errno
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -84,15 +84,39 @@ class Samples:
     """int32[connections]: 0, an errno, CLOSED or UNSOLICITED"""
     unstamped: int
     """answers without a kernel stamp; `arrived` is `read` for them"""
-    longest_gap_ns: int
-    """the longest step between two looks at the clock: a pause of the generator's own CPU"""
     full: bool
     """a closed loop ended early because there was no room for more stamps; the window ends there"""
+    stamped: Int64s = field(default_factory=lambda: np.zeros(0, np.int64))
+    """int64[k]: the requests whose leaving the kernel stamped too"""
+    send_path_ns: Int64s = field(default_factory=lambda: np.zeros(0, np.int64))
+    """int64[k]: how long after `sent` each of those left; none where the kernel gives no stamps"""
+    longest_gap_ns: int | None = None
+    """the largest step between two looks at the clock, so the longest pause of the CPU that the
+    loop spun on; None: it did not spin"""
 
     @property
     def in_window(self) -> Bools:
         """Mask of the requests that belong to the window, by their intended time; bool[n]."""
         return (self.window_start_ns <= self.intended_ns) & (self.intended_ns < self.window_end_ns)
+
+    @property
+    def sending_ns(self) -> Int64s:
+        """How long after `sent` each request left, int64[n]: what is not the server's doing.
+
+        Exactly where the kernel stamped it, the median of those elsewhere, and never beyond the
+        answer; 0 where there is neither stamp nor answer.
+        """
+        sending_ns = np.zeros_like(self.sent_ns)
+        if len(self.send_path_ns):
+            sending_ns[:] = round(np.median(self.send_path_ns))
+            sending_ns[self.stamped] = self.send_path_ns
+        most_ns: Int64s = np.maximum(self.arrived_ns - self.sent_ns, 0)
+        return np.minimum(sending_ns, most_ns)
+
+    @property
+    def service_ns(self) -> Int64s:
+        """From when a request left until its answer had arrived, int64[n]; of those answered."""
+        return self.arrived_ns - self.sent_ns - self.sending_ns
 
 
 class Greetings(NamedTuple):

@@ -32,8 +32,11 @@ EPOLL_EVENT_WORDS, EPOLL_DATA_WORD = (3, 1) if platform.machine() == "x86_64" el
 # The same on every architecture that CPython 3.11 runs on except PA-RISC, SPARC, MIPS and Alpha
 # (asm-generic/socket.h).
 SOL_SOCKET = 1
-SO_TIMESTAMPNS = 35
-MSG_DONTWAIT, MSG_NOSIGNAL = 0x40, 0x4000
+SO_TIMESTAMPNS, SO_TIMESTAMPING = 35, 37
+MSG_DONTWAIT, MSG_ERRQUEUE, MSG_NOSIGNAL = 0x40, 0x2000, 0x4000
+# linux/net_tstamp.h: stamp what is sent; report stamps of the kernel; without the packet itself.
+SOF_TIMESTAMPING_TX_SOFTWARE, SOF_TIMESTAMPING_SOFTWARE = 1 << 1, 1 << 4
+SOF_TIMESTAMPING_OPT_TSONLY = 1 << 11
 
 NS_PER_S = 1_000_000_000
 

@@ -67,7 +67,7 @@ def cells(profile: Profile, servers: Sequence[Model]) -> list[Cell]:
                 warmup_s=warmup_s,
                 duration_s=duration_s,
             )
-            for clients in (1, *CLIENTS[profile])
+            for clients in CLIENTS[profile]
         ],
     )
 

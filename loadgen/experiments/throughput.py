@@ -8,11 +8,14 @@ throughput (Little's law). Its spread does: with threads some clients wait long.
 
 from collections.abc import Sequence
 
-from loadgen.analysis.run import Run
+from loadgen.analysis.run import CellData, Run
 from loadgen.experiments.tools import (
+    Rows,
     about_hollow,
+    counted,
     largest_common,
     lines,
+    listed,
     nothing_to_say,
     ratio_sentence,
     sweep,
@@ -36,7 +39,7 @@ HOW_TO_READ = (
     "Closed loop: each client sends again as soon as it has been answered. Further right there are"
     " more clients; higher is more answers. Vertical bars are 95 % confidence intervals over"
     " blocks. Where lines lie on each other, the models perform alike. Each server has one CPU to"
-    " itself."
+    " itself, where threads cannot overlap their system calls: on several they might."
 )
 
 CLIENTS: dict[Profile, tuple[int, ...]] = {
@@ -82,7 +85,7 @@ def figures(run: Run) -> list[Figure]:
             name="throughput",
             title="All clients busy: answers per second",
             panels=(panel,),
-            caption=HOW_TO_READ + about_hollow((panel,)),
+            caption=HOW_TO_READ + about_wake_ups(rows) + about_hollow((panel,)),
             panel_height_in=4.4,
         ),
         Figure(
@@ -98,6 +101,32 @@ def figures(run: Run) -> list[Figure]:
             panel_height_in=3.2,
         ),
     ]
+
+
+def about_wake_ups(rows: Rows) -> str:
+    """What a caption adds where neither side was busy."""
+    waiting = {
+        clients: [name for name in rows if _is_woken(rows[name].get(clients))]
+        for row in rows.values()
+        for clients in row
+    }
+    told = [
+        f"with {counted(int(clients), 'client')} of {listed(names)}"
+        for clients, names in sorted(waiting.items())
+        if names
+    ]
+    if not told:
+        return ""
+    return (
+        f" Neither side was busy {'; '.join(told)}: there the time goes into waking the other side,"
+        " and says little about the server."
+    )
+
+
+def _is_woken(cell: CellData | None) -> bool:
+    """Did most of its trials wait for wake-ups?"""
+    found = [record["verdict"]["bottleneck"] for record in cell.valid] if cell else []
+    return 2 * found.count("wake-up") > len(found)
 
 
 def finding(run: Run) -> str:

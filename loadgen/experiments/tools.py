@@ -172,11 +172,6 @@ def of_claim(found: Claim) -> Estimate:
     return Estimate(found.ratio, found.low, found.high, found.n)
 
 
-def margin_of(found: Claim) -> float:
-    """Half the width of a claim's interval, relative to its ratio."""
-    return of_claim(found).half_width
-
-
 def _more(found: Claim) -> str:
     """How much longer one would have to measure to know, where that is known."""
     if not found.more_s:

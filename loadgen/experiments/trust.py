@@ -13,7 +13,7 @@ from scipy import stats
 from loadgen.analysis.claim import Claim, claim
 from loadgen.analysis.estimate import ratio
 from loadgen.analysis.run import CellData, Run
-from loadgen.experiments.tools import REFERENCE, counted, margin_of
+from loadgen.experiments.tools import REFERENCE, counted
 from loadgen.plan.plan import Profile
 from loadgen.report.figure import Figure, Panel, Point, Series
 from loadgen.store.metric import cpu_us, throughput
@@ -36,23 +36,43 @@ HOW_TO_READ = (
 CLIENTS = 16
 # Long enough that 2 % of it is more than the clock's own cost.
 WORK_US = 100
-EXTRA_US = (2, 5, 10)
+EXTRA_US: dict[Profile, tuple[int, ...]] = {
+    "quick": (2,),
+    "standard": (2, 5, 10),
+    "full": (2, 5, 10),
+}
+# What a standard run decides by. A run of more epochs makes several such comparisons.
+EPOCHS = 5
 # Fewer comparisons say nothing about a rate.
 ENOUGH = 10
 
 
 @dataclass(frozen=True)
 class Known:
-    """A ratio whose truth is known: of a server against the plain one."""
+    """A ratio whose truth is known: of a server against the plain one.
+
+    found   over all epochs
+    parts   the comparisons that EPOCHS epochs each make
+    """
 
     label: str
     truth: float
     found: Claim
+    parts: tuple[Claim, ...]
+
+    @property
+    def told_apart(self) -> int:
+        """In how many of its parts a difference was seen."""
+        return sum(part.differs for part in self.parts)
+
+    @property
+    def covered(self) -> int:
+        """In how many of its parts the interval contains the truth."""
+        return sum(part.low <= self.truth <= part.high for part in self.parts)
 
 
 def cells(profile: Profile, servers: Sequence[Model]) -> list[Cell]:
     """A plain server, the same again, and some that are slower by a known amount."""
-    del profile  # it has one form
     if all(model.name != REFERENCE for model in servers):
         return []
     plain = Cell(
@@ -63,7 +83,7 @@ def cells(profile: Profile, servers: Sequence[Model]) -> list[Cell]:
     return [
         plain,
         replace(plain, replica=1),
-        *(replace(plain, options=("--work", working(extra_us))) for extra_us in EXTRA_US),
+        *(replace(plain, options=("--work", working(extra_us))) for extra_us in EXTRA_US[profile]),
     ]
 
 
@@ -72,7 +92,7 @@ def working(extra_us: int) -> str:
     return f"cpu:{WORK_US + extra_us}us"
 
 
-def known(run: Run) -> list[Known]:
+def slower(run: Run) -> list[Known]:
     """The server that was made slower, as far as the run has both sides.
 
     A server that is always busy answers one request per CPU time of one answer: with x us more the
@@ -83,51 +103,49 @@ def known(run: Run) -> list[Known]:
     cost = plain.over_blocks(cpu_us) if plain else None
     if plain is None or cost is None:
         return []
-    return [
-        Known(f"{extra_us} us slower", cost.value / (cost.value + extra_us), found)
-        for extra_us in EXTRA_US
+    found = [
+        known(f"{extra_us} us slower", cost.value / (cost.value + extra_us), data, plain)
+        for extra_us in EXTRA_US["full"]
         if (data := by_options.get(("--work", working(extra_us))))
-        and (found := against(data, plain))
     ]
+    return [each for each in found if each]
 
 
-def identical(run: Run) -> list[tuple[CellData, Claim]]:
-    """The server against itself, in every comparison of the run."""
-    return [(data, found) for data, twin in run.twins if (found := against(twin, data))]
+def identical(run: Run) -> list[Known]:
+    """The server against itself, in every comparison of the run, by experiment."""
+    found = [known(data.cell.experiment, 1.0, twin, data) for twin, data in run.twins]
+    return [each for each in found if each]
 
 
-def against(one: CellData, other: CellData) -> Claim | None:
-    """By answers per second."""
+def known(label: str, truth: float, one: CellData, other: CellData) -> Known | None:
+    """By answers per second; None where no epoch has both."""
     found = ratio(one.records, other.records, throughput)
-    return claim(found.logs) if found else None
+    whole = claim(found.logs) if found else None
+    if found is None or whole is None:
+        return None
+    parts = (found.logs[start : start + EPOCHS] for start in range(0, len(found.logs), EPOCHS))
+    claims = (claim(part) for part in parts if len(part) == EPOCHS)
+    return Known(label, truth, whole, tuple(part for part in claims if part))
 
 
 def figures(run: Run) -> list[Figure]:
     """Measured ratios beside what they should be."""
-    themselves = [
-        Known("the same server", 1.0, found)
-        for data, found in identical(run)
-        if data.cell.experiment == NAME
-    ]
+    itself = [replace(e, label="the same server") for e in identical(run) if e.label == NAME]
+    lines = tuple(
+        Series(
+            each.label,
+            (Point(0, each.found.ratio, each.found.low, each.found.high),),
+            f"{_told(each.found)}, should be {each.truth:.3f}",
+            tone="#0072B2",
+        )
+        for each in (*itself, *slower(run))
+    )
     return [
         Figure(
             name="trust",
             title="Known differences, as the lab measures them",
             panels=(
-                Panel(
-                    "answers per second, relative to the plain server",
-                    "",
-                    tuple(
-                        Series(
-                            each.label,
-                            (Point(0, each.found.ratio, each.found.low, each.found.high),),
-                            f"{_told(each.found)}, should be {each.truth:.3f}",
-                            tone="#0072B2",
-                        )
-                        for each in (*themselves, *known(run))
-                    ),
-                    kind="bars",
-                ),
+                Panel("answers per second, relative to the plain server", "", lines, kind="bars"),
             ),
             caption=HOW_TO_READ,
             panel_height_in=3.0,
@@ -137,24 +155,32 @@ def figures(run: Run) -> list[Figure]:
 
 def finding(run: Run) -> str:
     """False alarms with their binomial interval, and the measured sizes of known differences."""
-    themselves = [found for _, found in identical(run) if found.n > 1]
-    told = "; ".join(
-        f"{each.label} {_told(each.found)}, should be {each.truth:.3f}" for each in known(run)
-    )
-    if not themselves or not told:
-        return "The data do not decide: no server was measured against itself."
-    alarms = sum(found.differs for found in themselves)
+    themselves = [part for each in identical(run) for part in each.parts]
+    if not themselves:
+        return "The data do not decide: no server was measured against itself often enough."
+    alarms = sum(part.differs for part in themselves)
     text = (
-        f"{REFERENCE} was compared with itself in {counted(len(themselves), 'comparison')} of this"
-        f" run, and a difference was seen in {alarms}"
+        f"{REFERENCE} was compared with itself {counted(len(themselves), 'time')}, over {EPOCHS}"
+        f" epochs each, and a difference was seen {counted(alarms, 'time')}"
     )
     if len(themselves) >= ENOUGH:
         rate = stats.binomtest(alarms, len(themselves)).proportion_ci(0.95)
         low, high = (f"{100 * end:.0f} %" for end in (rate.low, rate.high))
         text += f" (5 % would be right; 95 % confidence interval of the rate: {low} to {high})"
-    widest = max(margin_of(found) for found in themselves)
-    text += f"; the widest interval was +-{100 * widest:.1f} %"
-    return f"{text}. Ratios to the plain server: {told}."
+    sentences = [text, *(_size(each) for each in slower(run))]
+    return f"{'. '.join(sentences)}."
+
+
+def _size(each: Known) -> str:
+    """What was found of a known difference."""
+    text = f"{each.label} it answers {_told(each.found)} times as much, should be {each.truth:.3f}"
+    if len(each.parts) >= ENOUGH:
+        of = len(each.parts)
+        text += (
+            f": told apart in {each.told_apart} of {of} comparisons, and the interval contains the"
+            f" truth in {each.covered} of {of}"
+        )
+    return text[0].upper() + text[1:]
 
 
 def _told(found: Claim) -> str:

@@ -2,7 +2,8 @@
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -11,6 +12,10 @@ import numpy as np
 from loadgen.engine.syscalls import Int64s
 
 T = TypeVar("T")
+
+# Of every second the kernel takes 50 ms from a real-time thread that never sleeps, if others want
+# its CPU (sched(7), sched_rt_runtime_us): what is shorter than the rest is not disturbed.
+REALTIME_MOST_S = 0.9
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,23 @@ def choose_pinning() -> Pinning:
     """The first CPU we may use for the server, the last for the generator."""
     cpus = sorted(os.sched_getaffinity(0))
     return Pinning(frozenset(cpus[:1]), frozenset(cpus[-1:]))
+
+
+@contextmanager
+def realtime_priority(wanted: bool, thread: int = 0) -> Iterator[bool]:
+    """A thread (0: the calling one) runs before all ordinary ones of its CPU while the block does,
+    if that is `wanted` and we may; yields whether it does (sched(7), SCHED_FIFO)."""
+    before = os.sched_getscheduler(thread), os.sched_getparam(thread)
+    granted = False
+    if wanted:
+        with suppress(PermissionError):
+            os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(1))
+            granted = True
+    try:
+        yield granted
+    finally:
+        if granted:
+            os.sched_setscheduler(thread, *before)
 
 
 def run_pinned(

@@ -57,7 +57,8 @@ class _Watch:
         # Both of the calling thread alone.
         os.sched_setaffinity(0, {self._cpu})
         with suppress(PermissionError):
-            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+            # Before the generator, which may have the lowest of them.
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(2))
             self.realtime = True
         count = _note(np.zeros(2, np.int64), self.excess_ns, self._stop)
         self.excess_ns = self.excess_ns[:count]

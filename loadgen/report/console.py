@@ -47,15 +47,15 @@ def show_trial(record: "Record") -> None:
 BOTTLENECKS: dict["Bottleneck", str] = {
     "server": "server",
     "generator": "generator",
-    "offered": "offered",
+    "wake-up": "wake-up: neither side is busy, each waits until the other has woken it",
+    "offered": "offered: all that was asked was answered",
     "model": "model: it serves none of the clients that send",
     "unknown": "unknown",
 }
 
 
 def _trial_rows(record: "Record") -> Iterable[tuple[str, str]]:
-    latencies: Mapping[str, Any] = record["latency_ns"]
-    connections, counts, load = record["connections"], record["counts"], record["cell"]["workload"]
+    connections, load = record["connections"], record["cell"]["workload"]
     limit = connections["limit"]
     yield "server", record["server"]["name"]
     yield (
@@ -65,20 +65,11 @@ def _trial_rows(record: "Record") -> Iterable[tuple[str, str]]:
         + (f" ({limit})" if limit else ""),
     )
     generator, cost, machine = record["generator"], record["server_cost"], record["machine"]
+    verdict = record["verdict"]
+    if verdict["bottleneck"] == "model":
+        yield "requests", "none: the idle clients came first, and took all the places"
     if record["outcome"] == "measured" and generator:
-        yield (
-            "requests",
-            f"{counts['ok']:,} ok, {counts['mismatched']:,} wrong, {counts['error']:,} errors,"
-            f" {counts['timed_out']:,} timed out in {load['duration_s']:g} s",
-        )
-        yield "throughput", f"{count(record['throughput_per_s'])} requests/s"
-        for name, meaning in (
-            ("response", "arrived - intended"),
-            ("service", "arrived - sent"),
-            ("greeting", "connect to greeting"),
-        ):
-            if summary := latencies[name]:
-                yield name, f"{percentiles(summary)}  ({meaning})"
+        yield from _load_rows(record)
         # In a closed loop nothing was due before it was sent.
         lag = (
             f"send lag p99 {duration(generator['send_lag_ns']['p99'])}, "
@@ -100,13 +91,55 @@ def _trial_rows(record: "Record") -> Iterable[tuple[str, str]]:
         )
     if machine:
         yield "machine", _quiet(machine)
-    verdict = record["verdict"]
-    yield "limited by", BOTTLENECKS[verdict["bottleneck"]]
-    by_design = verdict["valid"] and verdict["bottleneck"] == "model"
-    valid = "valid, as a limit of the model: no request was answered" if by_design else "valid"
-    yield "verdict", valid if verdict["valid"] else "INVALID"
+    yield "limited by", _limit(record)
+    yield "verdict", _judgement(record)
     for reason in verdict["reasons"]:
         yield "", reason
+
+
+def _load_rows(record: "Record") -> Iterable[tuple[str, str]]:
+    """What was asked and answered, and how fast."""
+    counts, overloaded = record["counts"], record["verdict"]["overloaded"]
+    yield (
+        "requests",
+        f"{counts['ok']:,} ok, {counts['mismatched']:,} wrong, {counts['error']:,} errors,"
+        f" {counts['timed_out']:,} timed out in {record['cell']['workload']['duration_s']:g} s",
+    )
+    offered = f" of {count(record['offered_per_s'])}/s offered" if overloaded else ""
+    yield "throughput", f"{count(record['throughput_per_s'])} requests/s{offered}"
+    latencies: Mapping[str, Any] = record["latency_ns"]
+    grows = "; grows with the length of the run" if overloaded else ""
+    for name, meaning in (
+        ("response", f"arrived - intended{grows}"),
+        ("service", f"arrived - left{grows}"),
+        ("greeting", "connect to greeting"),
+    ):
+        if summary := latencies[name]:
+            yield name, f"{percentiles(summary)}  ({meaning})"
+
+
+def _limit(record: "Record") -> str:
+    """What kept the throughput from being higher, and how that can be seen."""
+    generator, cost = record["generator"], record["server_cost"]
+    named = record["verdict"]["bottleneck"]
+    if not record["cell"]["workload"]["connections"]:
+        return "nothing: no client sends requests"
+    if named == "wake-up" and generator and cost:
+        busy = f"server {cost['cpu_fraction']:.0%}, generator {generator['busy_fraction']:.0%}"
+        return f"{BOTTLENECKS[named]} (busy: {busy})"
+    return BOTTLENECKS[named]
+
+
+def _judgement(record: "Record") -> str:
+    """Does the trial count, and as what?"""
+    verdict = record["verdict"]
+    if not verdict["valid"]:
+        return "INVALID"
+    if verdict["bottleneck"] == "model":
+        return "valid, as a limit of the model: no request was answered"
+    if verdict["overloaded"]:
+        return "valid, as a measurement of an overload"
+    return "valid"
 
 
 def _quiet(machine: Mapping[str, Any]) -> str:

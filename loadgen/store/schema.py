@@ -17,7 +17,7 @@ from typing_extensions import TypedDict
 SCHEMA: Literal[2] = 2
 
 Outcome = Literal["measured", "crashed"]
-Bottleneck = Literal["server", "generator", "offered", "model", "unknown"]
+Bottleneck = Literal["server", "generator", "wake-up", "offered", "model", "unknown"]
 Latency = Literal["response", "service", "greeting"]
 
 # As JSON has them: 1.0 is a number like 1, but 1 is no truth value, and no field is unknown.
@@ -47,13 +47,27 @@ class Server(TypedDict):
 
 
 class Counts(TypedDict):
-    """Requests of the window; `scheduled` is the sum of the others."""
+    """Requests by what became of them; `scheduled` is the sum of the others."""
 
     scheduled: int
     ok: Annotated[int, "answered, every byte as it has to be"]
     mismatched: Annotated[int, "answered otherwise"]
     error: Annotated[int, "their connection failed"]
     timed_out: Annotated[int, "not answered by the end of the drain"]
+
+
+class Window(TypedDict):
+    """What happened between the two edges of the window, to requests of the warm-up too."""
+
+    answered: Annotated[int, "right answers that arrived in it, whenever they were due"]
+    open_at_start: Annotated[int, "requests that were due and not answered when it began"]
+    open_at_end: Annotated[int, "the same when it ended"]
+    fewest_open_first_half: Annotated[int, "the fewest at any moment of its first half"]
+    fewest_open_second_half: int
+    backlog_growth_per_s: Annotated[float, "by how much the fewest grew, from half to half"]
+    silence_ns: Annotated[
+        int, "nobody was answered from then to the end of the drain; 0: all were answered"
+    ]
 
 
 class Connections(TypedDict):
@@ -67,6 +81,9 @@ class Connections(TypedDict):
     active: Annotated[int | None, "those greeted that send requests"]
     slow_sent_bytes: Annotated[int | None, "what the server's side took from slow clients"]
     lost: Annotated[dict[str, int] | None, "greeted connections that failed later, by reason"]
+    unanswered: Annotated[
+        int | None, "closed loop: those that waited through the whole window for one answer"
+    ]
 
 
 class Summary(TypedDict):
@@ -88,7 +105,7 @@ class Latencies(TypedDict):
     """By kind; null where there is nothing of the kind."""
 
     response: Annotated[Summary | None, "arrived - intended (open loop)"]
-    service: Annotated[Summary | None, "arrived - sent"]
+    service: Annotated[Summary | None, "arrived - sent - the generator's own send path"]
     greeting: Annotated[Summary | None, "greeted - just before connect()"]
 
 
@@ -107,6 +124,15 @@ class Overlap(TypedDict):
     end_ns: Annotated[int, "beyond the window, until the last request sent in it was answered"]
 
 
+class SendPath(TypedDict):
+    """From `sent` until a request left, by the kernel's stamps of some; ns."""
+
+    n: Annotated[int, "requests of the drive that were stamped"]
+    p50: Annotated[int, "taken off the service time of all others"]
+    max: int
+    subtracted: Annotated[int, "taken off the service times of the ok answers, all together"]
+
+
 class Generator(TypedDict):
     """What the generator says of itself."""
 
@@ -117,6 +143,9 @@ class Generator(TypedDict):
     overlap_ns: Annotated[Overlap | None, "where a client sends again as it reads"]
     unstamped: Annotated[int, "answers without a kernel stamp: arrived is read for them"]
     full: Annotated[bool, "ended early, for want of room for stamps"]
+    send_path_ns: Annotated[SendPath | None, "null: no such stamps here, and nothing subtracted"]
+    realtime: Annotated[bool, "its thread had a real-time priority: short open loops"]
+    longest_gap_ns: Annotated[int | None, "between two looks at the clock; null: it did not spin"]
 
 
 class Usage(TypedDict):
@@ -168,11 +197,16 @@ class Machine(TypedDict):
     server_cpu_busy: Annotated[float | None, "of the server's CPU, all programs"]
     generator_cpu_busy: float | None
     listen_overflows: Annotated[int, "connections dropped by a full backlog, whole machine"]
+    listener_drops: Annotated[
+        int | None, "connections that the server's own listener dropped; null: not known"
+    ]
     retransmits: Annotated[int, "TCP segments sent again, whole machine, probes left out"]
     server_cpus: list[int]
     generator_cpus: list[int]
     shared: Annotated[bool, "one CPU for both"]
-    clock_drift_ns: Annotated[int | None, "CLOCK_REALTIME against CLOCK_MONOTONIC"]
+    clock_drift_ns: Annotated[
+        int | None, "CLOCK_REALTIME against CLOCK_MONOTONIC, from before anybody connected"
+    ]
     hiccup_ns: Annotated[Hiccups | None, "null where nobody drives connections that stay"]
 
 
@@ -198,7 +232,7 @@ class Probe(TypedDict):
     """One rate that a search tried."""
 
     offered_per_s: float
-    achieved: Annotated[float, "share of the requests that were answered right"]
+    achieved: Annotated[float, "share of the rate that was answered while it was offered"]
     p99_ns: Annotated[float | None, "of the response time"]
     send_lag_p99_ns: float | None
     service_p99_ns: float | None
@@ -277,6 +311,9 @@ class Verdict(TypedDict):
     """May the trial be believed, and what kept the throughput from being higher?"""
 
     valid: bool
+    overloaded: Annotated[
+        bool | None, "more was offered than was answered; null: no rate was offered, or not known"
+    ]
     bottleneck: Bottleneck
     reasons: list[str]
 
@@ -295,9 +332,13 @@ class Record(TypedDict):
     failure: Annotated[str | None, "of a crashed one, in one line"]
     server: Server
     offered_per_s: Annotated[float | None, "open loop: what was asked of the server"]
-    counts: Counts
+    counts: Annotated[Counts, "of requests that were due in the window"]
+    warmup: Annotated[Counts | None, "of those that were due before; null: nobody counted"]
+    window: Annotated[Window | None, "null where there is none, or nobody counted"]
     connections: Connections
-    throughput_per_s: Annotated[float | None, "ok answers of the window by its length"]
+    throughput_per_s: Annotated[
+        float | None, "right answers that arrived in the window, per second"
+    ]
     latency_ns: Latencies
     histograms: Histograms
     generator: Generator | None
@@ -377,7 +418,7 @@ class Environment(TypedDict):
     governor: str | None
     somaxconn: str | None
     port_range: str | None
-    congestion_control: str | None
+    congestion_control: Annotated[str | None, "of servers; clients take reno where it is bbr"]
     tcp_rmem: str | None
     tcp_wmem: str | None
     descriptors: Descriptors

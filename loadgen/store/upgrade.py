@@ -42,6 +42,8 @@ _PLAIN: dict[str, Any] = {
     "driver": "requests",
 }
 _TIMES = {"warmup_s": 0.0, "duration_s": 0.0, "drain_s": 0.0}
+# What its generator did not say of itself.
+_GENERATOR = {"send_path_ns": None, "longest_gap_ns": None, "realtime": False}
 # Its servers held four descriptors for themselves: three standard streams and the listener.
 _SELECT_SERVES = 1020
 _TIMELINE_REQUESTS = 4
@@ -112,8 +114,12 @@ def record_of_1(old: Mapping[str, Any]) -> dict[str, Any]:
             "error": counts["error"],
             "timed_out": counts["unfinished"],
         },
-        "connections": {**connections, "due": _due(connections, limit)},
-        "machine": machine and {"clock_drift_ns": None, "hiccup_ns": None, **machine},
+        "warmup": None,
+        "window": None,
+        "connections": {"unanswered": None, **connections, "due": _due(connections, limit)},
+        "generator": old["generator"] and {**_GENERATOR, **old["generator"]},
+        "machine": machine
+        and {"listener_drops": None, "clock_drift_ns": None, "hiccup_ns": None, **machine},
         "timeline": timeline
         and {
             "clients": [
@@ -124,6 +130,7 @@ def record_of_1(old: Mapping[str, Any]) -> dict[str, Any]:
         "slices": None,
         "verdict": {
             "valid": verdict["valid"],
+            "overloaded": None,
             "bottleneck": "model" if is_designed else verdict["limiter"],
             "reasons": verdict["reasons"],
         },

@@ -23,7 +23,7 @@ from loadgen.engine.samples import Samples
 from loadgen.engine.syscalls import Int64s
 from loadgen.machine import counters, hiccup
 from loadgen.machine.counters import Snapshot
-from loadgen.machine.cpus import Pinning, run_pinned
+from loadgen.machine.cpus import REALTIME_MOST_S, Pinning, realtime_priority, run_pinned
 from loadgen.store.schema import Hiccups, Machine, Record
 from loadgen.target import strace
 from loadgen.target.address import Address
@@ -66,6 +66,8 @@ class Measurement(NamedTuple):
 
     samples: Samples
     machine: Machine
+    realtime: bool = False
+    """the generator's thread had a real-time priority"""
 
 
 class Station:
@@ -82,7 +84,8 @@ class Station:
         """does the server leave its CPU to others while it has nothing to do?"""
         self._cpus, self._log, self._around = cpus, log, around
         self._target: Target | None = None
-        self._address: Address
+        self._address: Address | None = None
+        self._drops_before: int | None = None
 
     def start(self) -> None:
         """Start the server, or go to where it is, and hold one whole conversation with it: no
@@ -93,6 +96,7 @@ class Station:
         if self.system.model is None:
             assert self.system.address is not None
             self._address = self.system.address
+            self._drops_before = counters.listener_drops(*self._address)
         else:
             self._target = self._around.enter_context(
                 started(
@@ -104,7 +108,7 @@ class Station:
             )
             self._address = self._target.address
             self.record["server"]["command"] = list(map(summary.portable, self._target.command))
-        scripted.verify(self._address)
+        scripted.verify(self.address)
 
     def connect(
         self, active: int, *, idle: int = 0, slow: int = 0, behaviour: Behaviour | None = None
@@ -122,7 +126,7 @@ class Station:
         prepared = [
             self._around.enter_context(
                 background.prepare(
-                    self._address,
+                    self.address,
                     count,
                     cpus=set(self._cpus.generator),
                     behaviour=how,
@@ -135,7 +139,7 @@ class Station:
         empty, kernel_empty = self.usage(), counters.kernel_memory()
         silent, harmful = (clients.connect() for clients in prepared)
         asking = self._around.enter_context(
-            connected(self._address, active, LIMITED_GREETING_S if waits else GREETING_S)
+            connected(self.address, active, LIMITED_GREETING_S if waits else GREETING_S)
         )
         self.socks = asking.socks
         clients = active + idle + slow
@@ -165,29 +169,28 @@ class Station:
         # A meter wakes its CPUs again and again, which who only watches must not do.
         watched = {"server_cpu": self._cpus.server, "generator_cpu": self._cpus.generator}
         clocks = self.cpu_clocks()
+        # Who only watches must not warm the CPU next to the server's either.
+        spin = bool(fds) and not self._cpus.shared
+        # A schedule is to be kept; who is as fast as the server does not need to be first.
+        urgent = spin and load.is_open and load.warmup_s + load.duration_s < REALTIME_MOST_S
+
+        def work(stop: Int64s) -> tuple[Samples, bool]:
+            with realtime_priority(urgent) as realtime:
+                return requests.drive(fds, load, None, clocks, spin, stop), realtime
+
         with hiccup.noted(watched if fds else {}) as hiccups:
-            samples, machine = self._pinned(
-                lambda stop: requests.drive(
-                    fds,
-                    load,
-                    server_clocks=clocks,
-                    # Who only watches must not warm the CPU next to the server's either.
-                    spin=bool(fds) and not self._cpus.shared,
-                    stop=stop,
-                ),
-                meanwhile,
-            )
+            (samples, realtime), machine = self._pinned(work, meanwhile)
         self.samples = samples
         if fds:
             machine["hiccup_ns"] = cast(Hiccups, hiccups)
-        return Measurement(samples, machine)
+        return Measurement(samples, machine, realtime)
 
     def converse(self, load: Load) -> tuple[Measurement, Int64s]:
         """Hold a conversation per request; with the stamps of their greetings (int64[n], ns)."""
         clocks = self.cpu_clocks()
         held, machine = self._pinned(
             lambda stop: churn.drive(
-                self._address, load, server_clocks=clocks, spin=not self._cpus.shared, stop=stop
+                self.address, load, server_clocks=clocks, spin=not self._cpus.shared, stop=stop
             )
         )
         self.samples = held.samples
@@ -200,13 +203,13 @@ class Station:
 
     def hold(self, load: Load, stop: Int64s) -> churn.Churn:
         """Hold a conversation per request, on the CPU of the calling thread, and nothing else."""
-        return churn.drive(self._address, load, spin=not self._cpus.shared, stop=stop)
+        return churn.drive(self.address, load, spin=not self._cpus.shared, stop=stop)
 
     def watch(self, clients: int, requests: int) -> list[timeline.ClientTimeline]:
         """Let clients come one after the other and keep each of their steps; there is no rate."""
         apart_ns = time.time_ns() - time.monotonic_ns()
         timelines, machine = self._pinned(
-            lambda _: timeline.converse(self._address, clients, requests)
+            lambda _: timeline.converse(self.address, clients, requests)
         )
         machine["clock_drift_ns"] = time.time_ns() - time.monotonic_ns() - apart_ns
         self.record["machine"] = machine
@@ -245,6 +248,19 @@ class Station:
     def cpu_clocks(self) -> list[int]:
         """A clock id per process of the server, for clock_gettime(2); none of somebody else's."""
         return self._target.cpu_clocks() if self._target else []
+
+    @property
+    def address(self) -> Address:
+        """Where the server listens; it has to be started."""
+        assert self._address is not None
+        return self._address
+
+    def listener_drops(self) -> int | None:
+        """Connections that the server's own listener has dropped meanwhile; None: not known."""
+        if self._address is None:
+            return None  # it was traced, or did not start
+        drops = counters.listener_drops(*self._address)
+        return None if drops is None else drops - (self._drops_before or 0)
 
     def usage(self) -> Usage | None:
         """What the server has used so far, and holds; None of somebody else's."""

@@ -7,7 +7,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from statistics import median
+from statistics import fmean, median
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -60,15 +60,20 @@ class Slice(NamedTuple):
     """of the other servers meanwhile"""
     pause_ns: int
     """the longest of the generator"""
-    scheduled: int
-    mismatched: int
-    error: int
-    timed_out: int
+    counts: schema.Counts
+    """of requests that were due within the slice"""
+    around: schema.Counts
+    """of those that were due before"""
+    window: schema.Window
     unstamped: int
     lost: dict[str, int]
     busy_fraction: float
     """of the generator, as is the next"""
     cpu_fraction: float
+    sending_ns: int
+    """what was taken off service times, all together"""
+    send_path_ns: Int64s
+    """of the requests whose leaving the kernel stamped"""
     service_ns: Int64s
     response_ns: Int64s
     send_lag_ns: Int64s
@@ -80,8 +85,8 @@ class Slice(NamedTuple):
     @property
     def void(self) -> str | None:
         """Why its round is to be excluded, for every server; None: for no reason of its own."""
-        if self.mismatched:
-            return f"{self.mismatched} wrong answers"
+        if wrong := self.counts["mismatched"] + self.around["mismatched"]:
+            return f"{wrong} wrong answers"
         if self.others_cpu_ns > OTHERS_CPU * self.length_ns:
             return f"servers that were not driven used {self.others_cpu_ns / 1e6:.2f} ms of CPU"
         if self.pause_ns > PAUSE_NS:
@@ -111,7 +116,9 @@ def lost(driven: Samples | Churn) -> dict[str, int]:
     return dict(by_name(errors[failed]))
 
 
-def of(driven: Samples | Churn, turn: int, cpu_ns: int | None, others_cpu_ns: int) -> Slice:
+def of(
+    driven: Samples | Churn, turn: int, cpu_ns: int | None, others_cpu_ns: int, drain_s: float
+) -> Slice:
     """What is kept of a drive. Faults count wherever in it they were."""
     samples = samples_of(driven)
     ok = samples.outcome == Outcome.OK
@@ -120,29 +127,26 @@ def of(driven: Samples | Churn, turn: int, cpu_ns: int | None, others_cpu_ns: in
     intended, sent = samples.intended_ns[counted], samples.sent_ns[counted]
     arrived, read = samples.arrived_ns[counted], samples.read_ns[counted]
     clocks = samples.clocks
-    mismatched, error, timed_out = (
-        int((samples.outcome == outcome).sum())
-        for outcome in (Outcome.MISMATCHED, Outcome.ERROR, Outcome.TIMED_OUT)
-    )
-    within = (start_ns <= samples.arrived_ns) & (samples.arrived_ns < end_ns)
+    inside = summary.window(samples, drain_s)
     return Slice(
         turn=turn,
         start_ns=start_ns,
         length_ns=end_ns - start_ns,
-        answers=int((ok & within).sum()),
+        answers=inside["answered"],
         drive_answers=int(ok.sum()),
         cpu_ns=cpu_ns,
         others_cpu_ns=others_cpu_ns,
-        pause_ns=samples.longest_gap_ns,
-        scheduled=int(counted.sum()) + mismatched + error + timed_out,
-        mismatched=mismatched,
-        error=error,
-        timed_out=timed_out,
+        pause_ns=samples.longest_gap_ns or 0,
+        counts=summary.counted(samples.outcome[samples.in_window]),
+        around=summary.counted(samples.outcome[~samples.in_window]),
+        window=inside,
         unstamped=samples.unstamped,
         lost=lost(driven),
         busy_fraction=clocks.busy_fraction,
         cpu_fraction=clocks.cpu_fraction,
-        service_ns=arrived - sent,
+        service_ns=samples.service_ns[counted],
+        sending_ns=int(samples.sending_ns[counted].sum()),
+        send_path_ns=samples.send_path_ns,
         response_ns=arrived - intended,
         send_lag_ns=sent - intended,
         read_delay_ns=read - arrived,
@@ -172,6 +176,7 @@ def fill_in(
     together: int,
     offered_per_s: float | None,
     machine: Machine,
+    realtime: bool,
 ) -> None:
     """The record of one server, from its slices.
 
@@ -182,6 +187,7 @@ def fill_in(
     driven    one slice per round; None: the server had failed before
     void      by round: why it is excluded
     together  how many servers took turns
+    realtime  the generator's thread had a real-time priority
     """
     slices = [one for one in driven if one]
     kept = [one for one, reason in zip(driven, void, strict=True) if one and not reason]
@@ -189,18 +195,12 @@ def fill_in(
     is_open = offered_per_s is not None
     record["offered_per_s"] = offered_per_s
     record["slices"] = _columns(record, driven, void, settle_ns, together, is_open)
-    ok = sum(len(one.service_ns) for one in kept)
-    faults = {
-        "mismatched": sum(one.mismatched for one in everything),
-        "error": sum(one.error for one in everything),
-        "timed_out": sum(one.timed_out for one in everything),
-    }
-    counts: schema.Counts = {
-        "scheduled": ok + sum(faults.values()),
-        "ok": ok,
-        **faults,  # type: ignore[typeddict-item]
-    }
-    record["counts"] = counts
+    # Faults count in void rounds too, and all else in the others only.
+    excluded = [one for one, reason in zip(driven, void, strict=True) if one and reason]
+    faults = _without_ok(_sum([one.counts for one in excluded]))
+    record["counts"] = _sum([*(one.counts for one in kept), faults])
+    record["warmup"] = _sum([warm_up.counts, *(one.around for one in everything)])
+    record["window"] = _windows([one.window for one in kept]) if kept else None
     record["connections"]["lost"] = dict(sum((Counter(one.lost) for one in everything), Counter()))
     if comings := [one.comings for one in everything if one.comings]:
         _fill_in_comings(record, comings)
@@ -225,6 +225,11 @@ def fill_in(
         "overlap_ns": None,
         "unstamped": sum(one.unstamped for one in everything),
         "full": False,
+        "send_path_ns": summary.send_path(
+            _together([one.send_path_ns for one in kept]), sum(one.sending_ns for one in kept)
+        ),
+        "realtime": realtime,
+        "longest_gap_ns": max(one.pause_ns for one in slices),
     }
 
 
@@ -302,6 +307,34 @@ def _columns(
         "others_cpu_ns": column(lambda one: one.others_cpu_ns),
         "pause_ns": column(lambda one: one.pause_ns),
         "void": list(void),
+    }
+
+
+def _sum(counts: Sequence[schema.Counts]) -> schema.Counts:
+    return {
+        "scheduled": sum(one["scheduled"] for one in counts),
+        "ok": sum(one["ok"] for one in counts),
+        "mismatched": sum(one["mismatched"] for one in counts),
+        "error": sum(one["error"] for one in counts),
+        "timed_out": sum(one["timed_out"] for one in counts),
+    }
+
+
+def _without_ok(counts: schema.Counts) -> schema.Counts:
+    return {**counts, "scheduled": counts["scheduled"] - counts["ok"], "ok": 0}
+
+
+def _windows(windows: Sequence[schema.Window]) -> schema.Window:
+    """Of several slices: what was answered and open in all, the longest silence, and how fast the
+    backlog grew within each, in the mean."""
+    return {
+        "answered": sum(one["answered"] for one in windows),
+        "open_at_start": sum(one["open_at_start"] for one in windows),
+        "open_at_end": sum(one["open_at_end"] for one in windows),
+        "fewest_open_first_half": sum(one["fewest_open_first_half"] for one in windows),
+        "fewest_open_second_half": sum(one["fewest_open_second_half"] for one in windows),
+        "backlog_growth_per_s": fmean(one["backlog_growth_per_s"] for one in windows),
+        "silence_ns": max(one["silence_ns"] for one in windows),
     }
 
 

@@ -10,17 +10,16 @@ round in which the machine misbehaved is void for every server: to exclude singl
 choose results. Speed is no ground.
 """
 
-import os
 import random
 import signal
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from loadgen.clients.scripted import ConversationError
 from loadgen.engine.churn import Churn
 from loadgen.engine.samples import Outcome, Samples
 from loadgen.engine.syscalls import NS_PER_S, Int64s
+from loadgen.machine.cpus import realtime_priority
 from loadgen.target.process import TargetError
 from loadgen.trial import sliced
 from loadgen.trial.errors import TrialError
@@ -38,13 +37,16 @@ SLICE_TURNS = 20
 LONGEST_SLICE_S = 0.25
 # Each server is driven this long before the first round: Python adapts its bytecode to what it
 # runs (PEP 659), and buffers grow.
-WARM_S = 0.15
+WARM_S = 0.1
 # A server that does not sleep is stopped while others are driven, and goes on this long before its
 # turn.
 AWAKE_S = 0.02
 # How long a server may take to come to rest after its slice, and between two looks at its clock.
+# A look is also what others get of the generator's CPU. Where they get less than a twentieth of a
+# second, the kernel takes that from a real-time thread, at once (sched_rt_runtime_us in
+# Documentation/scheduler/sched-rt-group.rst): 2 ms after each slice are enough.
 REST_S = 0.02
-LOOK_S = 0.000_2
+LOOK_S = 0.002
 Drive = Callable[[float, float, int, Int64s], Samples | Churn]
 """How long to settle (s), how long the slice is (s), a seed, a stop flag => what was stamped."""
 
@@ -56,10 +58,18 @@ class Contestant:
     drive        drives it once
     closed_loop  does a client wait for its answer before it sends again?
     slice_s      how long a slice is to be
+    drain_s      how long answers are awaited after it
     """
 
     def __init__(
-        self, station: Station, drive: Drive, *, clients: int, closed_loop: bool, slice_s: float
+        self,
+        station: Station,
+        drive: Drive,
+        *,
+        clients: int,
+        closed_loop: bool,
+        slice_s: float,
+        drain_s: float,
     ) -> None:
         self.station = station
         self.slices: list[Slice | None] = []
@@ -70,6 +80,7 @@ class Contestant:
         """what was driven before the first round"""
         self.settle_s, self.slice_s, self.turn_s = SETTLE_S, slice_s, 0.0
         self._drive, self._clients, self._closed_loop = drive, clients, closed_loop
+        self._drain_s = drain_s
         self._clocks = station.cpu_clocks()
 
     def warm_up(self, seed: int, stop: Int64s) -> None:
@@ -77,7 +88,7 @@ class Contestant:
         self._wake()
         driven = self._drive(0.0, WARM_S, seed, stop)
         self._note_failure(driven)
-        self.warmed = sliced.of(driven, -1, None, 0)
+        self.warmed = sliced.of(driven, -1, None, 0, self._drain_s)
         if self._closed_loop:
             answers = self.warmed.drive_answers
             self.turn_s = self._clients * WARM_S / answers if answers else LONGEST_SLICE_S
@@ -98,7 +109,7 @@ class Contestant:
         self._note_failure(driven)
         self._rest()
         known = cpu_ns if self._clocks else None
-        self.slices.append(sliced.of(driven, turn, known, others_cpu_ns))
+        self.slices.append(sliced.of(driven, turn, known, others_cpu_ns, self._drain_s))
 
     def cpu_ns(self) -> int:
         """What the server has used so far. Of somebody else's nothing is known, and of one that
@@ -160,7 +171,14 @@ def compare(
             if station.record["connections"]["active"] != 0:  # by its design it may serve none
                 contestants.append(contestant)
     before = [contestant.station.usage() for contestant in contestants]
-    _, machine = pinned(rig.cpus, lambda stop: alternate(contestants, rounds, rig.seed, stop))
+
+    def take_turns(stop: Int64s) -> bool:
+        # A slice is shorter than what the kernel lets a real-time thread have.
+        with realtime_priority(not rig.cpus.shared) as realtime:
+            alternate(contestants, rounds, rig.seed, stop)
+        return realtime
+
+    realtime, machine = pinned(rig.cpus, take_turns)
     void = sliced.void_rounds([contestant.slices for contestant in contestants])
     for contestant, used in zip(contestants, before, strict=True):
         station = contestant.station
@@ -174,6 +192,7 @@ def compare(
             together=len(contestants),
             offered_per_s=offered_per_s,
             machine=machine,
+            realtime=realtime,
         )
         if contestant.failed:
             station.fail(TrialError(contestant.failed))
@@ -184,7 +203,6 @@ def compare(
 def alternate(contestants: Sequence[Contestant], rounds: int, seed: int, stop: Int64s) -> None:
     """Warm all of them up, then drive each of them once in every round. Runs on the generator's
     CPU, until the end or until `stop[0]` is set."""
-    take_precedence()
     for number, contestant in enumerate(contestants):
         if not stop[0]:
             contestant.warm_up(_seed(seed, -1, number), stop)
@@ -199,17 +217,6 @@ def alternate(contestants: Sequence[Contestant], rounds: int, seed: int, stop: I
                 continue
             others = [other for other in contestants if other is not one]
             one.measure(turn, _seed(seed, round_number, number), others, stop)
-
-
-def take_precedence() -> None:
-    """Let no ordinary program interrupt the calling thread, where that is permitted.
-
-    A slice is shorter than what the kernel may take from a real-time thread that never sleeps, and
-    between slices it does sleep (sched(7), "Limiting the CPU usage of real-time and deadline
-    processes").
-    """
-    with suppress(PermissionError):
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 
 
 def _seed(seed: int, round_number: int, number: int) -> int:

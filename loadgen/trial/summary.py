@@ -12,17 +12,18 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
 from loadgen.clients.timeline import ClientTimeline
 from loadgen.engine.samples import Outcome, Samples, by_name
-from loadgen.engine.syscalls import NS_PER_S, Bools, Int64s
+from loadgen.engine.syscalls import NS_PER_S, Bools, Bytes, Int64s
 from loadgen.machine.counters import KernelMemory
 from loadgen.store import histogram, schema
 from loadgen.store.schema import Fairness, Footprint, Latency, Overlap, Record, SystemCalls
 from loadgen.target.usage import Usage, cpu_ns_between
+from loadgen.trial import verdict
 from loadgen.workload.load import Load
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def empty_record(
         },
         "offered_per_s": None,
         "counts": {"scheduled": 0, "ok": 0, "mismatched": 0, "error": 0, "timed_out": 0},
+        "warmup": None,
+        "window": None,
         "connections": {
             "attempted": 0,
             "due": 0,
@@ -67,6 +70,7 @@ def empty_record(
             "active": None,
             "slow_sent_bytes": None,
             "lost": None,
+            "unanswered": None,
         },
         "throughput_per_s": None,
         "latency_ns": {"response": None, "service": None, "greeting": None},
@@ -80,7 +84,12 @@ def empty_record(
         "timeline": None,
         "system_calls": None,
         "slices": None,
-        "verdict": {"valid": False, "bottleneck": "unknown", "reasons": []},
+        "verdict": {
+            "valid": False,
+            "overloaded": None,
+            "bottleneck": "unknown",
+            "reasons": [],
+        },
         "sha256": "",
     }
 
@@ -97,28 +106,23 @@ def fill_in_latency(record: Record, kind: Latency, values_ns: Int64s, censored: 
 
 
 def fill_in_drive(record: Record, measured: "Measurement", load: Load) -> None:
-    """Counts, latencies, shares, the machine, and what the generator says of itself; all of the
-    window only."""
+    """Counts, latencies, shares, the machine, and what the generator says of itself; of the window,
+    but for faults, which count from the first request to the end of the drain."""
     samples = measured.samples
-    outcome = samples.outcome[samples.in_window]
-    timed_out = int((outcome == Outcome.TIMED_OUT).sum())
     record["offered_per_s"] = load.offered_per_s
-    record["counts"] = {
-        "scheduled": len(outcome),
-        "ok": int((outcome == Outcome.OK).sum()),
-        "mismatched": int((outcome == Outcome.MISMATCHED).sum()),
-        "error": int((outcome == Outcome.ERROR).sum()),
-        "timed_out": timed_out,
-    }
+    record["counts"] = counted(samples.outcome[samples.in_window])
+    # Nothing is due after the window.
+    record["warmup"] = counted(samples.outcome[~samples.in_window])
+    record["window"] = inside = window(samples, load.drain_s)
     # Empty where the record of stamps was full before the window began.
     window_ns = samples.window_end_ns - samples.window_start_ns
-    ok_per_s = record["counts"]["ok"] * NS_PER_S / window_ns if window_ns else 0.0
-    record["throughput_per_s"] = ok_per_s
+    record["throughput_per_s"] = inside["answered"] * NS_PER_S / window_ns if window_ns else 0.0
 
+    timed_out = record["counts"]["timed_out"]
     ok = _ok(samples)
     intended, sent = samples.intended_ns[ok], samples.sent_ns[ok]
     arrived, read = samples.arrived_ns[ok], samples.read_ns[ok]
-    fill_in_latency(record, "service", arrived - sent, timed_out)
+    fill_in_latency(record, "service", samples.service_ns[ok], timed_out)
     if load.is_open:
         fill_in_latency(record, "response", arrived - intended, timed_out)
 
@@ -131,11 +135,79 @@ def fill_in_drive(record: Record, measured: "Measurement", load: Load) -> None:
         "overlap_ns": overlap(samples) if load.is_back_to_back else None,
         "unstamped": samples.unstamped,
         "full": samples.full,
+        "send_path_ns": send_path(samples.send_path_ns, int(samples.sending_ns[ok].sum())),
+        "realtime": measured.realtime,
+        "longest_gap_ns": samples.longest_gap_ns,
     }
     record["fairness"] = fairness(samples, load)
     drift_ns = int((np.diff(clocks.realtime_ns) - np.diff(clocks.monotonic_ns))[0])
     record["machine"] = {**measured.machine, "clock_drift_ns": drift_ns}
     record["connections"]["lost"] = dict(by_name(samples.errors[samples.errors != 0]))
+    record["connections"]["unanswered"] = None if load.is_open else unanswered(samples)
+
+
+def counted(outcome: Bytes) -> schema.Counts:
+    """Requests by what became of them; `outcome` is an Outcome each."""
+    ok, mismatched, error, timed_out = np.bincount(outcome, minlength=len(Outcome)).tolist()
+    return {
+        "scheduled": len(outcome),
+        "ok": ok,
+        "mismatched": mismatched,
+        "error": error,
+        "timed_out": timed_out,
+    }
+
+
+def window(samples: Samples, drain_s: float) -> schema.Window:
+    """What a server did between the two edges of the window, whenever it was asked to.
+
+    A request is open from the moment it is due until the kernel has its answer. What was open at
+    the edges ties the answers to the requests that were due: open at the end = open at the start +
+    scheduled - answered, as long as nothing was answered wrong.
+    """
+    start_ns, end_ns = samples.window_start_ns, samples.window_end_ns
+    middle_ns = (start_ns + end_ns) // 2
+    due_ns = np.sort(samples.intended_ns)
+    answered_ns = np.sort(samples.arrived_ns[samples.arrived_ns > 0])
+
+    def still_open(moments_ns: Int64s, side: Literal["left", "right"]) -> Int64s:
+        """Requests that were open just before ("left") or just after ("right") some moments."""
+        due = np.searchsorted(due_ns, moments_ns, side)
+        return due - np.searchsorted(answered_ns, moments_ns, side)
+
+    def fewest(from_ns: int, to_ns: int) -> int:
+        """There are fewest just after an answer, or when one begins to look."""
+        answers_ns = answered_ns[(from_ns < answered_ns) & (answered_ns < to_ns)]
+        return int(still_open(np.append(answers_ns, from_ns), "right").min())
+
+    lows = fewest(start_ns, middle_ns), fewest(middle_ns, end_ns)
+    half_s = (end_ns - start_ns) / 2 / NS_PER_S
+    at_edges = still_open(np.array([start_ns, end_ns]), "left")
+    ok_ns = samples.arrived_ns[samples.outcome == Outcome.OK]
+    silence_ns = 0
+    if (samples.outcome == Outcome.TIMED_OUT).any():
+        last_ns = int(answered_ns[-1]) if len(answered_ns) else start_ns
+        silence_ns = max(0, end_ns + round(drain_s * NS_PER_S) - last_ns)
+    return {
+        "answered": int(((start_ns <= ok_ns) & (ok_ns < end_ns)).sum()),
+        "open_at_start": int(at_edges[0]),
+        "open_at_end": int(at_edges[1]),
+        "fewest_open_first_half": lows[0],
+        "fewest_open_second_half": lows[1],
+        "backlog_growth_per_s": (lows[1] - lows[0]) / half_s if half_s else 0.0,
+        "silence_ns": silence_ns,
+    }
+
+
+def unanswered(samples: Samples) -> int:
+    """Connections with a request that was open before the window and after it, and without an
+    answer in between: no latency of the window tells of them."""
+    start_ns, end_ns = samples.window_start_ns, samples.window_end_ns
+    arrived_ns = samples.arrived_ns
+    waited = (samples.outcome == Outcome.OK) & (samples.intended_ns < start_ns)
+    waited &= arrived_ns >= end_ns
+    inside = (start_ns <= arrived_ns) & (arrived_ns < end_ns)
+    return len(np.setdiff1d(samples.connection[waited], samples.connection[inside]))
 
 
 def fill_in_churn(record: Record, measured: "Measurement", greeted_ns: Int64s, load: Load) -> None:
@@ -198,14 +270,15 @@ def fill_in_trace(record: Record, traced: SystemCalls, clients: int) -> None:
 def fill_in_cost(
     record: Record, before: Usage | None, after: Usage | None, samples: Samples
 ) -> None:
-    """What the server used: CPU per request over the window, the rest over the whole drive.
+    """What the server used: CPU per answer over the window, the rest over the whole drive.
 
     The kernel counts user and system time in ticks of 10 ms, hence the long stretch; the CPU
     clocks that were read inside the drive count in nanoseconds.
     """
     if before is None or after is None:
         return  # somebody else's server
-    ok = record["counts"]["ok"]
+    assert record["window"] is not None
+    answered = record["window"]["answered"]
     cpu_ns = cpu_ns_between(samples.clocks.server_cpu_ns)
     # Not the window: an edge can be read late, and then so is the clock.
     watched_ns = max(1, int(np.diff(samples.clocks.monotonic_ns)[0]))
@@ -215,7 +288,7 @@ def fill_in_cost(
         "system_s": after.system_s - before.system_s,
         "voluntary_switches": after.voluntary_switches - before.voluntary_switches,
         "involuntary_switches": after.involuntary_switches - before.involuntary_switches,
-        "cpu_us_per_request": cpu_ns / 1000 / ok if ok else None,
+        "cpu_us_per_request": cpu_ns / 1000 / answered if answered else None,
         "cpu_fraction": cpu_ns / watched_ns,
         "watched_s": watched_ns / NS_PER_S,
         "drive_requests": len(samples.outcome),
@@ -280,6 +353,22 @@ def overlap(samples: Samples) -> Overlap:
     }
 
 
+def send_path(stamped_ns: Int64s, subtracted_ns: int) -> schema.SendPath | None:
+    """What of service times would have been the generator's own; None without transmit stamps.
+
+    stamped_ns      how long after it was sent each of the stamped requests left
+    subtracted_ns   what was taken off the service times, all together
+    """
+    if not len(stamped_ns):
+        return None
+    return {
+        "n": len(stamped_ns),
+        "p50": round(np.median(stamped_ns)),
+        "max": int(stamped_ns.max()),
+        "subtracted": subtracted_ns,
+    }
+
+
 def fairness(samples: Samples, load: Load) -> Fairness | None:
     """How the ok answers of the window were shared out; None without any.
 
@@ -303,12 +392,12 @@ def fairness(samples: Samples, load: Load) -> Fairness | None:
     }
 
 
-def kept(samples: Samples) -> tuple[float, float | None]:
-    """The share of a window's requests that were answered right, and p99 of their response time in
-    ns (None: no answer)."""
-    ok = _ok(samples)
-    achieved = float(ok.sum() / max(samples.in_window.sum(), 1))
-    return achieved, _p99_ns((samples.arrived_ns - samples.intended_ns)[ok])
+def kept(samples: Samples, drain_s: float) -> tuple[float, float | None]:
+    """The share of the rate that was answered while it was offered, and p99 of the response time
+    in ns (None: no answer)."""
+    counts = counted(samples.outcome[samples.in_window])
+    achieved = verdict.achieved(counts, window(samples, drain_s))
+    return achieved, _p99_ns((samples.arrived_ns - samples.intended_ns)[_ok(samples)])
 
 
 def probe(samples: Samples, offered_per_s: float, achieved: float, p99_ns: float) -> schema.Probe:
@@ -323,7 +412,7 @@ def probe(samples: Samples, offered_per_s: float, achieved: float, p99_ns: float
         "achieved": achieved,
         "p99_ns": p99_ns if math.isfinite(p99_ns) else None,
         "send_lag_p99_ns": _p99_ns((samples.sent_ns - samples.intended_ns)[ok]),
-        "service_p99_ns": _p99_ns((samples.arrived_ns - samples.sent_ns)[ok]),
+        "service_p99_ns": _p99_ns(samples.service_ns[ok]),
         "busy_fraction": samples.clocks.busy_fraction,
     }
 

@@ -68,6 +68,7 @@ def measure(
         entrants.append((ours, record, log))
     workload = systems[0][1].workload
     before = Snapshot.take()
+    drops: list[int | None] = [None] * len(systems)
     try:
         with Rig(entrants, cpus=cpus, seed=seed) as rig:
             workload.run(rig)
@@ -78,14 +79,18 @@ def measure(
                     station.fail(error)
                 if raw and station.samples:
                     save_stamps(station.samples, raw)
+            drops = [station.listener_drops() for station in rig.stations]
     except (TargetError, TrialError, TraceError, ConversationError, OSError) as error:
         for station in rig.stations:
             station.fail(error)
     # From before anybody connected.
-    overflows = Snapshot.take().listen_overflows - before.listen_overflows
-    for _, record, _ in entrants:
-        if record["machine"]:
-            record["machine"]["listen_overflows"] = overflows
+    after = Snapshot.take()
+    for (_, record, _), dropped in zip(entrants, drops, strict=True):
+        if machine := record["machine"]:
+            machine["listen_overflows"] = after.listen_overflows - before.listen_overflows
+            machine["listener_drops"] = dropped
+            drift_ns = after.clock_offset_ns - before.clock_offset_ns
+            machine["clock_drift_ns"] = max(drift_ns, machine["clock_drift_ns"] or 0, key=abs)
         record["verdict"] = workload.judge(record)
     return [record for _, record, _ in entrants]
 
@@ -94,8 +99,9 @@ def save_stamps(samples: Samples, path: Path) -> None:
     """Keep what a record only sums up, for whoever wants to see latency over time (numpy.load).
 
     An array per stamp (`intended_ns`, `sent_ns`, `arrived_ns`, `read_ns`: CLOCK_REALTIME, 0 for
-    never), `connection` and `outcome` (an `Outcome` each), with one element per request, warm-up
-    included; and `window_ns`, the two ends of the measured window. Raises OSError.
+    never), `sending_ns` (how long after `sent` it left: see `Samples`), `connection` and `outcome`
+    (an `Outcome` each), with one element per request, warm-up included; and `window_ns`, the two
+    ends of the measured window. Raises OSError.
     """
     with path.open("wb") as file:  # savez() would append a suffix to a name
         np.savez_compressed(
@@ -104,6 +110,7 @@ def save_stamps(samples: Samples, path: Path) -> None:
             sent_ns=samples.sent_ns,
             arrived_ns=samples.arrived_ns,
             read_ns=samples.read_ns,
+            sending_ns=samples.sending_ns,
             connection=samples.connection,
             outcome=samples.outcome,
             window_ns=np.array([samples.window_start_ns, samples.window_end_ns]),

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from loadgen.trial.rig import Measurement, Rig
 
 NS_PER_S = 1_000_000_000
-# A rate is kept when this share of it was answered, and p99 stays under the stated limit.
-ACHIEVED = 0.99
+# A rate is kept when this share of it was answered while it was offered, and p99 stays under the
+# stated limit.
+ACHIEVED = 1 - verdict.RATE_TOLERANCE
 FIRST_PER_S = 4_000.0
 LAST_PER_S = 300_000.0
 # Each step halves the distance between a rate that was kept and one that was not: 4 leave 6 %.
@@ -100,7 +101,7 @@ class Search(Method):
 
         def measure(rate_per_s: float) -> Probe["Measurement"]:
             load = self.load(rig.seed, rate_per_s, len(station.socks))
-            return probed(rate_per_s, station.drive(load))
+            return probed(rate_per_s, station.drive(load), self.drain_s)
 
         limit_ns = self.p99_limit_s * NS_PER_S
         best, probes = search(measure, limit_ns)
@@ -134,9 +135,9 @@ class Probe(Generic[T]):
         return self.achieved >= ACHIEVED and self.p99_ns <= limit_ns
 
 
-def probed(rate_per_s: float, measured: "Measurement") -> Probe["Measurement"]:
-    """A rate that was tried, judged by the share of its requests that were answered right."""
-    achieved, p99_ns = summary.kept(measured.samples)
+def probed(rate_per_s: float, measured: "Measurement", drain_s: float) -> Probe["Measurement"]:
+    """A rate that was tried, judged as that of a trial is (`verdict.achieved`)."""
+    achieved, p99_ns = summary.kept(measured.samples, drain_s)
     return Probe(rate_per_s, achieved, math.inf if p99_ns is None else p99_ns, measured)
 
 

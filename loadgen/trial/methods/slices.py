@@ -39,7 +39,7 @@ class Slices(Requests):
 
     warmup_s: float = 0.0
     duration_s: float = 0.02
-    rounds: int = 10
+    rounds: int = 8
 
     @property
     def seconds(self) -> float:
@@ -70,7 +70,10 @@ class Slices(Requests):
 
             def drive(settle_s: float, slice_s: float, seed: int, stop: Int64s) -> Samples:
                 load = self.load(seed, len(station.socks))
-                return station.request(replace(load, warmup_s=settle_s, duration_s=slice_s), stop)
+                return station.request(
+                    replace(load, warmup_s=settle_s, duration_s=slice_s),
+                    stop,
+                )
 
             return slicing.Contestant(
                 station,
@@ -78,6 +81,7 @@ class Slices(Requests):
                 clients=len(station.socks),
                 closed_loop=self.offered_per_s is None,
                 slice_s=self.duration_s,
+                drain_s=self.drain_s,
             )
 
         slicing.compare(rig, contestant, self.rounds, self.offered_per_s)
@@ -97,7 +101,7 @@ class ChurnSlices(Churn):
 
     warmup_s: float = 0.0
     duration_s: float = 0.02
-    rounds: int = 10
+    rounds: int = 8
 
     @property
     def seconds(self) -> float:
@@ -118,6 +122,7 @@ class ChurnSlices(Churn):
                 clients=self.connections,
                 closed_loop=True,
                 slice_s=self.duration_s,
+                drain_s=self.drain_s,
             )
 
         slicing.compare(rig, contestant, self.rounds, None)

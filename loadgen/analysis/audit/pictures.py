@@ -1,0 +1,247 @@
+"""What only some trials have: shares of clients, a search's way, a timeline, system calls."""
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from loadgen.analysis.audit.bounds import CLOCKS, due_in_window
+from loadgen.analysis.audit.words import (
+    HISTOGRAM_TOLERANCE,
+    NS_PER_S,
+    is_whole,
+    longest_s,
+    same,
+    window_s,
+    work_ns,
+)
+from loadgen.clients.timeline import APART_NS
+from loadgen.store import histogram
+from loadgen.store.schema import ClientTimeline, Knee, Record
+from loadgen.trial.cell import Cell
+from loadgen.trial.methods import search
+from loadgen.trial.methods.requests import Requests
+from loadgen.trial.methods.search import Probe, Search
+
+# By which call a model waits, as strace(1) writes it on one architecture or another.
+_WAITS = {"select": r"p?select6?|_newselect", "poll": r"p?poll", "epoll": r"epoll_p?wait2?"}
+
+
+def shares(record: Record) -> Iterator[str]:
+    """Shares are of whole answers, and Jain's index lies where the extremes allow it."""
+    found, ok, active = record["fairness"], record["counts"]["ok"], record["connections"]["active"]
+    if not found or not active:
+        return
+    greedy = found["greedy_share"]
+    many = active - (greedy is not None)
+    low, high = found["slowest_share"], found["fastest_share"]
+    mean = (1 - (greedy or 0.0)) / many
+    if not all(is_whole(share * ok) for share in (low, high, greedy or 0.0)):
+        yield f"a share of {ok:,} answers is no whole number of them"
+    # Of a given mean and given extremes (Bhatia and Davis 2000), and two clients at these at least.
+    most = (high - mean) * (mean - low)
+    rest = many - 2
+    least = (high - mean) ** 2 + (mean - low) ** 2 if many > 1 else 0.0
+    least = (least + ((high + low - 2 * mean) ** 2 / rest if rest > 0 else 0.0)) / many
+    bounds = [mean**2 / (mean**2 + spread) for spread in (most, least)]
+    if not low * (1 - 1e-9) <= mean <= high * (1 + 1e-9) or not (
+        bounds[0] * (1 - 1e-9) <= found["jain"] <= bounds[1] * (1 + 1e-9)
+    ):
+        yield f"Jain's index is {found['jain']:.6g}, and the shares allow {bounds}"
+    yield from _turns(record, low * ok, high * ok)
+
+
+def _turns(record: Record, fewest: float, most: float) -> Iterator[str]:
+    """A client that asks one at a time gets as many answers as its time holds."""
+    seconds, workload = window_s(record), Cell.of(record["cell"]).workload
+    service: Any = record["latency_ns"]["service"]
+    if not seconds or not isinstance(workload, Requests) or workload.offered_per_s is not None:
+        return
+    if most * service["min"] / NS_PER_S > (seconds + longest_s(record)) * (1 + CLOCKS):
+        yield f"one client got {most:,.0f} answers, more than its time holds"
+    whole = record["counts"]["ok"] == record["counts"]["scheduled"]
+    if whole and (fewest + 1) * longest_s(record) < seconds * (1 - CLOCKS):
+        yield f"one client got {fewest:,.0f} answers, and waited for them too short a time"
+
+
+def largest_rate(record: Record) -> Iterator[str]:
+    """The knee follows from the rates that were tried, and these from each other."""
+    found, workload = record["knee"], Cell.of(record["cell"]).workload
+    if not found:
+        return
+    if not isinstance(workload, Search):
+        yield "there is a knee, and nobody searched for it"
+        return
+    if not same(found["limit_ns"], workload.p99_limit_s * NS_PER_S):
+        yield f"the limit of p99 is {found['limit_ns']:,.0f} ns, and the cell says another"
+    for probe in found["probes"]:
+        load = workload.load(record["seed"], probe["offered_per_s"])
+        if not is_whole(probe["achieved"] * len(due_in_window(load))):
+            yield f"at {probe['offered_per_s']:,.0f}/s, no whole number of requests was answered"
+    try:
+        best = searched_again(found)
+    except _OtherWayError as another:
+        yield str(another)
+        return
+    if best is None or not same(best, found["rate_per_s"]):
+        yield f"the knee is {found['rate_per_s']}, and its probes make {best}"
+    elif not same(record["offered_per_s"], best):
+        yield f"the record is of {record['offered_per_s']}/s, and the knee {best}"
+    else:
+        yield from at_knee(record)
+
+
+class _OtherWayError(Exception):
+    """A search would not have gone the way that is stored; the text says where."""
+
+
+def searched_again(found: Knee) -> float | None:
+    """The knee that a search finds when it is told what the stored probes say.
+
+    Raises _OtherWayError where it would have tried another rate, more of them or fewer.
+    """
+    tried = found["probes"]
+    left = iter(tried)
+
+    def tell(rate_per_s: float) -> Probe[None]:
+        probe = next(left, None)
+        if probe is None:
+            raise _OtherWayError(f"{rate_per_s:,.0f}/s was to be tried, and the probes end")
+        if not same(probe["offered_per_s"], rate_per_s):
+            stored = probe["offered_per_s"]
+            raise _OtherWayError(f"{rate_per_s:,.0f}/s was to be tried, and it was {stored:,.0f}/s")
+        p99_ns = math.inf if probe["p99_ns"] is None else probe["p99_ns"]
+        return Probe(rate_per_s, probe["achieved"], p99_ns, None)
+
+    best, probes = search.search(tell, found["limit_ns"])
+    if len(probes) < len(tried):
+        raise _OtherWayError(f"the search was over after {len(probes)} of {len(tried)} probes")
+    return best.offered_per_s if best else None
+
+
+def at_knee(record: Record) -> Iterator[str]:
+    """The record's figures are those of the last probe that was kept at the knee."""
+    found: Any = record["knee"]
+    generator: Any = record["generator"]
+    counts = record["counts"]
+    kept = [
+        probe
+        for probe in found["probes"]
+        if same(probe["offered_per_s"], found["rate_per_s"])
+        and probe["p99_ns"] is not None
+        and probe["p99_ns"] <= found["limit_ns"]
+    ]
+    if not kept or not generator or not counts["scheduled"]:
+        yield "there is no probe of the knee"
+        return
+    last = kept[-1]
+    if not same(last["achieved"], counts["ok"] / counts["scheduled"]):
+        yield "the share answered at the knee is not that of its probe"
+    if not same(last["busy_fraction"], generator["busy_fraction"]):
+        yield "the generator's busy fraction at the knee is not that of its probe"
+    stated: dict[str, Any] = {
+        "p99_ns": record["latency_ns"]["response"],
+        "service_p99_ns": record["latency_ns"]["service"],
+        "send_lag_p99_ns": generator["send_lag_ns"],
+    }
+    for name, summary in stated.items():
+        value = summary["p99"] if summary and not summary["censored"] else None
+        # A probe's lies between two neighbours of so many, the summary's is one of them.
+        if value is not None and not math.isclose(
+            value, last[name], rel_tol=10 * HISTOGRAM_TOLERANCE, abs_tol=1_000
+        ):
+            yield f"{name} at the knee is {last[name]:,.0f} of its probe, {value:,} of the record"
+
+
+def steps(record: Record) -> Iterator[str]:
+    """A timeline's steps follow each other, and counts and latencies follow from them."""
+    found, workload = record["timeline"], Cell.of(record["cell"]).workload
+    if not found:
+        return
+    clients, counts = found["clients"], record["counts"]
+    asked: Any = record["cell"]["workload"].get("requests")
+    ok = sum(len(client["requests"]) for client in clients)
+    wrong = sum(client["mismatched"] for client in clients)
+    if (len(clients), ok, wrong) != (workload.connections, counts["ok"], counts["mismatched"]):
+        yield f"the timeline has {len(clients)} clients, {ok} answers, {wrong} wrong ones"
+    if counts["scheduled"] != len(clients) * asked:
+        yield f"{len(clients)} clients with {asked} requests each are not {counts['scheduled']}"
+    for number, client in enumerate(clients):
+        moments = list(_moments(client))
+        if moments != sorted(moments):
+            yield f"client {number} did one thing before the one before"
+        if client["connect_ns"] < number * APART_NS * (1 - CLOCKS):
+            yield f"client {number} came before its time"
+    derived = {
+        "service": [
+            request["arrived_ns"] - request["complete_ns"]
+            for client in clients
+            for request in client["requests"]
+        ],
+        "greeting": [
+            client["greeted_ns"] - client["connect_ns"]
+            for client in clients
+            if client["greeted_ns"]
+        ],
+    }
+    summaries: Any = record["latency_ns"]
+    for kind, values_ns in derived.items():
+        if summaries[kind] != histogram.summary(np.array(values_ns, np.int64)):
+            yield f"{kind} latencies are not those of the steps"
+    _, takes_ns = work_ns(record)
+    if derived["service"] and min(derived["service"]) < takes_ns * (1 - CLOCKS):
+        yield f"an answer came within {min(derived['service']):,} ns, and takes {takes_ns:,}"
+
+
+def _moments(client: ClientTimeline) -> Iterator[int]:
+    """What a client saw, in the order in which it has to be."""
+    yield client["connect_ns"]
+    if client["greeted_ns"]:
+        yield client["greeted_ns"]
+    for request in client["requests"]:
+        yield from (request["sent_ns"], request["complete_ns"], request["arrived_ns"])
+    if client["left_ns"]:
+        yield client["left_ns"]
+
+
+def calls(record: Record) -> Iterator[str]:
+    """System calls add up, and are those by which the model waits."""
+    found = record["system_calls"]
+    if not found:
+        return
+    asked = record["cell"]["workload"].get("requests")
+    if not found["requests"] == record["counts"]["ok"] == asked:
+        yield f"{found['requests']} requests were traced, of {asked}"
+    each = found["per_request"]
+    if not same(found["total"], math.fsum(each.values())):
+        yield f"{found['total']} calls per request, and those of each kind make other ones"
+    if not all(count > 0 and is_whole(count * found["requests"]) for count in each.values()):
+        yield f"of {found['requests']} requests no whole number of calls was counted"
+    shown: dict[str, int] = {}
+    for run in found["sequence"]:
+        shown[run["call"]] = shown.get(run["call"], 0) + run["times"]
+    if any(one["call"] == other["call"] for one, other in pairwise(found["sequence"])):
+        yield "the sequence shows the same call twice in a row"
+    if any(times > each.get(call, 0.0) * found["requests"] for call, times in shown.items()):
+        yield "the sequence shows more calls than were counted"
+    # At least half of the requests are as long as the median one, the others at least one call.
+    upper = found["requests"] - found["requests"] // 2
+    least = (upper * sum(shown.values()) + found["requests"] - upper) / found["requests"]
+    # And a call that every request makes equally often is in the median one as often.
+    if found["total"] < least * (1 - 1e-9) or not shown:
+        yield f"{found['total']} calls per request, and the sequence makes {least:.3g} at least"
+    yield from _waits(record["server"]["name"], each)
+
+
+def _waits(server: str, each: dict[str, float]) -> Iterator[str]:
+    names = [call.split(" ")[0] for call in each]
+    for model, call in _WAITS.items():
+        waited = any(re.fullmatch(call, name) for name in names)
+        if server in _WAITS and waited != (server == model):
+            yield f"{server} {'waits' if waited else 'does not wait'} as {model} does"
+
+
+CHECKS: tuple[Callable[[Record], Iterator[str]], ...] = (shares, largest_rate, steps, calls)
