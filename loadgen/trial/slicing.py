@@ -170,6 +170,8 @@ def compare(
         else:
             if station.record["connections"]["active"] != 0:  # by its design it may serve none
                 contestants.append(contestant)
+    if not contestants:
+        return
     before = [contestant.station.usage() for contestant in contestants]
 
     def take_turns(stop: Int64s) -> bool:
