@@ -125,8 +125,11 @@ class Contestant:
             time.sleep(LOOK_S)
 
     def _note_failure(self, samples: Samples) -> None:
-        """Who has lost a client, or owes an answer, cannot be driven again."""
-        if lost := sliced.lost(samples):
+        """Who has lost a client, or owes an answer, cannot be driven again; who answers wrong must
+        not be, because that voids the round for everybody else too."""
+        if wrong := int((samples.outcome == Outcome.MISMATCHED).sum()):
+            self.failed = f"{wrong} answers were wrong"
+        elif lost := sliced.lost(samples):
             kinds = ", ".join(f"{count} {kind}" for kind, count in lost.items())
             self.failed = f"connections were lost: {kinds}"
         elif owed := int((samples.outcome == Outcome.TIMED_OUT).sum()):
