@@ -18,7 +18,7 @@ from servers.protocol import MAX_LINE_BYTES
 
 if TYPE_CHECKING:
     from loadgen.machine.cpus import Pinning
-    from loadgen.plan.plan import Plan, Skip
+    from loadgen.plan.plan import Plan
     from loadgen.store.schema import Record
     from loadgen.trial.cell import Cell
     from loadgen.trial.methods import Slices
@@ -55,6 +55,7 @@ class Entrant:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Who takes part, under which load, and when to stop."""
     parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
+    arguments.intermixed(parser)
     parser.add_argument(
         "contestants",
         nargs="*",
@@ -149,7 +150,7 @@ def run(options: argparse.Namespace) -> int:
     }
     if len(fit) < 2:
         raise UserError("fewer than two servers are left: there is nothing to compare")
-    skipped = [(with_rounds(cell, rehearsed.rounds), failed[cell]) for cell in failed]
+    skipped = [(with_rounds(cell, rehearsed.rounds), reason) for cell, reason in failed.items()]
     plan = _plan(list(fit), skipped, options.precision, seed)
     try:
         folder = runs.create(

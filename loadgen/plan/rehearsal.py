@@ -50,6 +50,8 @@ def rehearse(
     workload   of all of the cells
     epoch_s    how long an epoch is to be
     """
+    if not systems:
+        return Rehearsal(ROUNDS[0], {})
     began_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="loadgen-") as scratch:
         records = trial.measure(

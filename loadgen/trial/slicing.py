@@ -128,7 +128,7 @@ class Contestant:
         """Who has lost a client, or owes an answer, cannot be driven again; who answers wrong must
         not be, because that voids the round for everybody else too."""
         if wrong := int((samples.outcome == Outcome.MISMATCHED).sum()):
-            self.failed = f"{wrong} answers were wrong"
+            self.failed = f"wrong answers: {wrong}"
         elif lost := sliced.lost(samples):
             kinds = ", ".join(f"{count} {kind}" for kind, count in lost.items())
             self.failed = f"connections were lost: {kinds}"
