@@ -203,6 +203,7 @@ def plan(cells: Sequence[schema.Cell], blocks: int) -> Plan:
         "extra_time": 0.0,
         "cells": list(cells),
         "skipped": [],
+        "precision": None,
     }
 
 

@@ -13,7 +13,7 @@ import importlib
 from typing import Protocol, cast
 
 # As `--help` lists them.
-ALL = ("run", "bench", "report", "compare", "audit", "calibrate", "doctor", "trace", "list")
+ALL = ("run", "bench", "duel", "report", "compare", "audit", "calibrate", "doctor", "trace", "list")
 
 
 class Command(Protocol):

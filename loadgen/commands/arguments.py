@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 from loadgen.commands import UsageError, UserError
 from loadgen.target.address import Address
@@ -26,6 +27,21 @@ def names(text: str) -> list[str]:
     if not found:
         raise argparse.ArgumentTypeError(f"{text!r} names nothing")
     return found
+
+
+def intermixed(parser: argparse.ArgumentParser) -> None:
+    """Let words stand before, between and behind options, as people type them. Otherwise argparse
+    takes the first words that it meets for all there are (library: parse_intermixed_args)."""
+    plain = parser.parse_known_args
+
+    def parse(args: Any = None, namespace: Any = None) -> tuple[argparse.Namespace, list[str]]:
+        parser.parse_known_args = plain  # type: ignore[method-assign]
+        try:
+            return parser.parse_known_intermixed_args(args, namespace)
+        finally:
+            parser.parse_known_args = parse  # type: ignore[assignment, method-assign]
+
+    parser.parse_known_args = parse  # type: ignore[assignment, method-assign]
 
 
 def servers(names: Sequence[str] | None) -> list[Model]:

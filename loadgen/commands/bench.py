@@ -1,20 +1,19 @@
 """python -m loadgen bench: measure many servers in a run that can be stopped and resumed."""
 
 import argparse
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from loadgen.commands import UsageError, UserError, arguments
+from loadgen.commands import UsageError, UserError, arguments, keeping
 
 if TYPE_CHECKING:
     from loadgen.experiments import Experiment
     from loadgen.machine.cpus import Pinning
     from loadgen.plan.plan import Plan, Profile
     from loadgen.store.runs import RunFolder
-    from loadgen.store.schema import Calibration, Environment, Header, Record
+    from loadgen.store.schema import Calibration, Header, Record
     from loadgen.trial.cell import Cell
 
 HELP = "Measure all servers, in shuffled blocks, and draw charts."
@@ -79,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
         console.announce(plan, folder, cpus, left_s)
         if left_s:
             _measure(plan, folder, cpus, left_s)
-        _draw(folder)
+        keeping.draw(folder)
         measured = analysis.load(folder)
         headlines, findings = experiments.headlines_of(measured), experiments.findings(measured)
     except runs.ResultsError as error:
@@ -148,6 +147,8 @@ def _stored_plan(stored: "RunFolder", descriptors: int) -> "Plan":
     """
     from loadgen.plan import plan
 
+    if stored.header["profile"] == "duel":
+        raise UserError(f"{stored.path} is a duel, which is not continued: start another one")
     try:
         planned = plan.stored(stored.header)
     except ValueError as error:
@@ -205,20 +206,13 @@ def _warn_of_load() -> None:
 
 def _created(plan: "Plan", cpus: "Pinning", folder: Path | None) -> Path:
     """A new folder for the run, with all that is known before the first trial."""
-    from loadgen.machine.describe import describe_machine
     from loadgen.store import runs
-    from loadgen.target.process import SERVER_ENVIRONMENT
 
-    machine = {
-        **describe_machine(),
-        **cpus.as_record(),
-        "server_environment": SERVER_ENVIRONMENT,
-    }
     return runs.create(
         plan.profile,
         plan=plan.as_record(),
         seed=plan.seed,
-        environment=cast("Environment", machine),
+        environment=keeping.environment(cpus),
         calibration=_calibration(cpus),
         folder=folder,
     )
@@ -276,21 +270,3 @@ def unless_too_busy(
                     f" void ({why}). Stop what else runs here, then:"
                     f" python -m loadgen bench --resume {folder}"
                 )
-
-
-def _draw(folder: Path) -> None:
-    """Write the report, in a process of its own: the one that measures does not load Matplotlib.
-
-    Raises UserError.
-    """
-    drawn = subprocess.run(
-        [sys.executable, "-m", "loadgen", "report", folder],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if drawn.returncode:
-        said = drawn.stderr.strip().splitlines() or [f"status {drawn.returncode}"]
-        reason = said[-1].removeprefix("error: ")
-        raise UserError(f"the report of {folder} could not be drawn: {reason}")

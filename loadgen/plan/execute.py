@@ -7,7 +7,8 @@ together, and such a block is what the literature calls an epoch.
 """
 
 import functools
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from loadgen.machine.cpus import Pinning
@@ -21,10 +22,21 @@ from loadgen.trial.rig import SystemUnderTest
 from servers import catalog
 
 
+def of_catalog(cell: Cell) -> SystemUnderTest:
+    """The server of a cell, as the catalog has it."""
+    return SystemUnderTest(model=catalog.find(cell.server))
+
+
 def execute(
-    plan: Plan, path: Path, cpus: Pinning, needs_more: NeedsMore
+    plan: Plan,
+    path: Path,
+    cpus: Pinning,
+    needs_more: NeedsMore,
+    system_of: Callable[[Cell], SystemUnderTest] = of_catalog,
 ) -> Iterator[tuple[Cell, Record]]:
     """Measure what is due, storing all that belongs together before any of it is yielded.
+
+    system_of   what is started, or gone to, for a cell
 
     Raises runs.ResultsError.
     """
@@ -35,9 +47,9 @@ def execute(
         for block, position, group in due(plan, records, needs_more):
             systems = [
                 (
-                    SystemUnderTest(model=catalog.find(cell.server)),
+                    system_of(cell),
                     cell,
-                    logs / f"{block:03}-{position + number:03}-{cell.server}.log",
+                    logs / f"{block:03}-{position + number:03}-{_file_name(cell.server)}.log",
                 )
                 for number, cell in enumerate(group)
             ]
@@ -50,3 +62,8 @@ def execute(
             stored = trials.append(measured)
             records += stored
             yield from zip(group, stored, strict=True)
+
+
+def _file_name(server: str) -> str:
+    """A part of a file's name; a server may be called by a whole command."""
+    return re.sub(r"[^\w.-]+", "_", server)[:60]

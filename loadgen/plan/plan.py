@@ -11,7 +11,7 @@ from loadgen.store import schema
 from loadgen.trial.cell import Cell
 from servers import catalog
 
-Profile = Literal["quick", "standard", "full"]
+Profile = Literal["quick", "standard", "full", "duel"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Plan:
     trials      and the others, each of which has a trial of its own: they ask less of chance
     extra_time  as a share of the time that this takes: what may go into more blocks of those cells
                 whose interval is wide
+    precision   of ratios, at which more is not worth it: 0.02 is +-2 %; None: that of the analysis
     """
 
     profile: Profile
@@ -41,6 +42,7 @@ class Plan:
     seed: int
     cells: tuple[Cell, ...]
     skipped: tuple[Skip, ...]
+    precision: float | None = None
 
     def total_s(self) -> float:
         """About how long the planned blocks take."""
@@ -79,6 +81,7 @@ class Plan:
             "skipped": [
                 {"cell": skip.cell.as_record(), "reason": skip.reason} for skip in self.skipped
             ],
+            "precision": self.precision,
         }
 
 
@@ -129,6 +132,7 @@ def stored(header: schema.Header) -> Plan:
         header["seed"],
         tuple(map(Cell.of, found["cells"])),
         tuple(Skip(Cell.of(skip["cell"]), skip["reason"]) for skip in found["skipped"]),
+        found["precision"],
     )
 
 

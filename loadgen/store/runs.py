@@ -92,11 +92,13 @@ def create(
     calibration: Sequence[Calibration] = (),
     parent: Path = RESULTS,
     folder: Path | None = None,
+    is_latest: bool = True,
 ) -> Path:
     """Make a new run folder, and let `latest` beside it point at it; returns its path.
 
     The folder is `parent/<UTC time>-<profile>` unless `folder` names another one, which must be
-    empty or not exist; `latest` is left alone then. Nothing that exists is ever overwritten.
+    empty or not exist; `latest` is left alone then, and where it is not to be this run. Nothing
+    that exists is ever overwritten.
 
     Raises ResultsError.
     """
@@ -134,7 +136,7 @@ def create(
             stream.write("\n")
             stream.flush()
             os.fsync(stream.fileno())
-        if folder is None:
+        if folder is None and is_latest:
             _point_at(path)
     except OSError as error:
         raise _refusal("create", path, error) from error

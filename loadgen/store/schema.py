@@ -371,6 +371,9 @@ class Plan(TypedDict):
     extra_time: Annotated[float, "what more blocks of wide cells may take, as a share of the rest"]
     cells: list[Cell]
     skipped: list[Skip]
+    precision: Annotated[
+        float | None, "of a duel: half the width, relative, at which its ratios are decided"
+    ]
 
 
 class Model(TypedDict):

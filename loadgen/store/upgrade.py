@@ -67,6 +67,7 @@ def header_of_1(old: Mapping[str, Any]) -> dict[str, Any]:
             "skipped": [
                 {"cell": _named(skip["cell"]), "reason": skip["reason"]} for skip in plan["skipped"]
             ],
+            "precision": None,
         },
         "catalog": [
             {

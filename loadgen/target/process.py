@@ -18,6 +18,8 @@ import psutil
 from loadgen.target.address import Address
 from loadgen.target.usage import Usage, cpu_clocks, measure_usage, process_tree
 
+# The folder that `python -m servers` finds the servers in.
+LAB = Path(__file__).parents[2]
 READY_S = 10.0
 STOP_S = 3.0
 # glibc gives memory back to the kernel, by brk() at the heap's end or munmap(), and takes it again
@@ -122,8 +124,10 @@ def running(
     cpus: set[int],
     log: Path,
     when_orphaned: signal.Signals = signal.SIGKILL,
+    folder: Path = LAB,
 ) -> Iterator[Target]:
-    """Any command that says where it listens as our servers do; otherwise like `started`.
+    """Any command that says where it listens as our servers do, run in a folder; otherwise like
+    `started`.
 
     `when_orphaned` is the signal that it gets when we are killed: SIGKILL also ends a process that
     is stopped.
@@ -132,7 +136,7 @@ def running(
     interrupted: list[int] = []
     handlers = {n: signal.signal(n, lambda n, _: interrupted.append(n)) for n in _INTERRUPTS}
     try:
-        process = _start(command, cpus, log, when_orphaned)
+        process = _start(command, cpus, log, when_orphaned, folder)
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -150,7 +154,11 @@ _INTERRUPTS = {signal.SIGINT, signal.SIGTERM}
 
 
 def _start(
-    command: Sequence[str], cpus: set[int], log: Path, when_orphaned: signal.Signals
+    command: Sequence[str],
+    cpus: set[int],
+    log: Path,
+    when_orphaned: signal.Signals,
+    folder: Path,
 ) -> subprocess.Popen[bytes]:
     """Start a process on its CPUs, as the leader of a process group. Raises TargetError."""
     ours = os.sched_getaffinity(0)
@@ -162,7 +170,7 @@ def _start(
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                cwd=Path(__file__).parents[2],
+                cwd=folder,
                 env={**os.environ, **SERVER_ENVIRONMENT},
                 # So that a signal reaches its children too, and a Ctrl-C only us: we end it.
                 process_group=0,

@@ -4,12 +4,14 @@ A rig has a station for each server under test. A method drives a station once, 
 several stations in turn; everything that was started or connected ends with the rig.
 """
 
+import shlex
 import socket
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +29,7 @@ from loadgen.machine.cpus import REALTIME_MOST_S, Pinning, realtime_priority, ru
 from loadgen.store.schema import Hiccups, Machine, Record
 from loadgen.target import strace
 from loadgen.target.address import Address
-from loadgen.target.process import Target, TargetError, server_command, started
+from loadgen.target.process import Target, TargetError, running, server_command, started
 from loadgen.target.usage import Usage
 from loadgen.trial import summary
 from loadgen.trial.errors import TrialError
@@ -44,21 +46,41 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class SystemUnderTest:
-    """What is measured: a server of the catalog that we start, or one that somebody else did.
+    """What is measured: a server of the catalog that we start, any other that we start, or one that
+    somebody else did.
 
-    model   its line in the catalog; None for somebody else's server
-    address   where somebody else's server listens; numeric, because nothing looks it up
-    options   the command line of ours, behind the port
+    model    its line in the catalog; None for another server
+    python   the interpreter of a server of the catalog
+    options  its command line, behind the port
+    command  how to start another server, which says where it listens as ours do; in the folder
+             that we were started in
+    address  where somebody else's server listens; numeric, because nothing looks it up
+    label    what records call it, unless it is as below
     """
 
     model: Model | None = None
-    address: Address | None = None
+    python: str = sys.executable
     options: tuple[str, ...] = ()
+    command: tuple[str, ...] = ()
+    address: Address | None = None
+    label: str | None = None
 
     @property
     def name(self) -> str:
         """As records name it."""
-        return self.model.name if self.model else str(self.address)
+        if self.label is not None:
+            return self.label
+        if self.model:
+            return self.model.name
+        return shlex.join(self.command) if self.command else str(self.address)
+
+    def started(self, cpus: set[int], log: Path) -> AbstractContextManager[Target]:
+        """The server, running, if it is one that we start. Raises TargetError."""
+        if self.model is None:
+            return running(self.command, cpus=cpus, log=log, folder=Path.cwd())
+        return started(
+            self.model.name, cpus=cpus, log=log, python=self.python, options=self.options
+        )
 
 
 class Measurement(NamedTuple):
@@ -93,18 +115,12 @@ class Station:
 
         Raises TargetError or ConversationError.
         """
-        if self.system.model is None:
-            assert self.system.address is not None
+        if self.system.address is not None:
             self._address = self.system.address
             self._drops_before = counters.listener_drops(*self._address)
         else:
             self._target = self._around.enter_context(
-                started(
-                    self.system.model.name,
-                    cpus=set(self._cpus.server),
-                    log=self._log,
-                    options=self.system.options,
-                )
+                self.system.started(set(self._cpus.server), self._log)
             )
             self._address = self._target.address
             self.record["server"]["command"] = list(map(summary.portable, self._target.command))

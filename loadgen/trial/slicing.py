@@ -137,9 +137,12 @@ class Contestant:
             time.sleep(LOOK_S)
 
     def _note_failure(self, driven: Samples | Churn) -> None:
-        """Who has lost a client, or owes an answer, cannot be driven again."""
+        """Who has lost a client, or owes an answer, cannot be driven again; who answers wrong must
+        not be, because that voids the round for everybody else too."""
         samples = sliced.samples_of(driven)
-        if lost := sliced.lost(driven):
+        if wrong := int((samples.outcome == Outcome.MISMATCHED).sum()):
+            self.failed = f"wrong answers: {wrong}"
+        elif lost := sliced.lost(driven):
             kinds = ", ".join(f"{count} {kind}" for kind, count in lost.items())
             self.failed = f"connections were lost: {kinds}"
         elif owed := int((samples.outcome == Outcome.TIMED_OUT).sum()):

@@ -7,7 +7,6 @@ no stamps, and would say how fast the server makes mistakes.
 import dataclasses
 import math
 import os
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
@@ -54,7 +53,7 @@ def empty_record(
         "server": {
             "name": system.name,
             "family": model.family if model else None,
-            "python": portable(sys.executable) if model else None,
+            "python": portable(system.python) if model else None,
             "command": None,
         },
         "offered_per_s": None,

@@ -17,7 +17,7 @@ from command_line import LOADGEN, children, expect_error, expect_gone, loadgen, 
 from harness import ROOT, settings, wait_until
 
 from loadgen import __main__, experiments
-from loadgen.commands import bench
+from loadgen.commands import bench, keeping
 from loadgen.machine import doctor, limits
 from loadgen.machine.cpus import choose_pinning
 from loadgen.machine.describe import describe_machine
@@ -222,7 +222,7 @@ def test_a_run_on_a_busy_machine_begins_with_a_warning(
     monkeypatch.setattr(doctor, "watch_load", lambda: doctor.other_load({0: busy}))
     monkeypatch.setattr(calibrate, "measure_ceiling", lambda _: [])
     monkeypatch.setattr(execute, "execute", lambda *_: iter(()))
-    monkeypatch.setattr(bench, "_draw", lambda _: None)  # of nothing
+    monkeypatch.setattr(keeping, "draw", lambda _: None)  # of nothing
     command = "bench --quick --experiments throughput --servers epoll --out"
 
     assert __main__.main([*command.split(), str(tmp_path / "run")]) == 1  # nothing was measured
