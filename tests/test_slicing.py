@@ -124,7 +124,7 @@ class Server:
         self.sleeps, self.starts, self.active = sleeps, starts, active
         self.cpu_ns, self.drives, self.ended = 0, 0, False
         self.signals: list[signal.Signals] = []
-        self.stopped = False
+        self.stopped = self.gone = False
         self.driven_while: list[dict[str, bool]] = []
         """per drive: who else was stopped"""
         machine.servers.append(self)
@@ -137,6 +137,8 @@ class Server:
         return [self.machine.servers.index(self)]
 
     def usage(self) -> Usage:
+        if self.gone:
+            raise TargetError("the server is gone")
         return Usage(**records.USAGE)
 
     def signal(self, number: int) -> None:
@@ -251,10 +253,10 @@ def three(machine: Machine, **scripts: Mapping[int, Drive]) -> list[Server]:
 def test_answers_are_those_that_arrived_within_the_slice_whenever_they_were_asked_for() -> None:
     found = sliced.of(
         made_drive(
-            # Before, and arrived in it, twice; in it, and arrived in it; in it, and arrived after
-            # it; after it.
-            intended_ns=[5 * MS, 6 * MS, 15 * MS, 29 * MS, 31 * MS],
-            arrived_ns=[10 * MS, 13 * MS, 16 * MS, 30 * MS, 32 * MS],
+            # Before it, and arrived before it; before it, and arrived in it, twice; in it, and
+            # arrived in it; in it, and arrived after it; after it.
+            intended_ns=[4 * MS, 5 * MS, 6 * MS, 15 * MS, 29 * MS, 31 * MS],
+            arrived_ns=[9 * MS, 10 * MS, 13 * MS, 16 * MS, 30 * MS, 32 * MS],
             window_ns=(10 * MS, 30 * MS),
         ),
         turn=0,
@@ -262,7 +264,7 @@ def test_answers_are_those_that_arrived_within_the_slice_whenever_they_were_aske
         others_cpu_ns=0,
         drain_s=1.0,
     )
-    assert (found.answers, found.drive_answers) == (3, 5)
+    assert (found.answers, found.drive_answers) == (3, 6)
     # Latencies are those of the requests that were due in it.
     assert found.service_ns.tolist() == [1 * MS, 1 * MS]
 
@@ -348,6 +350,33 @@ def test_a_server_that_does_not_start_costs_nobody_else_anything(machine: Machin
     assert columns(epoll)["together"] == 1
 
 
+@pytest.mark.parametrize("when", ["before the first round", "after the last"])
+def test_a_server_that_ends_unnoticed_costs_nobody_else_anything(
+    when: str, machine: Machine
+) -> None:
+    """Between slices nobody looks at it."""
+    servers = three(machine)
+    poll = servers[1]
+    if when == "before the first round":
+        poll.gone = poll.ended = True
+    else:
+        drive = poll.drive
+
+        def last(settle_s: float, slice_s: float, seed: int, stop: Int64s) -> Samples:
+            poll.gone = poll.drives == 4
+            return drive(settle_s, slice_s, seed, stop)
+
+        poll.drive = last  # type: ignore[method-assign]
+
+    compare(servers, rounds=4)
+
+    assert (poll.record["outcome"], poll.record["failure"]) == ("crashed", "the server is gone")
+    for other in (servers[0], servers[2]):
+        assert other.record["verdict"]["valid"], other.record["verdict"]["reasons"]
+        assert None not in columns(other.record)["answers"]
+        assert other.record["server_cost"] is not None
+
+
 def test_where_nobody_can_be_measured_the_records_say_so_and_it_ends(machine: Machine) -> None:
     records_ = compare([Server(machine, starts=False), Server(machine, "poll", active=0)], rounds=4)
 
@@ -370,9 +399,16 @@ def test_wrong_bytes_in_one_slice_of_a_hundred_are_found_and_void_its_round_for_
         assert [(n, why) for n, why in enumerate(columns(record)["void"]) if why] == [
             (57, "1 wrong answers")
         ]
-        rates = rate_of_slices(columns(record))
-        assert [n for n, rate in enumerate(rates) if rate is None] == [57]
-    assert found[1]["verdict"]["reasons"] == ["1 wrong answers: fix the server before timing it"]
+    # Who answered wrong is not driven again: each time it would void the round for all.
+    lacking = [
+        [n for n, rate in enumerate(rate_of_slices(columns(record))) if rate is None]
+        for record in found
+    ]
+    assert lacking == [[57], list(range(57, 100)), [57]]
+    assert found[1]["verdict"]["reasons"] == [
+        "crashed: wrong answers: 1",
+        "1 wrong answers: fix the server before timing it",
+    ]
     assert [record["verdict"]["valid"] for record in found] == [True, False, True]
     assert found[1]["server"]["name"] == "poll"
 

@@ -21,6 +21,7 @@ from loadgen.engine.samples import Outcome, Samples
 from loadgen.engine.syscalls import NS_PER_S, Int64s
 from loadgen.machine.cpus import realtime_priority
 from loadgen.target.process import TargetError
+from loadgen.target.usage import Usage
 from loadgen.trial import sliced
 from loadgen.trial.errors import TrialError
 from loadgen.trial.orders import round_orders
@@ -164,18 +165,20 @@ def compare(
     A server that fails does so in its own record, and the others go on.
     """
     contestants: list[Contestant] = []
+    before: list[Usage | None] = []
     for station in rig.stations:
         try:
             station.start()
             contestant = enter(station)
+            used = station.usage()
         except (TargetError, TrialError, ConversationError, OSError) as error:
             station.fail(error)
         else:
             if station.record["connections"]["active"] != 0:  # by its design it may serve none
                 contestants.append(contestant)
+                before.append(used)
     if not contestants:
         return
-    before = [contestant.station.usage() for contestant in contestants]
 
     def take_turns(stop: Int64s) -> bool:
         # A slice is shorter than what the kernel lets a real-time thread have.
@@ -199,10 +202,12 @@ def compare(
             machine=machine,
             realtime=realtime,
         )
-        if contestant.failed:
-            station.fail(TrialError(contestant.failed))
-        else:
+        try:
+            if contestant.failed:
+                raise TrialError(contestant.failed)
             sliced.fill_in_cost(station.record, used, station.usage())
+        except (TargetError, TrialError) as error:
+            station.fail(error)
 
 
 def alternate(contestants: Sequence[Contestant], rounds: int, seed: int, stop: Int64s) -> None:
