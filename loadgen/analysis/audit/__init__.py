@@ -8,7 +8,7 @@ What no audit of a run alone can find:
 - a forgery that is consistent throughout: whoever changes histograms, counts, clocks, verdicts and
   charts alike, and hashes all of it anew, has written another run;
 - time that is moved from the server to the generator's read delay, as long as the generator was
-  busy for longer than that;
+  busy for longer than that, and some answers are still said to have been read at once;
 - all of one server's figures under the name of another one that holds as many descriptors and
   threads (poll and select);
 - counters of the whole machine that were raised to void a trial, where nothing else contradicts

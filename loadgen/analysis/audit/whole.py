@@ -199,7 +199,7 @@ def least_s(record: Record) -> float:
     seconds, generator = window_s(record), record["generator"]
     if record["timeline"]:
         return max(client["left_ns"] for client in record["timeline"]["clients"]) / 1e9
-    if not seconds or not generator or generator["full"]:
+    if not seconds or not generator or generator["full"] or record["connections"]["lost"]:
         return 0.0
     drives = len(record["knee"]["probes"]) if record["knee"] else 1
     return drives * (warmup_s(record) + seconds)
