@@ -196,7 +196,7 @@ def alternate(contestants: Sequence[Contestant], rounds: int, seed: int, stop: I
     take_precedence()
     for number, contestant in enumerate(contestants):
         if not stop[0]:
-            contestant.warm_up(_seed(seed, -1, number), stop)
+            contestant.warm_up(drive_seed(seed, -1, number), stop)
     chance = random.Random(seed)
     for round_number, order in enumerate(round_orders(len(contestants), rounds, chance)):
         for turn, number in enumerate(order):
@@ -207,7 +207,7 @@ def alternate(contestants: Sequence[Contestant], rounds: int, seed: int, stop: I
                 one.slices.append(None)
                 continue
             others = [other for other in contestants if other is not one]
-            one.measure(turn, _seed(seed, round_number, number), others, stop)
+            one.measure(turn, drive_seed(seed, round_number, number), others, stop)
 
 
 def take_precedence() -> None:
@@ -221,6 +221,6 @@ def take_precedence() -> None:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 
 
-def _seed(seed: int, round_number: int, number: int) -> int:
+def drive_seed(seed: int, round_number: int, number: int) -> int:
     """Every drive has a schedule of its own."""
     return random.Random(f"{seed}/{round_number}/{number}").getrandbits(62)
