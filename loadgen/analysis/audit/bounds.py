@@ -15,6 +15,7 @@ from loadgen.analysis.audit.words import (
     HISTOGRAM_TOLERANCE,
     NS_PER_S,
     TICKS_S,
+    answered,
     is_open,
     longest_s,
     near,
@@ -26,7 +27,7 @@ from loadgen.machine.hiccup import SLEEP_NS
 from loadgen.store import histogram
 from loadgen.store.schema import Record, Usage
 from loadgen.trial.cell import Cell
-from loadgen.trial.methods import Requests, Search
+from loadgen.trial.methods import Churn, Requests, Search
 from loadgen.trial.verdict import BUSY_LIMIT, PAUSE_SHARE
 from loadgen.workload import arrivals
 from loadgen.workload.load import Load
@@ -184,9 +185,10 @@ def in_flight(record: Record) -> Iterator[str]:
 
 
 def planned_load(record: Record) -> Load | None:
-    """What the generator was told in an open loop; None in a closed one."""
+    """What the generator was told in an open loop; None in a closed one, and in slices, each of
+    which has a schedule of its own (slices.py)."""
     workload, rate_per_s = Cell.of(record["cell"]).workload, record["offered_per_s"]
-    if rate_per_s is None:
+    if rate_per_s is None or record["slices"]:
         return None
     if isinstance(workload, Search):
         return workload.load(record["seed"], rate_per_s)
@@ -345,7 +347,7 @@ def cpu_shares(record: Record) -> Iterator[str]:
 def clients(record: Record) -> Iterator[str]:
     """As many came as the cell says, and the model says how many of them it serves."""
     workload, found = Cell.of(record["cell"]).workload, record["connections"]
-    if not found["attempted"] or workload.name == "churn":
+    if not found["attempted"] or isinstance(workload, Churn):
         return
     if found["attempted"] != workload.clients:
         yield f"{found['attempted']:,} clients came, and the cell says {workload.clients:,}"
@@ -415,7 +417,7 @@ def ended_early(record: Record) -> Iterator[str]:
     generator, cost, stated = record["generator"], record["server_cost"], record["throughput_per_s"]
     if not generator or not generator["full"] or not cost or not stated:
         return
-    derived = record["counts"]["ok"] / cost["watched_s"]
+    derived = answered(record) / cost["watched_s"]
     if not math.isclose(stated, derived, rel_tol=PAUSE_SHARE):
         yield f"throughput_per_s is {stated:,.1f}, and the CPU clocks make {derived:,.1f}"
     slots, service = outstanding(record), record["latency_ns"]["service"]
