@@ -250,6 +250,16 @@ def service_moved_to_the_read_delay(told: Told) -> None:
     judged(row)
 
 
+@found_by("read_at_once")
+def service_of_many_moved_to_the_read_delay(told: Told) -> None:
+    row = told.one(CLOSED)
+    service, delay = row["latency_ns"]["service"], row["generator"]["read_delay_ns"]
+    moved_ns = service["mean"] / 2
+    scaled(row, "service", 0.5)
+    shrunk(delay, (delay["mean"] + moved_ns) / delay["mean"])
+    judged(row)
+
+
 @found_by("shapes")
 def service_moved_to_a_mean(told: Told) -> None:
     """The same with the mean alone, which Little's law asks for."""
@@ -352,7 +362,7 @@ def voided_for_nothing(told: Told) -> None:
 
 
 @found_by("elapsed")
-def voided_by_a_window_that_ended_early(told: Told) -> None:
+def a_window_of_half_the_length(told: Told) -> None:
     """The clocks were read over half of the window, so the server used twice as much."""
     cost = told.one(BURNING)["server_cost"]
     cost["watched_s"] /= 2

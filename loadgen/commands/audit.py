@@ -9,6 +9,7 @@ from loadgen.commands import UserError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from loadgen.analysis.run import Run
     from loadgen.store.schema import Header
     from loadgen.trial.cell import Cell
 
@@ -25,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     holds. Raises UserError."""
     from loadgen import experiments
     from loadgen.analysis import audit
-    from loadgen.analysis.audit import quoted
+    from loadgen.analysis.audit import quoted, whole
     from loadgen.analysis.run import Run
     from loadgen.report import redraw
     from loadgen.store import runs
@@ -39,7 +40,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         problems = [
             *audit.examine(stored, planned_cells),
-            *asked_for(stored.header),
+            # An older lab's were others, and only that lab knows which.
+            *(() if whole.is_older(stored) else asked_for(stored.header)),
             *redraw.differences(run, experiments.report),
         ]
     except ValueError as error:  # a workload, a time or an order that no lab wrote
@@ -47,6 +49,8 @@ def run(options: argparse.Namespace) -> int:
     problems += quoted.differences(stored, quotes)
     for problem in problems:
         print(problem)
+    if told := against_itself(run):
+        print(told)
     print(quoted.sentence(stored, quotes))
     print(f"{len(problems)} things do not hold" if problems else "everything holds")
     return 1 if problems else 0
@@ -72,13 +76,33 @@ def planned_cells(header: "Header") -> "list[Cell]":
 
 
 def asked_for(header: "Header") -> "Iterator[str]":
-    """The number of blocks, and the time for more, are those of the profile, or were asked for."""
-    from loadgen.commands.bench import BLOCKS, EXTRA_TIME
+    """The numbers of blocks and of trials, and the time for more, are those of the profile, or were
+    asked for."""
+    from loadgen.commands.bench import BLOCKS, EXTRA_TIME, TRIALS
 
-    profile, blocks = header["profile"], header["plan"]["blocks"]
-    extra_time = header["plan"]["extra_time"]
+    profile, plan = header["profile"], header["plan"]
     if profile not in BLOCKS:
         return  # which is said already
-    # Who asks for a number of blocks gets no more than these: bench --blocks.
-    if (blocks, extra_time) not in ((BLOCKS[profile], EXTRA_TIME[profile]), (blocks, 0.0)):
-        yield f"{blocks} blocks and {extra_time:g} of the time for more are none of {profile}"
+    found = plan["blocks"], plan["trials"], plan["extra_time"]
+    # Who asks for a number of blocks gets as many trials, and no more than these: bench --blocks.
+    asked = plan["blocks"], plan["blocks"], 0.0
+    if found not in ((BLOCKS[profile], TRIALS[profile], EXTRA_TIME[profile]), asked):
+        blocks, trials, extra_time = found
+        yield (
+            f"{blocks} blocks, {trials} trials and {extra_time:g} of the time for more are none of"
+            f" {profile}"
+        )
+
+
+def against_itself(run: "Run") -> str | None:
+    """How often the reference server was told apart from itself, from the stored slices; None in a
+    run in which it does not take part twice."""
+    from loadgen.experiments import trust
+    from loadgen.experiments.tools import REFERENCE
+
+    # In a run of few epochs each comparison is one, and in a longer one it is several.
+    claims = [claim for each in trust.identical(run) for claim in each.parts or (each.found,)]
+    if not claims:
+        return None
+    differ = sum(claim.differs for claim in claims)
+    return f"{REFERENCE} against itself: {len(claims)} comparisons, {differ} differ"

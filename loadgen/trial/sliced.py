@@ -27,6 +27,7 @@ OTHERS_CPU = 0.01
 PAUSE_NS = 10_000_000
 # And clocks that came apart this far within a slice: somebody set one.
 DRIFT_NS = 1_000_000
+CLOCK_SET = "a clock was set"
 
 # Of a slice, what the generator has of its CPU when nobody else wants it, at least.
 CPU_OF_ITS_OWN = 0.95
@@ -87,13 +88,18 @@ class Slice(NamedTuple):
         """Why its round is to be excluded, for every server; None: for no reason of its own."""
         if wrong := self.counts["mismatched"] + self.around["mismatched"]:
             return f"{wrong} wrong answers"
-        if self.others_cpu_ns > OTHERS_CPU * self.length_ns:
-            return f"servers that were not driven used {self.others_cpu_ns / 1e6:.2f} ms of CPU"
-        if self.pause_ns > PAUSE_NS:
-            return f"the generator paused for {self.pause_ns / 1e6:.0f} ms"
-        if abs(self.drift_ns) > DRIFT_NS:
-            return "a clock was set"
-        return None
+        if ground := disturbed(self.others_cpu_ns, self.length_ns, self.pause_ns):
+            return ground
+        return CLOCK_SET if abs(self.drift_ns) > DRIFT_NS else None
+
+
+def disturbed(others_cpu_ns: int, length_ns: int, pause_ns: int) -> str | None:
+    """What the machine did to a slice, as far as its columns tell."""
+    if others_cpu_ns > OTHERS_CPU * length_ns:
+        return f"servers that were not driven used {others_cpu_ns / 1e6:.2f} ms of CPU"
+    if pause_ns > PAUSE_NS:
+        return f"the generator paused for {pause_ns / 1e6:.0f} ms"
+    return None
 
 
 def void_rounds(driven: Sequence[Sequence[Slice | None]]) -> list[str | None]:

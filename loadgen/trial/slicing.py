@@ -215,7 +215,7 @@ def alternate(contestants: Sequence[Contestant], rounds: int, seed: int, stop: I
     CPU, until the end or until `stop[0]` is set."""
     for number, contestant in enumerate(contestants):
         if not stop[0]:
-            contestant.warm_up(_seed(seed, -1, number), stop)
+            contestant.warm_up(drive_seed(seed, -1, number), stop)
     chance = random.Random(seed)
     for round_number, order in enumerate(round_orders(len(contestants), rounds, chance)):
         for turn, number in enumerate(order):
@@ -226,9 +226,9 @@ def alternate(contestants: Sequence[Contestant], rounds: int, seed: int, stop: I
                 one.slices.append(None)
                 continue
             others = [other for other in contestants if other is not one]
-            one.measure(turn, _seed(seed, round_number, number), others, stop)
+            one.measure(turn, drive_seed(seed, round_number, number), others, stop)
 
 
-def _seed(seed: int, round_number: int, number: int) -> int:
+def drive_seed(seed: int, round_number: int, number: int) -> int:
     """Every drive has a schedule of its own."""
     return random.Random(f"{seed}/{round_number}/{number}").getrandbits(62)

@@ -8,7 +8,7 @@ What no audit of a run alone can find:
 - a forgery that is consistent throughout: whoever changes histograms, counts, clocks, verdicts and
   charts alike, and hashes all of it anew, has written another run;
 - time that is moved from the server to the generator's read delay, as long as the generator was
-  busy for longer than that;
+  busy for longer than that, and some answers are still said to have been read at once;
 - all of one server's figures under the name of another one that holds as many descriptors and
   threads (poll and select);
 - counters of the whole machine that were raised to void a trial, where nothing else contradicts
@@ -21,7 +21,7 @@ Against these helps only that the hash of the last record is published elsewhere
 
 from collections.abc import Callable, Iterator
 
-from loadgen.analysis.audit import bounds, pictures, quoted, record, servers, whole
+from loadgen.analysis.audit import bounds, pictures, quoted, record, servers, slices, whole
 from loadgen.analysis.audit.record import conservation, latencies, little, throughput
 from loadgen.analysis.audit.whole import (
     Orders,
@@ -58,9 +58,14 @@ CHECKS: tuple[Callable[[Record], Iterator[str]], ...] = (
     *record.CHECKS,
     *bounds.CHECKS,
     *pictures.CHECKS,
+    *slices.CHECKS,
 )
 # Of the run. Hashes and the plan come first: what they find explains the rest.
-WHOLE: tuple[Callable[[RunFolder], Iterator[str]], ...] = (*whole.CHECKS, *servers.CHECKS)
+WHOLE: tuple[Callable[[RunFolder], Iterator[str]], ...] = (
+    *whole.CHECKS,
+    *slices.WHOLE,
+    *servers.CHECKS,
+)
 
 
 def examine(stored: RunFolder, planned: Planned | None = None) -> list[str]:

@@ -15,6 +15,7 @@ from loadgen.analysis.audit.words import (
     HISTOGRAM_TOLERANCE,
     NS_PER_S,
     TICKS_S,
+    answered,
     is_open,
     longest_s,
     near,
@@ -26,8 +27,8 @@ from loadgen.machine.hiccup import SLEEP_NS
 from loadgen.store import histogram
 from loadgen.store.schema import Record, Usage
 from loadgen.trial.cell import Cell
-from loadgen.trial.methods import Requests, Search
-from loadgen.trial.verdict import PAUSE_SHARE
+from loadgen.trial.methods import Churn, Requests, Search
+from loadgen.trial.verdict import BUSY_LIMIT, PAUSE_SHARE
 from loadgen.workload import arrivals
 from loadgen.workload.load import Load
 from servers import catalog
@@ -35,18 +36,20 @@ from servers import catalog
 # Two clocks of one machine may be slewed against each other by 500 millionths (adjtimex(2)), and an
 # edge of the window is read a little late.
 CLOCKS = 0.01
-# The edges of a window are read by a generator that may have been paused.
-EDGES_S = 0.01
+# The edges of a window are read by a generator that may have to wait for its CPU.
+EDGES_S = 0.1
 # Until a drive has begun, and until everything that watched it has ended.
-AROUND_DRIVE_S = 0.1
+AROUND_DRIVE_S = 0.15
 # CPU time per answer in the warm-up, the drain and between them may differ from that of the window
 # by half; and what a server does when nobody drives it yet.
 CPU_OUTSIDE, CPU_AROUND_S = 0.5, 0.1
-# A share of all ticks (proc_stat(5)): its CPUs are not read at the same moment.
+# Shares of ticks of 10 ms (proc_stat(5)): CPUs are not read at the same moment.
 SHARES = 0.02
 # What a drive may add to a server's memory: in all, per client that asks, and per byte of a line
 # that is held, copied and joined.
 GROWTH_BYTES, GROWTH_PER_CLIENT_BYTES, COPIES_OF_A_LINE = 2**20, 2**18, 16
+# What asking in vain for an answer may take; of so many answers one comes while nobody is busy.
+ASKING_NS, SOME_ANSWERS = 2_000, 100
 # Of a stalled server's schedule: requests meet a stall by chance.
 STALL_CHANCE = 0.7
 
@@ -130,6 +133,26 @@ def read_delays(record: Record) -> Iterator[str]:
         )
 
 
+def read_at_once(record: Record) -> Iterator[str]:
+    """A generator that waits now and then reads some answer at once: it asks again and again
+    whether there is one, and has nothing else to do."""
+    generator: Any = record["generator"]
+    seconds, ok, machine = window_s(record), record["counts"]["ok"], record["machine"]
+    workload = Cell.of(record["cell"]).workload
+    if not generator or not seconds or not machine or machine["shared"] or generator["full"]:
+        return
+    waits = generator["busy_fraction"] < BUSY_LIMIT and workload.is_back_to_back
+    if not waits or ok < SOME_ANSWERS:
+        return
+    least_ns = generator["read_delay_ns"]["min"]
+    turn_ns = generator["busy_fraction"] * seconds * NS_PER_S / ok
+    if least_ns > 2 * turn_ns + ASKING_NS:
+        yield (
+            f"every answer waited {least_ns:,} ns or longer to be read, and one takes the generator"
+            f" {turn_ns:,.0f} ns"
+        )
+
+
 def outstanding(record: Record) -> int | None:
     """How many requests there can be at once in a closed loop; None in an open one."""
     workload = Cell.of(record["cell"]).workload
@@ -162,9 +185,10 @@ def in_flight(record: Record) -> Iterator[str]:
 
 
 def planned_load(record: Record) -> Load | None:
-    """What the generator was told in an open loop; None in a closed one."""
+    """What the generator was told in an open loop; None in a closed one, and in slices, each of
+    which has a schedule of its own (slices.py)."""
     workload, rate_per_s = Cell.of(record["cell"]).workload, record["offered_per_s"]
-    if rate_per_s is None:
+    if rate_per_s is None or record["slices"]:
         return None
     if isinstance(workload, Search):
         return workload.load(record["seed"], rate_per_s)
@@ -264,6 +288,8 @@ def cpu_time(record: Record) -> Iterator[str]:
         yield f"the drive took {used_s:.3g} s of CPU, and its window {in_window_s:.3g} s"
     if cost["cpu_us_per_request"] is None or isinstance(Cell.of(record["cell"]).workload, Search):
         return  # a search drives many times
+    if not record["verdict"]["valid"]:
+        return  # where others had the CPUs, the window is not like the rest of the drive
     expected_s = cost["cpu_us_per_request"] * cost["drive_requests"] / 1e6
     if abs(used_s - expected_s) > CPU_OUTSIDE * min(used_s, expected_s) + CPU_AROUND_S:
         yield (
@@ -273,12 +299,16 @@ def cpu_time(record: Record) -> Iterator[str]:
 
 
 def elapsed(record: Record) -> Iterator[str]:
-    """All clocks saw a window of the length that the cell says."""
+    """All clocks saw a window of the length that the cell says, if the trial is to be believed."""
     generator, seconds = record["generator"], window_s(record)
     cost, machine = record["server_cost"], record["machine"]
-    if not generator or not seconds or generator["full"]:
+    if not generator or not seconds or generator["full"] or not record["verdict"]["valid"]:
         return
-    if cost and abs(cost["watched_s"] - seconds) > PAUSE_SHARE * seconds + EDGES_S:
+    whole = not record["connections"]["lost"]  # without connections a drive is over
+    # Who only watches sleeps; who asks and has no CPU reads the clocks late.
+    asks = bool(Cell.of(record["cell"]).workload.connections)
+    late_s = max(0.0, 1 - generator["cpu_fraction"]) * seconds if asks else 0.0
+    if cost and whole and abs(cost["watched_s"] - seconds) > late_s + EDGES_S:
         yield f"the CPU clocks were read {cost['watched_s']:.3g} s apart, of {seconds:g} s"
     hiccups = machine and machine["hiccup_ns"]
     if not machine or not hiccups or isinstance(Cell.of(record["cell"]).workload, Search):
@@ -309,14 +339,15 @@ def cpu_shares(record: Record) -> Iterator[str]:
     server, sender = len(machine["server_cpus"]), len(machine["generator_cpus"])
     busy = server * machine["server_cpu_busy"] + sender * machine["generator_cpu_busy"]
     taken = busy / (server + sender) + (machine["steal_fraction"] or 0.0)
-    if not 0 <= taken <= 1 + SHARES:
+    seconds = window_s(record)
+    if not 0 <= taken <= 1 + SHARES + (TICKS_S / seconds if seconds else 1.0):
         yield f"busy and stolen time are {taken:.1%} of the CPUs' time"
 
 
 def clients(record: Record) -> Iterator[str]:
     """As many came as the cell says, and the model says how many of them it serves."""
     workload, found = Cell.of(record["cell"]).workload, record["connections"]
-    if not found["attempted"] or workload.name == "churn":
+    if not found["attempted"] or isinstance(workload, Churn):
         return
     if found["attempted"] != workload.clients:
         yield f"{found['attempted']:,} clients came, and the cell says {workload.clients:,}"
@@ -386,7 +417,7 @@ def ended_early(record: Record) -> Iterator[str]:
     generator, cost, stated = record["generator"], record["server_cost"], record["throughput_per_s"]
     if not generator or not generator["full"] or not cost or not stated:
         return
-    derived = record["counts"]["ok"] / cost["watched_s"]
+    derived = answered(record) / cost["watched_s"]
     if not math.isclose(stated, derived, rel_tol=PAUSE_SHARE):
         yield f"throughput_per_s is {stated:,.1f}, and the CPU clocks make {derived:,.1f}"
     slots, service = outstanding(record), record["latency_ns"]["service"]
@@ -401,6 +432,7 @@ CHECKS: tuple[Callable[[Record], Iterator[str]], ...] = (
     sums,
     counted,
     read_delays,
+    read_at_once,
     in_flight,
     schedule,
     work,

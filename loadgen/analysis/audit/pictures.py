@@ -21,6 +21,7 @@ from loadgen.analysis.audit.words import (
 from loadgen.clients.timeline import APART_NS
 from loadgen.store import histogram
 from loadgen.store.schema import ClientTimeline, Knee, Record
+from loadgen.trial import verdict
 from loadgen.trial.cell import Cell
 from loadgen.trial.methods import search
 from loadgen.trial.methods.requests import Requests
@@ -138,7 +139,7 @@ def at_knee(record: Record) -> Iterator[str]:
         yield "there is no probe of the knee"
         return
     last = kept[-1]
-    if not same(last["achieved"], counts["ok"] / counts["scheduled"]):
+    if not same(last["achieved"], verdict.achieved(counts, record["window"])):
         yield "the share answered at the knee is not that of its probe"
     if not same(last["busy_fraction"], generator["busy_fraction"]):
         yield "the generator's busy fraction at the knee is not that of its probe"

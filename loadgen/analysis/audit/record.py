@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from loadgen.analysis.audit.words import ROUNDING, near, same
+from loadgen.analysis.audit.words import ROUNDING, answered, near, same
 from loadgen.store import histogram
 from loadgen.store.schema import Record
 from loadgen.trial.cell import Cell
@@ -37,16 +37,19 @@ def identity(record: Record) -> Iterator[str]:
 
 
 def throughput(record: Record) -> Iterator[str]:
-    """Answers by the length of the window, which only a full memory shortens."""
+    """Answers by the length of the window, which only a full memory shortens. Of slices see
+    slices.py."""
+    if record["slices"]:
+        return
     stated, generator = record["throughput_per_s"], record["generator"]
     duration_s = record["cell"]["workload"].get("duration_s")  # None: there is no window
     if stated is None or generator is None or not isinstance(duration_s, (int, float)):
         if stated or (record["counts"]["ok"] and duration_s is not None):
             yield "there are answers without a generator, or a throughput without one"
         return
-    derived = record["counts"]["ok"] / duration_s
+    derived = answered(record) / duration_s
     if stated < derived * (1 - ROUNDING) if generator["full"] else not same(stated, derived):
-        yield f"throughput_per_s is {stated:,.1f}, and counts and window make {derived:,.1f}"
+        yield f"throughput_per_s is {stated:,.1f}, and answers and window make {derived:,.1f}"
 
 
 def latencies(record: Record) -> Iterator[str]:
@@ -54,6 +57,8 @@ def latencies(record: Record) -> Iterator[str]:
     counts = record["counts"]
     summaries: Any = record["latency_ns"]
     texts: Any = record["histograms"]
+    # A server that owes an answer is driven no more: its slices have failed.
+    timed_out = 0 if record["slices"] else counts["timed_out"]
     for kind, text in texts.items():
         stated = summaries[kind]
         if text is None:
@@ -68,10 +73,10 @@ def latencies(record: Record) -> Iterator[str]:
         if kind == "greeting":
             if derived["n"] > record["connections"]["greeted"]:
                 yield f"{derived['n']:,} greetings, and fewer connections greeted"
-        elif (derived["n"], censored) != (counts["ok"], counts["timed_out"]):
+        elif (derived["n"], censored) != (counts["ok"], timed_out):
             yield (
                 f"the {kind} histogram holds {derived['n']:,} and {censored:,} unanswered;"
-                f" the counts say {counts['ok']:,} and {counts['timed_out']:,}"
+                f" the counts say {counts['ok']:,} and {timed_out:,}"
             )
         for name in ("n", *histogram.PERCENTILES):
             if stated[name] != derived[name]:
@@ -112,12 +117,13 @@ def little(record: Record) -> Iterator[str]:
 
 
 def cpu(record: Record) -> Iterator[str]:
-    """CPU time per answer, from the share of the time between the clocks' readings."""
-    cost = record["server_cost"]
-    if not cost:
+    """CPU time per answer, from the share of the time between the clocks' readings. Of slices see
+    slices.py."""
+    cost, count = record["server_cost"], answered(record)
+    if not cost or record["slices"]:
         return
-    stated, ok = cost["cpu_us_per_request"], record["counts"]["ok"]
-    derived = cost["cpu_fraction"] * cost["watched_s"] * 1e6 / ok if ok else None
+    stated = cost["cpu_us_per_request"]
+    derived = cost["cpu_fraction"] * cost["watched_s"] * 1e6 / count if count else None
     if not same(stated, derived):
         yield f"cpu_us_per_request is {stated}, and share, time and answers make {derived}"
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from loadgen.analysis.audit.bounds import CLOCKS
-from loadgen.analysis.audit.words import cell_id, window_s
+from loadgen.analysis.audit.words import answered, cell_id, window_s
 from loadgen.machine.limits import lack_of_descriptors
 from loadgen.store.runs import RunFolder
 from loadgen.store.schema import Record
@@ -88,15 +88,15 @@ def calibration(stored: RunFolder) -> Iterator[str]:
 
 def generator_cost_s(record: Record) -> float | None:
     """What an answer cost the generator, as in a calibration: of a closed loop with short lines."""
-    generator, seconds, ok = record["generator"], window_s(record), record["counts"]["ok"]
+    generator, seconds, count = record["generator"], window_s(record), answered(record)
     workload = Cell.of(record["cell"]).workload
-    if not generator or not seconds or not ok or generator["full"]:
+    if not generator or not seconds or not count or generator["full"]:
         return None
     if not isinstance(workload, Requests) or not workload.is_back_to_back:
         return None
     if workload.message_bytes > SHORT_BYTES:
         return None
-    return generator["busy_fraction"] * seconds / ok
+    return generator["busy_fraction"] * seconds / count
 
 
 def holdings(stored: RunFolder) -> Iterator[str]:

@@ -185,21 +185,36 @@ def replayed(stored: RunFolder) -> Iterator[str]:
 
 
 def one_after_the_other(stored: RunFolder) -> Iterator[str]:
-    """A trial was over when the next one began."""
-    for number, (one, following) in enumerate(
-        zip(stored.records, stored.records[1:], strict=False), start=1
-    ):
-        began, ended = (datetime.fromisoformat(record["started_at"]) for record in (one, following))
-        if began + timedelta(seconds=least_s(one)) > ended + timedelta(seconds=STAMP_S):
-            yield f"line {number + 1} began before the trial of line {number} can have been over"
+    """A trial was over when the next one began; servers that take turns begin together."""
+    groups = [list(group) for _, group in itertools.groupby(enumerate(stored.records, 1), _moment)]
+    for ours, following in itertools.pairwise(groups):
+        (first, one), (number, other) = ours[0], following[0]
+        took_s = max(least_s(record) for _, record in ours)
+        began, ended = (datetime.fromisoformat(record["started_at"]) for record in (one, other))
+        if began + timedelta(seconds=took_s) > ended + timedelta(seconds=STAMP_S):
+            yield f"line {number} began before the trial of line {first} can have been over"
+
+
+def _moment(numbered: tuple[int, Record]) -> object:
+    """The same for servers that were alive together, and for nothing else."""
+    number, record = numbered
+    return (record["block"], record["started_at"]) if record["slices"] else number
 
 
 def least_s(record: Record) -> float:
     """How long a trial took at least, by what it says of itself."""
-    seconds, generator = window_s(record), record["generator"]
+    seconds, generator, slices = window_s(record), record["generator"], record["slices"]
+    if slices:
+        starts_ns, lengths_ns = slices["start_ns"], slices["length_ns"]
+        ends_ns = [
+            start_ns + length_ns
+            for start_ns, length_ns in zip(starts_ns, lengths_ns, strict=True)
+            if start_ns is not None and length_ns is not None
+        ]
+        return max(ends_ns, default=0) / 1e9
     if record["timeline"]:
         return max(client["left_ns"] for client in record["timeline"]["clients"]) / 1e9
-    if not seconds or not generator or generator["full"]:
+    if not seconds or not generator or generator["full"] or record["connections"]["lost"]:
         return 0.0
     drives = len(record["knee"]["probes"]) if record["knee"] else 1
     return drives * (warmup_s(record) + seconds)
@@ -225,6 +240,9 @@ def marks(record: Record) -> Iterator[object]:
         if summary and text and summary["n"] >= SAMPLES:
             many = True
             yield kind, text
+    if (slices := record["slices"]) and any(slices["start_ns"]):
+        yield "slices", tuple(slices["start_ns"])
+        yield "answers", tuple(slices["drive_answers"]), tuple(slices["p50_ns"])
     generator, cost = record["generator"], record["server_cost"]
     if generator and cost and not many:
         yield generator["cpu_fraction"], generator["busy_fraction"], cost["watched_s"]
@@ -240,38 +258,21 @@ def derived_plan(stored: RunFolder, planned: Planned) -> Iterator[str]:
     except (KeyError, ValueError) as error:
         yield f"the plan cannot be derived again: {error.args[0]}"
         return
-    old = is_older(stored)
     found = stored.header["plan"]
     cells = [Cell.of(cell) for cell in found["cells"]]
     skipped = [Cell.of(skip["cell"]) for skip in found["skipped"]]
-    if old:
-        measured = {cell_id(record): Cell.of(record["cell"]) for record in stored.records}
-        cells = [measured.get(cell.id, cell) for cell in cells]
-
-    def key(cell: Cell) -> object:
-        # Schema 1 told a repeated server by an option.
-        return (
-            cell.experiment,
-            cell.server,
-            cell.workload,
-            cell.replica,
-            () if old else cell.options,
-        )
-
-    stated, derived = Counter(map(key, [*cells, *skipped])), Counter(map(key, expected))
+    stated, derived = Counter([*cells, *skipped]), Counter(expected)
     for word, different in (("lacks", derived - stated), ("has besides", stated - derived)):
         if different:
-            names = [cell.id for cell in (*expected, *cells, *skipped) if key(cell) in different]
+            names = [cell.id for cell in (*expected, *cells, *skipped) if cell in different]
             yield (
                 f"the plan {word} {len(different)} cells of its experiments, servers and profile"
                 f" ({names[0]}, ...)"
             )
-    stated_cells = {cell.id: key(cell) for cell in cells}
+    stated_cells = {cell.id: cell for cell in cells}
     measured_cells = [Cell.of(record["cell"]) for record in stored.records]
     others = [
-        cell
-        for cell in measured_cells
-        if cell.id in stated_cells and key(cell) != stated_cells[cell.id]
+        cell for cell in measured_cells if cell.id in stated_cells and cell != stated_cells[cell.id]
     ]
     if others:
         yield f"{len(others)} trials were not of the length that was planned"

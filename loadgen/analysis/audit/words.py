@@ -59,6 +59,13 @@ def warmup_s(record: Record) -> float:
     return float(record["cell"]["workload"].get("warmup_s") or 0.0)
 
 
+def answered(record: Record) -> int:
+    """Right answers that arrived in the window: what rates and costs are made of. Schema 1 counted
+    those to requests that were due in it."""
+    window = record["window"]
+    return record["counts"]["ok"] if window is None else window["answered"]
+
+
 def is_open(record: Record) -> bool:
     """Did a schedule decide when requests are sent?"""
     return record["offered_per_s"] is not None
