@@ -96,7 +96,7 @@ def excerpt(reference: RunFolder) -> Told:
     rows = []
     now = datetime.fromisoformat(header["created_at"]) + timedelta(seconds=1)
     for block in range(BLOCKS):
-        for position, cell in enumerate(planned_order(cells, header["seed"], block)):
+        for position, (cell,) in enumerate(planned_order(cells, header["seed"], block)):
             row = copy.deepcopy(found[block, cell.id])
             row |= {"position": position, "started_at": now.isoformat(timespec="milliseconds")}
             rows.append(row)
@@ -608,7 +608,7 @@ def the_plan_cut(told: Told) -> None:
     told.rows[:] = [
         kept[block, cell.id] | {"position": position, "started_at": next(moments)}
         for block in range(BLOCKS)
-        for position, cell in enumerate(planned_order(cells, told.header["seed"], block))
+        for position, (cell,) in enumerate(planned_order(cells, told.header["seed"], block))
     ]
 
 

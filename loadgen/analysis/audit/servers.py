@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
 from loadgen.analysis.audit.bounds import CLOCKS
 from loadgen.analysis.audit.words import answered, cell_id, window_s
@@ -16,6 +17,10 @@ from loadgen.trial.methods import Requests
 CHEAPER = 1.5
 # Lines below this cost the generator what a calibration's cost.
 SHORT_BYTES = 64
+# What a server holds for each client, or for some.
+HELD = ("fds", "threads")
+# The one that looks before a trial may not have been let go when it begins.
+LEAVING = 1
 
 
 def machine(stored: RunFolder) -> Iterator[str]:
@@ -102,30 +107,67 @@ def generator_cost_s(record: Record) -> float | None:
 def holdings(stored: RunFolder) -> Iterator[str]:
     """A server has the same descriptors and threads of its own in every trial, and the same number
     more for each client."""
-    found: dict[tuple[str, str], list[tuple[float, int]]] = {}
-    for number, record in enumerate(stored.records, start=1):
-        for name, value in _holdings(record):
-            found.setdefault((record["server"]["name"], name), []).append((value, number))
-    for (server, name), values in found.items():
-        usual, _ = Counter(value for value, _ in values).most_common(1)[0]
-        for value, number in values:
-            if value != usual:
-                yield f"line {number}: {server} has {value:g} {name}, and usually {usual:g}"
+    own: dict[tuple[str, str], list[tuple[float, int]]] = {}
+    later: dict[tuple[str, str], list[tuple[float, int]]] = {}
+    held = [(number, record) for number, record in enumerate(stored.records, 1) if _holds(record)]
+    for name in HELD:
+        for number, record in held:
+            server: str = record["server"]["name"]
+            own.setdefault((server, name), []).append((_held(record, "empty", name), number))
+        for number, record in held:
+            server = record["server"]["name"]
+            least = _usual_of_its_own(own[server, name])
+            for what, value in _with_clients(record, name, least):
+                later.setdefault((server, what), []).append((value, number))
+    for (server, name), values in own.items():
+        usual = _usual_of_its_own(values)
+        allowed = (usual, usual + LEAVING)
+        yield from _unusual(server, f"{name} without clients", values, allowed)
+    for (server, what), values in later.items():
+        yield from _unusual(server, what, values, (_most_common(values),))
 
 
-def _holdings(record: Record) -> Iterator[tuple[str, float]]:
+def _unusual(
+    server: str, what: str, values: list[tuple[float, int]], allowed: tuple[float, ...]
+) -> Iterator[str]:
+    for value, number in values:
+        if value not in allowed:
+            yield f"line {number}: {server} has {value:g} {what}, and usually {allowed[0]:g}"
+
+
+def _most_common(values: list[tuple[float, int]]) -> float:
+    usual, _ = Counter(value for value, _ in values).most_common(1)[0]
+    return usual
+
+
+def _usual_of_its_own(values: list[tuple[float, int]]) -> float:
+    usual = _most_common(values)
+    fewer = usual - LEAVING
+    return fewer if fewer in [value for value, _ in values] else usual
+
+
+def _holds(record: Record) -> bool:
+    return (
+        record["footprint"] is not None
+        and not record["connections"]["lost"]
+        and record["outcome"] == "measured"
+    )
+
+
+def _held(record: Record, when: Literal["empty", "connected"], name: str) -> int:
+    footprint: Any = record["footprint"]
+    count: int = footprint[when][name]
+    return count
+
+
+def _with_clients(record: Record, name: str, own: float) -> Iterator[tuple[str, float]]:
     """What is the same in all trials of one server: (what, how many)."""
-    held, greeted = record["footprint"], record["connections"]["greeted"]
-    if not held or record["connections"]["lost"] or record["outcome"] != "measured":
-        return
-    before, after = held["empty"], held["connected"]
-    for name in ("fds", "threads"):
-        yield f"{name} without clients", before[name]
-        if greeted:
-            more = after[name] - before[name]
-            yield f"{name} per client", more / greeted
-        if record["server_cost"] and after[name] != record["server_cost"][name]:
-            yield f"{name} more at the end", record["server_cost"][name] - after[name]
+    greeted, connected = record["connections"]["greeted"], _held(record, "connected", name)
+    if greeted:
+        yield f"{name} per client", (connected - own) / greeted
+    cost: Any = record["server_cost"]
+    if cost and connected != cost[name]:
+        yield f"{name} more at the end", cost[name] - connected
 
 
 CHECKS: tuple[Callable[[RunFolder], Iterator[str]], ...] = (
