@@ -346,6 +346,7 @@ def voided_by_steal(told: Told) -> None:
 def voided_for_nothing(told: Told) -> None:
     told.one(CLOSED)["verdict"] = {
         "valid": False,
+        "overloaded": None,
         "bottleneck": "server",
         "reasons": ["the machine was busy: repeat"],
     }
@@ -586,7 +587,7 @@ def a_sequence_of_another_server(told: Told) -> None:
 
 @found_by("replayed")
 def a_block_that_never_was_planned(told: Told) -> None:
-    told.header["plan"]["blocks"] = BLOCKS - 1
+    told.header["plan"]["trials"] = BLOCKS - 1
 
 
 @found_by("plan")

@@ -98,7 +98,7 @@ def against_itself(run: "Run") -> str | None:
     """How often the reference server was told apart from itself, from the stored slices; None in a
     run in which it does not take part twice."""
     from loadgen.experiments import trust
-    from loadgen.experiments.tools import REFERENCE
+    from loadgen.experiments.tools import REFERENCE, counted
     from loadgen.store.runs import ResultsError
 
     try:
@@ -110,4 +110,4 @@ def against_itself(run: "Run") -> str | None:
     if not claims:
         return None
     differ = sum(claim.differs for claim in claims)
-    return f"{REFERENCE} against itself: {len(claims)} comparisons, {differ} differ"
+    return f"{REFERENCE} against itself: {counted(len(claims), 'comparison')}, {differ} differ"
