@@ -174,11 +174,25 @@ def lost_request(rows: Rows) -> None:
     rows[3]["counts"]["scheduled"] += 1
 
 
+def a_wrong_answer_less(rows: Rows) -> None:
+    rows[3]["connections"]["attempted"] += 1
+    rows[3]["connections"]["failed"] = {"refused": 2}
+
+
 def more_answers(rows: Rows) -> None:
     """Counts and throughput that agree with each other, and with nothing else."""
     rows[3]["counts"]["ok"] *= 2
     rows[3]["counts"]["scheduled"] *= 2
+    rows[3]["window"]["answered"] *= 2
     rows[3]["throughput_per_s"] *= 2
+
+
+def a_backlog_that_was_answered(rows: Rows) -> None:
+    rows[3]["window"]["open_at_end"] -= 1
+
+
+def a_backlog_that_grew_more_slowly(rows: Rows) -> None:
+    rows[3]["window"]["backlog_growth_per_s"] -= 1.0
 
 
 def cheaper(rows: Rows) -> None:
@@ -239,7 +253,10 @@ FORGERIES: list[tuple[Callable[[Rows], object], set[str]]] = [
     (hidden_time, {"little"}),
     (impossible_overlap, {"little"}),
     (better_knee, {"largest_rate"}),
-    (lost_request, {"conservation"}),
+    (lost_request, {"conservation", "edges"}),
+    (a_wrong_answer_less, {"conservation"}),
+    (a_backlog_that_was_answered, {"edges"}),
+    (a_backlog_that_grew_more_slowly, {"growth"}),
     (more_answers, {"counted", "cpu", "latencies"}),
     (cheaper, {"cpu"}),
     (lost_connection, {"clients", "conservation", "judged"}),
@@ -248,7 +265,7 @@ FORGERIES: list[tuple[Callable[[Rows], object], set[str]]] = [
     (other_workload, {"plan", "position"}),
     (other_seed, {"seed"}),
     (earlier, {"plan"}),
-    (judged_anew, {"counted", "cpu", "latencies", "throughput"}),
+    (judged_anew, {"counted", "latencies"}),
 ]
 
 

@@ -96,7 +96,7 @@ def excerpt(reference: RunFolder) -> Told:
     rows = []
     now = datetime.fromisoformat(header["created_at"]) + timedelta(seconds=1)
     for block in range(BLOCKS):
-        for position, cell in enumerate(planned_order(cells, header["seed"], block)):
+        for position, (cell,) in enumerate(planned_order(cells, header["seed"], block)):
             row = copy.deepcopy(found[block, cell.id])
             row |= {"position": position, "started_at": now.isoformat(timespec="milliseconds")}
             rows.append(row)
@@ -356,6 +356,7 @@ def voided_by_steal(told: Told) -> None:
 def voided_for_nothing(told: Told) -> None:
     told.one(CLOSED)["verdict"] = {
         "valid": False,
+        "overloaded": None,
         "bottleneck": "server",
         "reasons": ["the machine was busy: repeat"],
     }
@@ -596,7 +597,7 @@ def a_sequence_of_another_server(told: Told) -> None:
 
 @found_by("replayed")
 def a_block_that_never_was_planned(told: Told) -> None:
-    told.header["plan"]["blocks"] = BLOCKS - 1
+    told.header["plan"]["trials"] = BLOCKS - 1
 
 
 @found_by("plan")
@@ -618,7 +619,7 @@ def the_plan_cut(told: Told) -> None:
     told.rows[:] = [
         kept[block, cell.id] | {"position": position, "started_at": next(moments)}
         for block in range(BLOCKS)
-        for position, cell in enumerate(planned_order(cells, told.header["seed"], block))
+        for position, (cell,) in enumerate(planned_order(cells, told.header["seed"], block))
     ]
 
 

@@ -49,7 +49,15 @@ def measured(samples: Samples) -> Measurement:
 def problems(made: Any) -> list[str]:
     """What an audit says of counts and latencies."""
     stored: Record = json.loads(json.dumps(made, allow_nan=False))
-    checks = (audit.conservation, audit.latencies, audit.little)
+    checks = (
+        audit.conservation,
+        audit.throughput,
+        audit.latencies,
+        audit.little,
+        audit.edges,
+        audit.growth,
+        audit.cpu,
+    )
     return [problem for check in checks for problem in check(stored)]
 
 

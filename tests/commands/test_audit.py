@@ -13,6 +13,7 @@ from harness import ROOT
 from loadgen import __main__
 from loadgen.analysis import audit
 from loadgen.analysis.audit import quoted, whole
+from loadgen.commands import bench
 from loadgen.commands.audit import asked_for, planned_cells
 from loadgen.store import chain, runs
 from loadgen.store.schema import Header
@@ -132,17 +133,34 @@ def lied_about(header: dict[str, Any], **plan: Any) -> Header:
     return cast(Header, changed)
 
 
-def test_the_plan_of_the_committed_run_is_that_of_its_profile(header: dict[str, Any]) -> None:
-    assert list(asked_for(lied_about(header))) == []
+def usual(profile: str = "standard") -> dict[str, Any]:
+    """What a profile plans, unless it is asked for a number of blocks."""
+    return {
+        "blocks": bench.BLOCKS[profile],
+        "trials": bench.TRIALS[profile],
+        "extra_time": bench.EXTRA_TIME[profile],
+    }
+
+
+def test_what_a_profile_plans_is_its_own(header: dict[str, Any]) -> None:
+    assert list(asked_for(lied_about(header, **usual()))) == []
     assert planned_cells(lied_about(header))
 
 
-def test_a_block_less_than_the_profile_measures_is_found(header: dict[str, Any]) -> None:
-    assert "2 blocks" in next(asked_for(lied_about(header, blocks=2)))
+@pytest.mark.parametrize("name", ["blocks", "trials", "extra_time"])
+def test_less_than_the_profile_measures_is_found(header: dict[str, Any], name: str) -> None:
+    plan = usual()
+    plan[name] /= 2
+
+    assert "are none of standard" in next(asked_for(lied_about(header, **plan)))
 
 
-def test_who_asks_for_blocks_gets_no_time_for_more(header: dict[str, Any]) -> None:
-    assert list(asked_for(lied_about(header, blocks=2, extra_time=0.0))) == []
+def test_who_asks_for_blocks_gets_as_many_trials_and_no_time_for_more(
+    header: dict[str, Any],
+) -> None:
+    assert list(asked_for(lied_about(header, blocks=2, trials=2, extra_time=0.0))) == []
+    assert list(asked_for(lied_about(header, blocks=2, trials=1, extra_time=0.0)))
+    assert list(asked_for(lied_about(header, blocks=2, trials=2, extra_time=0.1)))
 
 
 def test_a_profile_or_an_experiment_of_another_lab_is_a_find(header: dict[str, Any]) -> None:
@@ -152,11 +170,11 @@ def test_a_profile_or_an_experiment_of_another_lab_is_a_find(header: dict[str, A
         planned_cells(lied_about(header, experiments=["telepathy"]))
 
 
-def test_cells_cut_from_the_plan_of_an_experiment_are_found() -> None:
-    stored = runs.load(REFERENCE)
-    stored.header["plan"]["cells"] = stored.header["plan"]["cells"][1:]
+def test_cells_cut_from_the_plan_of_an_experiment_are_found(tmp_path: Path) -> None:
+    cells = [records.cell(server) for server in ("poll", "epoll")]
+    run = records.write_run(tmp_path / "run", [records.record("poll")])
 
-    found = list(whole.derived_plan(stored, planned_cells))
+    found = list(whole.derived_plan(runs.load(run), lambda header: cells))
 
     assert len(found) == 1
     assert "the plan lacks 1 cells" in found[0]

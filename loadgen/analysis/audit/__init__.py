@@ -13,6 +13,10 @@ What no audit of a run alone can find:
   threads (poll and select);
 - counters of the whole machine that were raised to void a trial, where nothing else contradicts
   them (segments sent again, dropped connections, a clock that was set);
+- of slices: all counts and histograms of an epoch that were raised together by less than what the
+  longest answer leaves open, times moved from one server's columns to another one's with all that
+  follows from them (poll and select again), and wrong answers or a clock that was set that are said
+  to have voided another round than they did;
 - the names of the machine, its kernel and its Python; a calibration within what trials cost the
   generator; trials left out at the end together with their part of the plan; in a run of schema 1
   the last of the further blocks.
@@ -22,7 +26,15 @@ Against these helps only that the hash of the last record is published elsewhere
 from collections.abc import Callable, Iterator
 
 from loadgen.analysis.audit import bounds, pictures, quoted, record, servers, slices, whole
-from loadgen.analysis.audit.record import conservation, latencies, little, throughput
+from loadgen.analysis.audit.record import (
+    conservation,
+    cpu,
+    edges,
+    growth,
+    latencies,
+    little,
+    throughput,
+)
 from loadgen.analysis.audit.whole import (
     Orders,
     Planned,
@@ -41,8 +53,11 @@ __all__ = [
     "WHOLE",
     "Orders",
     "conservation",
+    "cpu",
+    "edges",
     "examine",
     "found_by",
+    "growth",
     "hashes",
     "latencies",
     "little",

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from loadgen.analysis.audit.words import ROUNDING, answered, near, same
+from loadgen.analysis.audit.words import ROUNDING, answered, grown, near, same, window_s
 from loadgen.store import histogram
 from loadgen.store.schema import Record
 from loadgen.trial.cell import Cell
@@ -126,6 +126,39 @@ def little(record: Record) -> Iterator[str]:
         )
 
 
+def edges(record: Record) -> Iterator[str]:
+    """What was open at the edges of a window ties its answers to what was due in it."""
+    window, counts, warmup = record["window"], record["counts"], record["warmup"]
+    if window is None or warmup is None:
+        return
+    grown = window["open_at_end"] - window["open_at_start"]
+    # A wrong answer ends a request too; and of void rounds nothing but faults is counted.
+    faults = counts["mismatched"] + warmup["mismatched"]
+    if record["slices"]:
+        faults += counts["scheduled"] - counts["ok"]
+    if not faults and grown != counts["scheduled"] - window["answered"]:
+        yield (
+            f"{grown:+,} requests are open at the end of the window; {counts['scheduled']:,} were"
+            f" due in it and {window['answered']:,} answered"
+        )
+    if window["silence_ns"] and not counts["timed_out"] + warmup["timed_out"]:
+        yield "all requests were answered, and there was silence to the end of the drain"
+
+
+def growth(record: Record) -> Iterator[str]:
+    """How fast the backlog grew, from the fewest that were open in each half of the window. Of
+    slices see slices.py."""
+    window, generator, seconds = record["window"], record["generator"], window_s(record)
+    if window is None or not seconds or not generator or generator["full"]:
+        return
+    derived = grown(window) / (seconds / 2)
+    if not same(window["backlog_growth_per_s"], derived):
+        yield (
+            f"backlog_growth_per_s is {window['backlog_growth_per_s']:,.1f}, and the fewest open"
+            f" requests make {derived:,.1f}"
+        )
+
+
 def cpu(record: Record) -> Iterator[str]:
     """CPU time per answer, from the share of the time between the clocks' readings. Of slices see
     slices.py."""
@@ -156,6 +189,8 @@ CHECKS: tuple[Callable[[Record], Iterator[str]], ...] = (
     throughput,
     latencies,
     little,
+    edges,
+    growth,
     cpu,
     judged,
 )

@@ -25,6 +25,7 @@ from loadgen.analysis.audit.words import (
     NS_PER_S,
     TICKS_S,
     cell_id,
+    grown,
     is_open,
     longest_s,
     same,
@@ -155,6 +156,20 @@ def rates(record: Record) -> Iterator[str]:
         )
 
 
+def growth_of_slices(record: Record) -> Iterator[str]:
+    """How fast the backlog grew, in the mean of the slices that count: all are of one length."""
+    slices, window = record["slices"], record["window"]
+    if slices is None or window is None:
+        return
+    lengths_ns: list[int] = kept(slices, "length_ns")
+    derived = grown(window) / (sum(lengths_ns) / 2 / NS_PER_S)
+    if not same(window["backlog_growth_per_s"], derived):
+        yield (
+            f"backlog_growth_per_s is {window['backlog_growth_per_s']:,.1f}, and the fewest open"
+            f" requests make {derived:,.1f}"
+        )
+
+
 def costs(record: Record) -> Iterator[str]:
     """What the server used, from the columns as the lab derives it."""
     slices, cost = record["slices"], record["server_cost"]
@@ -223,9 +238,12 @@ def percentiles(record: Record) -> Iterator[str]:
     ]
     if any(p50_ns > p99_ns for _, p50_ns, p99_ns in found):
         yield "a slice has a median above its 99th percentile"
-    buckets = list(histogram.decode(text).get_recorded_iterator())
-    values_ns = np.array([bucket.value_iterated_to for bucket in buckets])
-    counts = np.array([bucket.count_at_value_iterated_to for bucket in buckets])
+    # The iterator hands out one bucket, again and again.
+    buckets = [
+        (bucket.value_iterated_to, bucket.count_at_value_iterated_to)
+        for bucket in histogram.decode(text).get_recorded_iterator()
+    ]
+    values_ns, counts = np.array(buckets, np.int64).reshape(-1, 2).T
     # Requests that were due in a slice, and answers that arrived in it, differ by what was open at
     # its edges.
     open_at_edges = window["open_at_start"] + window["open_at_end"]
@@ -278,6 +296,7 @@ def client_time(record: Record) -> Iterator[str]:
 CHECKS: tuple[Callable[[Record], Iterator[str]], ...] = (
     columns,
     rates,
+    growth_of_slices,
     costs,
     ticks,
     percentiles,

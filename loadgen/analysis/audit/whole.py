@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from loadgen.analysis.audit.words import cell_id, warmup_s, window_s
 from loadgen.analysis.run import needs_more
 from loadgen.plan import due
-from loadgen.plan.order import Group, planned_order
+from loadgen.plan.order import Group, comparison, planned_order
 from loadgen.plan.plan import Plan
 from loadgen.store import chain, provenance, runs
 from loadgen.store.runs import RunFolder
@@ -203,7 +203,10 @@ def one_after_the_other(stored: RunFolder) -> Iterator[str]:
 def _moment(numbered: tuple[int, Record]) -> object:
     """The same for servers that were alive together, and for nothing else."""
     number, record = numbered
-    return (record["block"], record["started_at"]) if record["slices"] else number
+    cell = Cell.of(record["cell"])
+    if not cell.workload.together:
+        return number
+    return record["block"], record["started_at"], comparison(cell)
 
 
 def least_s(record: Record) -> float:

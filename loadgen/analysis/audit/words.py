@@ -4,7 +4,7 @@ import math
 import re
 from typing import Any
 
-from loadgen.store.schema import Record
+from loadgen.store.schema import Record, Window
 from loadgen.trial.cell import Cell
 
 # A histogram keeps three figures (histogram._EXACT_BITS): a mean or an extreme derived from it may
@@ -64,6 +64,11 @@ def answered(record: Record) -> int:
     those to requests that were due in it."""
     window = record["window"]
     return record["counts"]["ok"] if window is None else window["answered"]
+
+
+def grown(window: Window) -> int:
+    """By how many the fewest open requests of its second half exceed those of its first."""
+    return window["fewest_open_second_half"] - window["fewest_open_first_half"]
 
 
 def is_open(record: Record) -> bool:
