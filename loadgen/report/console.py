@@ -434,7 +434,8 @@ def show_comparison(found: "Comparison", everything: bool) -> None:
     CONSOLE.print(
         f"{kinds.count('faster')} faster,"
         f" {kinds.count('slower')} slower, {kinds.count('equal')} equal within 3 %,"
-        f" {kinds.count('unresolved')} not resolved; {plural(len(found.alone), 'cell')} only in one",
+        f" {kinds.count('unresolved')} not resolved;"
+        f" {plural(len(found.alone), 'cell')} only in one",
         soft_wrap=True,
     )
     for difference in found.differences:
