@@ -138,29 +138,38 @@ def wire_service_ns(packets: list[tuple[int, bytes, bool]]) -> dict[int, int]:
     return service
 
 
-def off(
-    result: Samples, packets: list[tuple[int, bytes, bool]], send_path_ns: float
-) -> list[float]:
-    """How far the service times of the window are from those of the wire, at each of TOLERANCES.
+def differences(
+    alone: Samples, captured: Samples, packets: list[tuple[int, bytes, bool]]
+) -> list[tuple[float, float]]:
+    """By how much the service times of the window differ from those of the wire at each of
+    TOLERANCES: at least and at most.
 
-    send_path_ns  that of a drive without a capture: one that captures a packet stamps it, and then
-                  keeps it from leaving for as long as it takes to write it down
+    A capture stamps a packet and keeps it from going on until it is written down. So between its
+    stamp of a request and the kernel's there is a microsecond that a drive `alone` does not have,
+    and the truth lies between the send paths of the two.
     """
     wire = wire_service_ns(packets)
-    requests = len(result.sent_ns)
-    assert count(result) == {"OK": requests}
+    requests = len(captured.sent_ns)
+    assert count(captured) == {"OK": requests}
     assert sorted(wire) == list(range(requests))
-    seen = np.array([wire[request] for request in range(requests)])[result.in_window]
-    assert len(seen) > 200
-    reported = (result.arrived_ns - result.sent_ns)[result.in_window] - send_path_ns
+    seen = np.array([wire[request] for request in range(requests)])[captured.in_window]
+    raw = (captured.arrived_ns - captured.sent_ns)[captured.in_window]
+    shorter_ns, longer_ns = sorted(np.median(drive.send_path_ns) for drive in (alone, captured))
     return [
-        float(np.percentile(reported, percentile) / np.percentile(seen, percentile) - 1)
+        (
+            float((np.percentile(raw, percentile) - longer_ns) / expected_ns - 1),
+            float((np.percentile(raw, percentile) - shorter_ns) / expected_ns - 1),
+        )
         for percentile, _ in TOLERANCES
+        for expected_ns in [np.percentile(seen, percentile)]
     ]
 
 
-def is_near(found: list[float]) -> bool:
-    return all(abs(one) <= most for one, (_, most) in zip(found, TOLERANCES, strict=True))
+def are_near(found: list[tuple[float, float]]) -> bool:
+    return all(
+        least <= tolerance and -tolerance <= most
+        for (least, most), (_, tolerance) in zip(found, TOLERANCES, strict=True)
+    )
 
 
 @pytest.mark.parametrize("mode", ["closed", "open"])
@@ -173,8 +182,9 @@ def test_service_time_is_that_of_the_wire(mode: str) -> None:
         alone = drive(stub, load)
         with capture(stub.port, 2048) as packets:  # late requests may share a packet
             result = drive(stub, load)
-    found = off(result, packets, float(np.median(alone.send_path_ns)))
-    assert is_near(found), f"p50 and p99 are off by {found}"
+    assert len(packets) > 200
+    found = differences(alone, result, packets)
+    assert are_near(found), f"p50 and p99 differ by {found}"
 
 
 @pytest.fixture(scope="module", params=["leanest peer", "epoll"])
@@ -209,10 +219,11 @@ def test_service_time_is_that_of_the_wire_when_servers_are_fast(
             alone = undisturbed(server, greeted.socks, load)
             with capture(server.address.port) as packets:
                 result = undisturbed(server, greeted.socks, load)
-        found.append(off(result, packets, float(np.median(alone.send_path_ns))))
-        if is_near(found[-1]):
-            return
-    pytest.fail(f"p50 and p99 are off by {found}")
+        if len(alone.stamped) and len(result.stamped):  # else others had the CPUs
+            found.append(differences(alone, result, packets))
+            if are_near(found[-1]):
+                return
+    pytest.fail(f"p50 and p99 differ by {found}")
 
 
 def undisturbed(server: Target, socks: Sequence[socket.socket], load: Load) -> Samples:
@@ -221,16 +232,15 @@ def undisturbed(server: Target, socks: Sequence[socket.socket], load: Load) -> S
 
     def work(stop: Int64s) -> Samples:
         with ExitStack() as stack:
-            for thread in (0, *threads_of(server)):
+            for thread in (0, serving_thread(server)):
                 stack.enter_context(realtime_priority(True, thread))
             return requests.drive(fds, load, stop=stop)
 
     return run_pinned(choose_pinning().generator, work, lambda _: None)
 
 
-def threads_of(server: Target) -> list[int]:
-    return [
-        int(thread.name)
-        for process in server.processes()
-        for thread in Path(f"/proc/{process.pid}/task").iterdir()
-    ]
+def serving_thread(server: Target) -> int:
+    """The last one that was started: that of a single thread, and that of the peer which answers
+    while the other one accepts."""
+    (process,) = server.processes()
+    return max(int(thread.name) for thread in Path(f"/proc/{process.pid}/task").iterdir())

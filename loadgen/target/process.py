@@ -221,6 +221,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     descendants = process_tree(process.pid)[1:]
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGCONT)  # one that is stopped hears nothing else
     try:
         process.wait(STOP_S)
     except subprocess.TimeoutExpired:

@@ -67,8 +67,9 @@ def main() -> None:
         print(f"listening on 127.0.0.1:{listener.getsockname()[1]}", flush=True)
         while True:
             sock, _ = listener.accept()
+            interest.register(sock, select.EPOLLIN)  # who was greeted is answered
             sock.sendall(GREETING)
-            interest.register(sock.detach(), select.EPOLLIN)
+            sock.detach()
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ AWAKE_S = 0.02
 # Documentation/scheduler/sched-rt-group.rst): 2 ms after each slice are enough.
 REST_S = 0.02
 LOOK_S = 0.002
+
 Drive = Callable[[float, float, int, Int64s], Samples | Churn]
 """How long to settle (s), how long the slice is (s), a seed, a stop flag => what was stamped."""
 
@@ -95,7 +96,7 @@ class Contestant:
             self.turn_s = self._clients * WARM_S / answers if answers else LONGEST_SLICE_S
         self.settle_s = max(SETTLE_S, SETTLE_TURNS * self.turn_s)
         self.slice_s = max(self.slice_s, min(SLICE_TURNS * self.turn_s, LONGEST_SLICE_S))
-        self._rest()
+        self.rest()
 
     def measure(self, turn: int, seed: int, others: Sequence["Contestant"], stop: Int64s) -> None:
         """Drive it for one slice."""
@@ -108,7 +109,7 @@ class Contestant:
         cpu_ns = self.cpu_ns() - before_ns
         others_cpu_ns = sum(other.cpu_ns() for other in others) - others_before_ns
         self._note_failure(driven)
-        self._rest()
+        self.rest()
         known = cpu_ns if self._clocks else None
         self.slices.append(sliced.of(driven, turn, known, others_cpu_ns, self._drain_s))
 
@@ -127,7 +128,7 @@ class Contestant:
             self.station.signal(signal.SIGCONT)
             time.sleep(AWAKE_S)
 
-    def _rest(self) -> None:
+    def rest(self) -> None:
         """Return when the server does nothing any more; one that never sleeps is stopped."""
         if not self.station.sleeps:
             self.station.signal(signal.SIGSTOP)
@@ -177,6 +178,7 @@ def compare(
             if station.record["connections"]["active"] != 0:  # by its design it may serve none
                 contestants.append(contestant)
                 before.append(used)
+            contestant.rest()  # while the next one starts, too
     if not contestants:
         return
 

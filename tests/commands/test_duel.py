@@ -427,13 +427,7 @@ def test_a_server_against_itself_is_stored_drawn_and_audited(tmp_path: Path) -> 
     assert [data.cell.replica for data in run.cells.values()] == [0, 1]
     assert "epoll (again)" in (folder / "report.md").read_text()
     audited = loadgen("audit", folder)
-    # How figures follow from slices is not known to it yet.
-    rest = [
-        line
-        for line in audited.stdout.splitlines()[:-1]
-        if not re.search(r"(throughput_per_s|cpu_us_per_request) is .* make", line)
-    ]
-    assert not rest, rest
+    assert audited.returncode == 0, audited.stdout
 
 
 CHANGES_ITS_MIND = """

@@ -1,5 +1,6 @@
 """What one record says of itself, derived again: counts, percentiles, rates, the verdict."""
 
+import shlex
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -7,6 +8,8 @@ from loadgen.analysis.audit.words import ROUNDING, answered, near, same
 from loadgen.store import histogram
 from loadgen.store.schema import Record
 from loadgen.trial.cell import Cell
+from loadgen.trial.summary import portable
+from servers import catalog
 
 
 def conservation(record: Record) -> Iterator[str]:
@@ -31,8 +34,15 @@ def identity(record: Record) -> Iterator[str]:
     if server["name"] != cell.server:
         yield f"the server is {server['name']}, and the cell is of {cell.server}"
     command = server["command"]
-    # python -m servers NAME --port 0 [options]; none of a server that did not start.
-    if command and tuple(command[command.index("--port") + 2 :]) != cell.command_options:
+    if not command:
+        return  # somebody else's, or one that did not start
+    name, *_ = words = shlex.split(cell.server)
+    if name not in [model.name for model in catalog.MODELS]:
+        expected, found = list(map(portable, words)), command
+    else:
+        # python -m servers NAME --port 0 [options]
+        expected, found = list(cell.command_options), command[command.index("--port") + 2 :]
+    if found != expected:
         yield f"the server was started otherwise than {cell.id} says: {' '.join(command)}"
 
 

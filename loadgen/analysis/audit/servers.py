@@ -1,7 +1,7 @@
 """What all trials of a run have in common: its machine, its generator, and what a server holds."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from loadgen.analysis.audit.bounds import CLOCKS
 from loadgen.analysis.audit.words import answered, cell_id, window_s
@@ -14,6 +14,8 @@ from loadgen.trial.methods import Requests
 # A CPU that is disturbed makes an answer dearer, never cheaper: by so much a calibration may be
 # below the cheapest trial.
 CHEAPER = 1.5
+# One in so many is no exception.
+OFTEN = 4
 # Lines below this cost the generator what a calibration's cost.
 SHORT_BYTES = 64
 
@@ -101,31 +103,46 @@ def generator_cost_s(record: Record) -> float | None:
 
 def holdings(stored: RunFolder) -> Iterator[str]:
     """A server has the same descriptors and threads of its own in every trial, and the same number
-    more for each client."""
-    found: dict[tuple[str, str], list[tuple[float, int]]] = {}
+    more for each client; at times those of the client that tried it first are not gone yet."""
+    found: dict[tuple[str, str], list[tuple[int, Record]]] = {}
     for number, record in enumerate(stored.records, start=1):
-        for name, value in _holdings(record):
-            found.setdefault((record["server"]["name"], name), []).append((value, number))
-    for (server, name), values in found.items():
-        usual, _ = Counter(value for value, _ in values).most_common(1)[0]
-        for value, number in values:
-            if value != usual:
-                yield f"line {number}: {server} has {value:g} {name}, and usually {usual:g}"
+        whole = record["outcome"] == "measured" and not record["connections"]["lost"]
+        for name in ("fds", "threads") if record["footprint"] and whole else ():
+            found.setdefault((record["server"]["name"], name), []).append((number, record))
+    for (server, name), trials in found.items():
+        each = per_client(name, trials)
+        held = [(number, value) for number, record in trials for value in own(name, record, each)]
+        usual = least_of_many([value for _, value in held])
+        for number, value in held:
+            if not usual <= value <= usual + 1:
+                yield f"line {number}: {server} has {value} {name} of its own, usually {usual}"
 
 
-def _holdings(record: Record) -> Iterator[tuple[str, float]]:
-    """What is the same in all trials of one server: (what, how many)."""
-    held, greeted = record["footprint"], record["connections"]["greeted"]
-    if not held or record["connections"]["lost"] or record["outcome"] != "measured":
-        return
-    before, after = held["empty"], held["connected"]
-    for name in ("fds", "threads"):
-        yield f"{name} without clients", before[name]
-        if greeted:
-            more = after[name] - before[name]
-            yield f"{name} per client", more / greeted
-        if record["server_cost"] and after[name] != record["server_cost"][name]:
-            yield f"{name} more at the end", record["server_cost"][name] - after[name]
+def per_client(name: str, trials: Sequence[tuple[int, Record]]) -> int:
+    """How many more of something a server holds for each client, in most of its trials."""
+    slopes = Counter(
+        round((held["connected"][name] - held["empty"][name]) / greeted)  # type: ignore[literal-required]
+        for _, record in trials
+        if (held := record["footprint"]) and (greeted := record["connections"]["greeted"])
+    )
+    return slopes.most_common(1)[0][0] if slopes else 0
+
+
+def own(name: str, record: Record, each: int) -> Iterator[int]:
+    """What a server held besides what its clients need: without them, with them, at the end."""
+    held, cost = record["footprint"], record["server_cost"]
+    needed = each * record["connections"]["greeted"]
+    if held:
+        yield held["empty"][name]  # type: ignore[literal-required]
+        yield held["connected"][name] - needed  # type: ignore[literal-required]
+    if cost and held:
+        yield cost[name] - needed  # type: ignore[literal-required]
+
+
+def least_of_many(values: Sequence[int]) -> int:
+    """The smallest that is no exception."""
+    often = [value for value, times in Counter(values).items() if times >= len(values) / OFTEN]
+    return min(often or values)
 
 
 CHECKS: tuple[Callable[[RunFolder], Iterator[str]], ...] = (

@@ -159,10 +159,15 @@ def due_trials(stored: RunFolder) -> Iterator[tuple[int, Cell]]:
         before += following
 
 
+def is_duel(stored: RunFolder) -> bool:
+    """Was it measured until it was decided, or until its time was over?"""
+    return stored.header["plan"]["precision"] is not None
+
+
 def replayed(stored: RunFolder) -> Iterator[str]:
     """What was measured is what was due, further blocks of wide cells included."""
-    if any(plan(stored)):
-        return  # that says it already, and nothing fits from there on
+    if any(plan(stored)) or is_duel(stored):
+        return  # that says it already, and nothing fits from there on; or a clock decided
     left = iter(stored.records)
     for block, cell in due_trials(stored):
         found = next(left, None)
@@ -251,7 +256,7 @@ def marks(record: Record) -> Iterator[object]:
 def derived_plan(stored: RunFolder, planned: Planned) -> Iterator[str]:
     """The experiments of the plan measure these cells, and no others. An older lab's experiments
     measured others, and only that lab knows which."""
-    if is_older(stored):
+    if is_older(stored) or is_duel(stored):
         return
     try:
         expected = planned(stored.header)
