@@ -31,8 +31,8 @@ NAME = "throughput"
 QUESTION = "How many requests per second does each model answer when every client is busy?"
 HYPOTHESIS = (
     "With every socket ready, select, poll and epoll make the same calls per request, so they are"
-    " equal. Threads queue for the one GIL, and the more of them are ready to run, the more it costs"
-    " to pass it on. The busy loop also asks sockets that have nothing to read. The blocking server"
+    " equal. Threads queue for the one GIL, and the more of them are ready to run, the more it"
+    " costs to pass it on. The busy loop also asks sockets that have nothing to read. The blocking server"
     " serves one client."
 )
 HOW_TO_READ = (
