@@ -11,9 +11,8 @@ import records
 
 from loadgen import __main__
 from loadgen.analysis import compare
-from loadgen.analysis import estimate as estimates
 from loadgen.analysis import run as analysis
-from loadgen.analysis.estimate import Estimate, Ratio, estimate
+from loadgen.analysis.claim import Kind, unpaired
 from loadgen.store.runs import ResultsError
 from loadgen.trial.cell import Cell
 
@@ -31,16 +30,16 @@ def run(
 SPREAD = (1.0, 1.02, 0.99, 1.01, 0.98, 1.0)
 
 
-@pytest.mark.parametrize(("factor", "result"), [(1.0, "tie"), (1.3, "differs"), (0.7, "differs")])
-def test_a_change_is_told_from_none(tmp_path: Path, factor: float, result: str) -> None:
+@pytest.mark.parametrize(("factor", "kind"), [(1.0, "equal"), (1.3, "faster"), (0.7, "slower")])
+def test_a_change_is_told_from_none(tmp_path: Path, factor: float, kind: str) -> None:
     first = run(tmp_path / "a", [1000 * x for x in SPREAD])
     second = run(tmp_path / "b", [1000 * factor * x for x in reversed(SPREAD)])
 
     change = compare.compare(first, second).changes[0]
 
     assert change.figure == "throughput_per_s"
-    assert change.ratio.estimate.value == pytest.approx(factor, rel=1e-3)
-    assert change.ratio.result == result
+    assert change.claim.ratio == pytest.approx(factor, rel=1e-3)
+    assert change.claim.kind == kind
 
 
 def test_blocks_of_different_runs_are_no_pairs(tmp_path: Path) -> None:
@@ -48,15 +47,15 @@ def test_blocks_of_different_runs_are_no_pairs(tmp_path: Path) -> None:
     first = run(tmp_path / "a", [1000.0, 2000.0, 4000.0])
     second = run(tmp_path / "b", [1100.0, 2200.0, 4400.0])
 
-    assert compare.compare(first, second).changes[0].ratio.result == "undecided"
+    assert compare.compare(first, second).changes[0].claim.kind == "unresolved"
 
 
 def test_one_block_decides_nothing(tmp_path: Path) -> None:
     found = compare.compare(run(tmp_path / "a", [1000.0]), run(tmp_path / "b", [9000.0]))
 
     change = found.changes[0]
-    assert change.ratio.result == "undecided"
-    assert (change.ratio.estimate.low, change.ratio.estimate.high) == (0, math.inf)
+    assert change.claim.kind == "unresolved"
+    assert (change.claim.low, change.claim.high) == (0, math.inf)
     assert found.as_record()["cells"][0]["ratio"]["high"] is None
 
 
@@ -67,19 +66,19 @@ def test_intervals_of_unpaired_ratios_cover_as_often_as_they_say(blocks: int) ->
     for _ in range(rounds):
         slower = np.where(rng.random((2, blocks)) < 0.1, rng.uniform(2, 5, (2, blocks)), 1)
         one, other = np.exp(rng.normal(0, 0.03, (2, blocks))) / slower
-        above, below = estimate(one.tolist()), estimate((1.1 * other).tolist())
-        assert above is not None
-        assert below is not None
-        ratio = compare.unpaired_ratio(above, below)
+        ratio = unpaired(one.tolist(), (1.1 * other).tolist())
+        assert ratio is not None
         covered += ratio.low <= 1 / 1.1 <= ratio.high
 
     assert covered / rounds >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / rounds)
 
 
 def test_a_ratio_without_spread_has_no_width() -> None:
-    exact = Estimate(2.0, 2.0, 2.0, 5), Estimate(4.0, 4.0, 4.0, 3)
+    found = unpaired([2.0] * 5, [4.0] * 3)
 
-    assert compare.unpaired_ratio(*exact) == Estimate(0.5, 0.5, 0.5, 3)
+    assert found is not None
+    assert (found.ratio, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5))
+    assert (found.kind, found.n) == ("slower", 3)
 
 
 def test_other_machines_are_named(tmp_path: Path) -> None:
@@ -118,31 +117,66 @@ def test_the_command_prints_a_table_or_json(
     assert "not the same: cpu: one and another" in table
     assert __main__.main(["compare", *folders, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["cells"][0]["ratio"]["value"] == 2
-    assert found["cells"][0]["result"] == "differs"
+    assert found["cells"][0]["ratio"]["value"] == pytest.approx(2)
+    assert found["cells"][0]["claim"] == "faster"
+
+
+STEADY = [1000.0, 1001.0, 1000.0, 999.0]
 
 
 @pytest.mark.parametrize(
-    ("estimate", "result"),
+    ("figures", "kind"),
     [
-        (Estimate(1.0, 0.97, 1.04, 3), "tie"),
-        (Estimate(1.0, 0.97, 1.04, 2), "undecided"),
-        (Estimate(1.0, 0.80, 1.04, 9), "undecided"),
-        (Estimate(1.0, 0.97, 1.20, 9), "undecided"),
-        (Estimate(2.0, 1.50, 2.50, 3), "differs"),
-        (Estimate(2.0, 1.50, 2.50, 2), "undecided"),
-        (Estimate(1.0, 0.0, math.inf, 1), "undecided"),
+        (STEADY, "equal"),
+        ([1.02 * figure for figure in STEADY], "equal"),
+        ([1.04 * figure for figure in STEADY], "faster"),
+        ([figure / 1.04 for figure in STEADY], "slower"),
+        # At the margin, by chance on either side of it.
+        ([1.03 * figure for figure in STEADY], "unresolved"),
+        ([700.0, 1000.0, 1400.0], "unresolved"),
+        (STEADY[:2], "unresolved"),
+        ([2000.0] * 2, "unresolved"),
     ],
 )
-def test_a_tie_takes_blocks_enough_and_a_narrow_interval(
-    estimate: Estimate, result: estimates.Result
-) -> None:
-    change = compare.Change("cell", "figure", estimate, estimate, Ratio(estimate))
+def test_two_runs_are_held_to_the_rule_of_all_claims(figures: list[float], kind: Kind) -> None:
+    rate, time = unpaired(figures, STEADY), unpaired(figures, STEADY, more_is_faster=False)
 
-    assert change.ratio.result == result
+    assert rate is not None
+    assert time is not None
+    assert rate.kind == kind
+    turned: dict[Kind, Kind] = {"faster": "slower", "slower": "faster"}
+    assert time.kind == turned.get(kind, kind)
 
 
-def test_the_table_ends_with_how_many_of_what(
+@pytest.mark.parametrize("blocks", [3, 5, 12])
+def test_equals_are_called_different_in_one_case_of_twenty_at_most(blocks: int) -> None:
+    """The truth lies on the edge of the margin: either claim would be wrong."""
+    rng = np.random.default_rng(7)
+    rounds, kinds = 1500, []
+    for _ in range(rounds):
+        one, other = np.exp(rng.normal(0, 0.004, (2, blocks)))
+        found = unpaired((1.03 * one).tolist(), other.tolist())
+        assert found is not None
+        kinds.append(found.kind)
+
+    for kind in ("faster", "equal"):
+        assert kinds.count(kind) / rounds <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / rounds)
+
+
+def test_the_figure_that_takes_less_time_is_the_faster_one(tmp_path: Path) -> None:
+    """CPU per request doubles, and the rate stays."""
+    for name, cpu_us in (("a", 6.0), ("b", 12.0)):
+        rows = [records.record(block=block, cpu_us=cpu_us) for block in range(3)]
+        records.write_run(tmp_path / name, rows)
+
+    found = compare.compare(analysis.load(tmp_path / "a"), analysis.load(tmp_path / "b"))
+
+    kinds = {change.figure: change.claim.kind for change in found.changes}
+    assert kinds["cpu_us_per_request"] == "slower"
+    assert kinds["throughput_per_s"] == "equal"
+
+
+def test_the_summary_comes_first_and_only_what_differs_follows(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     same = [1000.0, 1000.0, 1000.0]
@@ -156,9 +190,19 @@ def test_the_table_ends_with_how_many_of_what(
             rows.append(records.record("threaded", throughput_per_s=1.0, latencies_ns=[1_000]))
         records.write_run(tmp_path / name, rows)
 
-    assert __main__.main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
-
-    last = " ".join(capsys.readouterr().out.split("in one of the runs only: ")[1].split())
+    folders = [str(tmp_path / "a"), str(tmp_path / "b")]
+    assert __main__.main(["compare", *folders]) == 0
+    summary, *rest = capsys.readouterr().out.splitlines()
     # Throughput and CPU of each; what a request costs is the same in all of them.
-    assert last.startswith("throughput/threaded/connections=8 1 differ, 3 tie, 2 undecided (")
-    assert last.endswith("), 1 only in one")
+    assert summary == ("1 faster, 0 slower, 3 equal within 3 %, 2 not resolved; 1 cell only in one")
+    assert [line.strip().split("  ")[0] for line in rest] == [
+        "throughput/epoll/connections=8",
+        "throughput_per_s",
+    ]
+    assert rest[1].endswith("x 2.00 [2.00, 2.00] faster")
+
+    assert __main__.main(["compare", *folders, "--all"]) == 0
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first == summary
+    assert sum("connections=8" in line for line in rest) == 4
+    assert rest[-1] == "in one of the runs only: throughput/threaded/connections=8"

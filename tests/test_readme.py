@@ -63,7 +63,9 @@ def test_what_poll_and_select_lose_to_epoll_is_that_of_the_reference_run(
         for other in ("poll", "select")
     ]
     said = [
-        f"{found.estimate.value:.1f}" for found in ratios if found and found.result == "differs"
+        f"{found.estimate.value:.1f}"
+        for found in ratios
+        if found and not found.estimate.low <= 1 <= found.estimate.high
     ]
     assert f"beside 100 idle ones epoll was {' and '.join(said)} times as fast here" in readme
 

@@ -80,12 +80,15 @@ def columns(record: Record) -> Slices:
 
 
 def expect_undisturbed(record: Record) -> None:
-    """It was driven to the end, and every answer was right."""
+    """It was driven to the end, and every answer was right; within a slice there may be none where
+    others have the CPU, but each client asked and was answered in each drive."""
     assert record["outcome"] == "measured", record["failure"]
-    assert None not in columns(record)["answers"]
+    asking = record["cell"]["workload"]["connections"]
+    assert isinstance(asking, int)
+    assert all((answers or 0) >= asking for answers in columns(record)["drive_answers"])
     counts, around = record["counts"], record["warmup"]
     assert around is not None
-    assert counts["ok"] == counts["scheduled"] > 0
+    assert counts["ok"] == counts["scheduled"]
     assert around["ok"] == around["scheduled"]
 
 
@@ -170,7 +173,7 @@ def test_a_server_that_is_killed_in_a_slice_costs_itself_only(
     assert poll["failure"] == "the server ended by itself with status -9"
     assert not poll["verdict"]["valid"]
     assert columns(poll)["answers"][3:] == [None]
-    assert all(columns(poll)["answers"][:2])
+    assert all(columns(poll)["drive_answers"][:2])
     for record in (epoll, select):
         expect_undisturbed(record)
 

@@ -25,6 +25,7 @@ from scipy import special
 from loadgen.analysis.estimate import (
     CONFIDENCE,
     MINIMUM_BLOCKS,
+    MOST_DEGREES,
     degrees,
     epochs_needed,
     over_epochs,
@@ -102,12 +103,7 @@ def claim(
         return None
     found = over_epochs(logs)
     beyond, within = p_beyond(logs, margin), p_within(logs, margin)
-    known = found.n >= MINIMUM_BLOCKS
-    kind: Kind = "unresolved"
-    if known and beyond < LEVEL:
-        kind = "faster" if (found.value > 1) is more_is_faster else "slower"
-    elif known and within < LEVEL:
-        kind = "equal"
+    kind = _kind(found.n, beyond, within, (found.value > 1) is more_is_faster)
     return Claim(
         kind,
         found.value,
@@ -119,6 +115,37 @@ def claim(
         margin,
         logs=tuple(logs),
         epoch_s=epoch_s,
+    )
+
+
+def unpaired(
+    above: Sequence[float], below: Sequence[float], *, more_is_faster: bool = True
+) -> Claim | None:
+    """What positive figures say whose epochs have nothing to do with each other, such as those of
+    two runs: by the same rule, and Welch's t on logarithms (1947, Biometrika 34)."""
+    if not above or not below:
+        return None
+    sides = [[math.log(figure) for figure in side] for side in (above, below)]
+    n = min(len(above), len(below))
+    mean = float(np.mean(sides[0]) - np.mean(sides[1]))
+    if n < 2:
+        return Claim("unresolved", math.exp(mean), 0.0, math.inf, None, 1.0, n)
+    squares = [standard_error(side) ** 2 for side in sides]
+    error = math.sqrt(sum(squares))
+    shares = sum(square**2 / (len(side) - 1) for square, side in zip(squares, sides, strict=True))
+    freedom = min(error**4 / shares, MOST_DEGREES) if shares else MOST_DEGREES
+    reach = float(special.stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error
+    distance = abs(mean) - math.log1p(MARGIN)
+    beyond = min(1.0, 2 * _tail(error, distance, freedom))
+    within = _tail(error, -distance, freedom)
+    return Claim(
+        _kind(n, beyond, within, (mean > 0) is more_is_faster),
+        math.exp(mean),
+        math.exp(mean - reach),
+        math.exp(mean + reach),
+        None,
+        min(beyond, within),
+        n,
     )
 
 
@@ -170,10 +197,22 @@ def _one_sided(logs: Sequence[float], distance: float) -> float:
     """How likely a mean is this far on one side of a bound that is the truth."""
     if len(logs) < 2:
         return 1.0
-    error = standard_error(logs)
+    return _tail(standard_error(logs), distance, degrees(len(logs)))
+
+
+def _tail(error: float, distance: float, freedom: float) -> float:
+    """How likely a mean with this standard error is this far off by chance."""
     if not error:
         return 0.0 if distance > 0 else 1.0
-    return float(special.stdtr(degrees(len(logs)), -distance / error))
+    return float(special.stdtr(freedom, -distance / error))
+
+
+def _kind(n: int, beyond: float, within: float, faster: bool) -> Kind:
+    if n < MINIMUM_BLOCKS:
+        return "unresolved"
+    if beyond < LEVEL:
+        return "faster" if faster else "slower"
+    return "equal" if within < LEVEL else "unresolved"
 
 
 def _more_s(

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from loadgen.analysis.estimate import Estimate, Ratio
-from loadgen.analysis.run import Run
+from loadgen.analysis.claim import Claim, unpaired
+from loadgen.analysis.estimate import Estimate
+from loadgen.analysis.run import CellData, Run
+from loadgen.store.metric import Metric
 from loadgen.store.runs import ResultsError
 
 # What differs between any two moments on one and the same machine.
@@ -16,13 +18,13 @@ _PASSING = {"load_1min"}
 
 @dataclass(frozen=True)
 class Change:
-    """One figure of one cell in both runs; the ratio is second : first."""
+    """One figure of one cell in both runs; the claim is about second : first."""
 
     cell: str
     figure: str
     first: Estimate
     second: Estimate
-    ratio: Ratio
+    claim: Claim
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,8 @@ class Comparison:
                     "figure": change.figure,
                     "first": _plain(change.first),
                     "second": _plain(change.second),
-                    "ratio": _plain(change.ratio.estimate),
-                    "result": change.ratio.result,
+                    "ratio": _plain(ratio_of(change.claim)),
+                    "claim": change.claim.kind,
                 }
                 for change in self.changes
             ],
@@ -58,29 +60,28 @@ def compare(first: Run, second: Run) -> Comparison:
     if not shared:
         raise ResultsError(f"{first.path} and {second.path} share no cell: nothing to compare")
     changes = [
-        Change(cell, metric.name, before, after, Ratio(unpaired_ratio(after, before)))
+        change
         for cell in shared
         for metric in first.cells[cell].cell.workload.metrics
-        if (before := first.cells[cell].over_blocks(metric))
-        and (after := second.cells[cell].over_blocks(metric))
-        and before.value > 0 < after.value
+        if (change := _change(first.cells[cell], second.cells[cell], metric))
     ]
     alone = first.cells.keys() ^ second.cells.keys()
     return Comparison(tuple(differences(first, second)), tuple(changes), tuple(sorted(alone)))
 
 
-def unpaired_ratio(above: Estimate, below: Estimate) -> Estimate:
-    """The ratio of two positive medians whose trials have nothing to do with each other.
+def ratio_of(found: Claim) -> Estimate:
+    """The ratio that a claim is about, with its interval."""
+    return Estimate(found.ratio, found.low, found.high, found.n)
 
-    Distances to the limits are added like errors, on logarithms (Zou and Donner 2008, Statistics
-    in Medicine 27, "Construction of confidence limits about effect measures").
-    """
-    value = above.value / below.value
-    down = math.hypot(_distance(above.low, above.value), _distance(below.value, below.high))
-    up = math.hypot(_distance(above.value, above.high), _distance(below.low, below.value))
-    low = value * math.exp(-down)
-    high = value * math.exp(up) if up < math.inf else math.inf
-    return Estimate(value, low, high, min(above.n, below.n))
+
+def _change(first: CellData, second: CellData, metric: Metric) -> Change | None:
+    """None where a figure is missing, or 0."""
+    before, after = first.over_blocks(metric), second.over_blocks(metric)
+    figures = first.values(metric), second.values(metric)
+    if before is None or after is None or not all(map(all, figures)):
+        return None
+    found = unpaired(figures[1], figures[0], more_is_faster=metric.unit == "per_s")
+    return Change(first.cell.id, metric.name, before, after, found) if found else None
 
 
 def differences(first: Run, second: Run) -> Iterator[str]:
@@ -98,10 +99,6 @@ def differences(first: Run, second: Run) -> Iterator[str]:
         yield f"commit of the lab: {one['git_commit']} and {other['git_commit']}"
     if one["profile"] != other["profile"]:
         yield f"profile: {one['profile']} and {other['profile']} (trials differ in length)"
-
-
-def _distance(low: float, high: float) -> float:
-    return math.log(high / low) if low else math.inf
 
 
 def _plain(found: Estimate) -> dict[str, Any]:

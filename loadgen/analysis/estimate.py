@@ -1,4 +1,4 @@
-"""Trials and epochs => medians, ratios, confidence intervals, ties.
+"""Trials and epochs => medians, ratios, confidence intervals.
 
 The unit of replication is the trial, or the epoch of slices, one per block. Invalid ones are kept
 for drawing and count in no summary. A percentile is a trial's own, and median and interval of it
@@ -22,7 +22,6 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from scipy import stats
@@ -37,8 +36,6 @@ TARGET_HALF_WIDTH = 0.05
 # The same of a ratio by slices: half of the margin that claims have (claim.MARGIN), because equals
 # are called equal only where the whole interval fits.
 PRECISION = 0.015
-# A wider interval around 1 is no evidence of equality.
-TIE_HALF_WIDTH = 0.10
 # With fewer, an interval is narrow by luck.
 MINIMUM_BLOCKS = 3
 # An epoch of which fewer rounds are left says more about a passing moment than about servers.
@@ -55,7 +52,6 @@ MOST_DEGREES = 8
 _LARGEST_LOG = 700.0
 
 Metric = Callable[[Record], float | None]
-Result = Literal["differs", "tie", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -225,21 +221,6 @@ class Ratio:
 
     estimate: Estimate
     logs: tuple[float, ...] = ()
-
-    @property
-    def result(self) -> Result:
-        """A tie is a claim too, that there is no difference to speak of: it takes a narrow
-        interval around 1. Too few blocks decide nothing."""
-        found = self.estimate
-        if found.n < MINIMUM_BLOCKS:
-            return "undecided"
-        if not found.low <= 1 <= found.high:
-            return "differs"
-        return "tie" if found.half_width <= TIE_HALF_WIDTH else "undecided"
-
-    def __str__(self) -> str:
-        said = {"differs": "", "tie": " (a tie)", "undecided": " (undecided)"}
-        return f"{self.estimate}{said[self.result]}"
 
 
 def ratio(

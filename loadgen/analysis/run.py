@@ -55,8 +55,12 @@ class CellData:
 
     def over_blocks(self, metric: Metric) -> Estimate | None:
         """Median and interval over the valid trials."""
+        return estimate(self.values(metric))
+
+    def values(self, metric: Metric) -> list[float]:
+        """One figure per valid trial that has it."""
         values = [metric(record) for record in self.valid]
-        return estimate([value for value in values if value is not None])
+        return [value for value in values if value is not None]
 
     def merged(self, kind: Latency) -> tuple[HdrHistogram, int]:
         """All requests of all valid trials: those that were answered, in nanoseconds, and how many

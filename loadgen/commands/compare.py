@@ -5,13 +5,14 @@ from pathlib import Path
 
 from loadgen.commands import UserError
 
-HELP = "Two runs, cell by cell, with intervals and ties."
+HELP = "Two runs, cell by cell, with intervals: faster, slower, equal or not resolved."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which runs, and how to show what differs."""
     parser.add_argument("first", type=Path, metavar="DIR_A")
     parser.add_argument("second", type=Path, metavar="DIR_B")
+    parser.add_argument("--all", action="store_true", help="show what does not differ, too")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -30,5 +31,5 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(found.as_record(), allow_nan=False))
     else:
-        console.show_comparison(found)
+        console.show_comparison(found, options.all)
     return 0

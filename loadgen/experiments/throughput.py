@@ -30,10 +30,10 @@ from servers.catalog import Model
 NAME = "throughput"
 QUESTION = "How many requests per second does each model answer when every client is busy?"
 HYPOTHESIS = (
-    "With every socket ready, select, poll and epoll make the same calls per request, so they tie."
-    " Threads queue for the one GIL, and the more of them are ready to run, the more it costs to"
-    " pass it on. The busy loop also asks sockets that have nothing to read. The blocking server"
-    " serves one client."
+    "With every socket ready, select, poll and epoll make the same calls per request, so they are"
+    " equal. Threads queue for the one GIL, and the more of them are ready to run, the more it"
+    " costs to pass it on. The busy loop also asks sockets that have nothing to read. The blocking"
+    " server serves one client."
 )
 HOW_TO_READ = (
     "Closed loop: each client sends again as soon as it has been answered. Further right there are"

@@ -18,6 +18,7 @@ from loadgen.report.units import count, duration, plural, size
 from loadgen.trial.cell import Cell
 
 if TYPE_CHECKING:
+    from loadgen.analysis.claim import Kind
     from loadgen.analysis.compare import Comparison
     from loadgen.analysis.run import CellData, Run
     from loadgen.machine.cpus import Pinning
@@ -416,31 +417,42 @@ def show_examination(findings: Sequence["Finding"]) -> None:
     CONSOLE.print(f"not fit to measure: {', '.join(unfit)}" if unfit else "fit to measure")
 
 
-def show_comparison(found: "Comparison") -> None:
-    """What differs between two runs besides the figures, every figure of every shared cell, and
-    how many of them differ."""
+KINDS: dict["Kind", str] = {
+    "faster": "faster",
+    "slower": "slower",
+    "equal": "equal within 3 %",
+    "unresolved": "not resolved",
+}
+
+
+def show_comparison(found: "Comparison", everything: bool) -> None:
+    """How much of two runs differs; what differs between them besides the figures; and the figures
+    that differ, or all of them."""
+    from loadgen.analysis.compare import ratio_of
+
+    kinds = [change.claim.kind for change in found.changes]
+    CONSOLE.print(
+        f"{kinds.count('faster')} faster,"
+        f" {kinds.count('slower')} slower, {kinds.count('equal')} equal within 3 %,"
+        f" {kinds.count('unresolved')} not resolved;"
+        f" {plural(len(found.alone), 'cell')} only in one",
+        soft_wrap=True,
+    )
     for difference in found.differences:
         CONSOLE.print(f"not the same: {difference}", soft_wrap=True)
     cells: dict[str, Table] = {}
     for change in found.changes:
-        if change.cell not in cells:
-            cells[change.cell] = Table.grid(padding=(0, 2))
-        cells[change.cell].add_row(
-            f"  {change.figure}",
-            f"{count(change.first.value)} => {count(change.second.value)}",
-            f"x {change.ratio.estimate} ({change.ratio.result})",
-        )
+        if everything or change.claim.kind in ("faster", "slower"):
+            cells.setdefault(change.cell, Table.grid(padding=(0, 2))).add_row(
+                f"  {change.figure}",
+                f"{count(change.first.value)} => {count(change.second.value)}",
+                f"x {ratio_of(change.claim)} {KINDS[change.claim.kind]}",
+            )
     for cell, table in cells.items():
         CONSOLE.print(cell, soft_wrap=True)
         CONSOLE.print(table)
-    for cell in found.alone:
+    for cell in found.alone if everything else ():
         CONSOLE.print(f"in one of the runs only: {cell}", soft_wrap=True)
-    results = [change.ratio.result for change in found.changes]
-    CONSOLE.print(
-        f"{results.count('differs')} differ, {results.count('tie')} tie,"
-        f" {results.count('undecided')} undecided (too few blocks or too wide an interval),"
-        f" {len(found.alone)} only in one"
-    )
 
 
 def show_traces(traces: Sequence[tuple[str, Mapping[str, Any]]]) -> None:
