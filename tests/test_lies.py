@@ -25,7 +25,7 @@ from loadgen.store.runs import RunFolder
 from loadgen.trial.cell import Cell
 
 Row = dict[str, Any]
-REFERENCE = ROOT / "tests" / "runs" / "schema-1"
+REFERENCE = ROOT / "tests" / "data" / "schema-1"
 BLOCKS = 3
 OPEN_SLOW = "load/poll/connections=16,work=cpu:20us,offered_per_s=5000.0,arrivals=poisson"
 OPEN_FAST = "load/epoll/connections=16,work=cpu:20us,offered_per_s=40000.0,arrivals=poisson"

@@ -112,7 +112,7 @@ def test_a_field_of_another_type_is_named(path: tuple[str, ...], value: object) 
 @pytest.mark.parametrize("name", ["schema-1", "schema-1-trust"])
 def test_runs_of_schema_1_are_read_as_if_they_were_stored_today(name: str) -> None:
     """Each figure stands where it stood; the cell of a record says what its text said."""
-    stored = runs.load(ROOT / "tests" / "runs" / name)
+    stored = runs.load(ROOT / "tests" / "data" / name)
     assert stored.raw_header["schema"] == 1
     texts = {}
     for raw, record in zip(stored.raw_records, stored.records, strict=True):
@@ -146,6 +146,6 @@ def test_steps_follow_each_other_up_to_the_last() -> None:
 def test_an_old_run_is_not_written_to() -> None:
     with (
         pytest.raises(runs.ResultsError, match="has schema 1 and this lab writes 2: start a new"),
-        runs.append_to(ROOT / "tests" / "runs" / "schema-1"),
+        runs.append_to(ROOT / "tests" / "data" / "schema-1"),
     ):
         pass
