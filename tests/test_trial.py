@@ -431,7 +431,11 @@ def test_a_traced_trial_names_the_servers_own_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So its cell can be told from its record, options included."""
-    request = [strace.Call("recvfrom", "4", "9"), strace.Call("sendto", "4", "17")]
+    request = [
+        strace.Call("epoll_wait", "3", "1"),
+        strace.Call("recvfrom", "4", "9"),
+        strace.Call("sendto", "4", "17"),
+    ]
     monkeypatch.setattr(strace, "trace", lambda *_, **__: [])
     monkeypatch.setattr(strace, "per_request", lambda _: [request] * 20)
     options = ("--host", "127.0.0.1")
@@ -442,7 +446,7 @@ def test_a_traced_trial_names_the_servers_own_command(
     assert command[1:] == words
     traced = record["system_calls"]
     assert traced is not None
-    assert (traced["requests"], traced["total"]) == (20, 2.0)
+    assert (traced["requests"], traced["total"]) == (20, 3.0)
     assert (record["connections"]["due"], record["connections"]["greeted"]) == (4, 4)
     assert problems(record) == []
 

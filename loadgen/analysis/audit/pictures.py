@@ -12,6 +12,7 @@ from loadgen.analysis.audit.bounds import CLOCKS, due_in_window
 from loadgen.analysis.audit.words import (
     HISTOGRAM_TOLERANCE,
     NS_PER_S,
+    all_answered,
     is_whole,
     longest_s,
     same,
@@ -63,8 +64,7 @@ def _turns(record: Record, fewest: float, most: float) -> Iterator[str]:
         return
     if most * service["min"] / NS_PER_S > (seconds + longest_s(record)) * (1 + CLOCKS):
         yield f"one client got {most:,.0f} answers, more than its time holds"
-    whole = record["counts"]["ok"] == record["counts"]["scheduled"]
-    if whole and (fewest + 1) * longest_s(record) < seconds * (1 - CLOCKS):
+    if all_answered(record) and (fewest + 1) * longest_s(record) < seconds * (1 - CLOCKS):
         yield f"one client got {fewest:,.0f} answers, and waited for them too short a time"
 
 
