@@ -174,8 +174,7 @@ def lost_request(rows: Rows) -> None:
     rows[3]["counts"]["scheduled"] += 1
 
 
-def a_wrong_answer_less(rows: Rows) -> None:
-    rows[3]["connections"]["attempted"] += 1
+def more_failures_than_clients(rows: Rows) -> None:
     rows[3]["connections"]["failed"] = {"refused": 2}
 
 
@@ -254,7 +253,7 @@ FORGERIES: list[tuple[Callable[[Rows], object], set[str]]] = [
     (impossible_overlap, {"little"}),
     (better_knee, {"largest_rate"}),
     (lost_request, {"conservation", "edges"}),
-    (a_wrong_answer_less, {"conservation"}),
+    (more_failures_than_clients, {"conservation"}),
     (a_backlog_that_was_answered, {"edges"}),
     (a_backlog_that_grew_more_slowly, {"growth"}),
     (more_answers, {"counted", "cpu", "latencies"}),

@@ -15,6 +15,7 @@ from loadgen.analysis.audit.words import (
     HISTOGRAM_TOLERANCE,
     NS_PER_S,
     TICKS_S,
+    all_answered,
     answered,
     is_open,
     longest_s,
@@ -180,7 +181,7 @@ def in_flight(record: Record) -> Iterator[str]:
         yield f"{slots} at a time had at most {most_s:.3g} s, and theirs took {took_s:.3g} s"
     least_s = slots * (seconds - longest_s(record)) * (1 - CLOCKS)
     # A slot that connects anew has other things to do than to wait for an answer.
-    if isinstance(workload, Requests) and ok == record["counts"]["scheduled"] and took_s < least_s:
+    if isinstance(workload, Requests) and all_answered(record) and took_s < least_s:
         yield f"{slots} at a time had at least {least_s:.3g} s, and theirs took {took_s:.3g} s"
 
 
@@ -314,7 +315,8 @@ def elapsed(record: Record) -> Iterator[str]:
     if not machine or not hiccups or isinstance(Cell.of(record["cell"]).workload, Search):
         return
     drain_s: Any = record["cell"]["workload"].get("drain_s") or 0.0
-    after_s = drain_s if is_open(record) else min(drain_s, longest_s(record))
+    waits = is_open(record) or not all_answered(record)
+    after_s = drain_s if waits else min(drain_s, longest_s(record))
     most_s = warmup_s(record) + seconds + after_s + AROUND_DRIVE_S
     watched = (
         (hiccups["server_cpu"], machine["server_cpus"]),

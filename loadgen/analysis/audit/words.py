@@ -66,6 +66,13 @@ def answered(record: Record) -> int:
     return record["counts"]["ok"] if window is None else window["answered"]
 
 
+def all_answered(record: Record) -> bool:
+    """Was every request answered, those of the warm-up too, and no client lost?"""
+    counts, warmup, lost = record["counts"], record["warmup"], record["connections"]["lost"]
+    before = warmup is None or warmup["ok"] == warmup["scheduled"]
+    return counts["ok"] == counts["scheduled"] and before and not lost
+
+
 def grown(window: Window) -> int:
     """By how many the fewest open requests of its second half exceed those of its first."""
     return window["fewest_open_second_half"] - window["fewest_open_first_half"]
