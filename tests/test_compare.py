@@ -60,11 +60,15 @@ def test_one_block_decides_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("blocks", [3, 5, 8])
-def test_intervals_of_unpaired_ratios_cover_as_often_as_they_say(blocks: int) -> None:
+@pytest.mark.parametrize("disturbed", [0.0, 0.1])
+def test_intervals_of_unpaired_ratios_cover_as_often_as_they_say(
+    disturbed: float, blocks: int
+) -> None:
+    """A trial in ten is several times slower, or none."""
     rng = np.random.default_rng(6)
     rounds, covered = 1500, 0
     for _ in range(rounds):
-        slower = np.where(rng.random((2, blocks)) < 0.1, rng.uniform(2, 5, (2, blocks)), 1)
+        slower = np.where(rng.random((2, blocks)) < disturbed, rng.uniform(2, 5, (2, blocks)), 1)
         one, other = np.exp(rng.normal(0, 0.03, (2, blocks))) / slower
         ratio = unpaired(one.tolist(), (1.1 * other).tolist())
         assert ratio is not None
