@@ -85,7 +85,9 @@ def report(run: "Run") -> Report:
         )
         for name, experiment in _measured(run)
     )
-    return Report(tuple(headlines_of(run)), sections)
+    from loadgen.experiments import headlines
+
+    return Report(tuple(headlines.sentences(run)), headlines.precision(run), sections)
 
 
 def findings(run: "Run") -> list[tuple[str, str]]:
@@ -94,10 +96,11 @@ def findings(run: "Run") -> list[tuple[str, str]]:
 
 
 def headlines_of(run: "Run") -> list[str]:
-    """What a run says of the claims that were named before it: a sentence each."""
+    """What a run says of the claims that were named before it, a sentence each, and last how
+    precise it is."""
     from loadgen.experiments import headlines
 
-    return headlines.sentences(run)
+    return list(filter(None, (*headlines.sentences(run), headlines.precision(run))))
 
 
 def _measured(run: "Run") -> list[tuple[str, Experiment]]:

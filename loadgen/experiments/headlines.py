@@ -5,13 +5,14 @@ claimed; together they are wrong in one run of twenty at most (Holm, `claim.head
 else a run shows is exploratory, and the report says so.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from loadgen.analysis.claim import Claim, claim, headlines
 from loadgen.analysis.estimate import ratio
 from loadgen.analysis.run import CellData, Run
-from loadgen.experiments.tools import ANSWERS, counted, epoch_s, interval, of_claim
+from loadgen.experiments.tools import ANSWERS, REFERENCE, counted, epoch_s, interval, of_claim
 from loadgen.store.metric import Metric, throughput
 from loadgen.trial.methods import Method
 
@@ -84,6 +85,32 @@ def sentences(run: Run) -> list[str]:
     return [
         sentence(each, value, one) for (each, value, _), one in zip(found, resolved, strict=True)
     ]
+
+
+def precision(run: Run) -> str:
+    """How narrow the ratios of servers to the reference are that took turns with it, and how much
+    of the work was void; empty where none did."""
+    widths = []
+    for _, reference in run.twins:
+        for data in run.of(reference.cell.experiment).values():
+            alike = data.cell.workload == reference.cell.workload
+            if alike and data.cell != reference.cell and data.first["slices"]:
+                found = ratio(data.records, reference.records, data.cell.workload.target)
+                widths.append(found.estimate.half_width if found else math.inf)
+    if not widths:
+        return ""
+    by_epoch = {
+        (record["started_at"], record["cell"]["experiment"]): record["slices"]["void"]
+        for record in run.records
+        if record["slices"]
+    }
+    rounds = [reason is not None for void in by_epoch.values() for reason in void]
+    narrow, fair = (sum(width <= limit for width in widths) for limit in (0.03, 0.05))
+    return (
+        f"Of {len(widths)} ratios to {REFERENCE}, {narrow / len(widths):.0%} are known to 3 % and"
+        f" {fair / len(widths):.0%} to 5 %; {sum(rounds) / len(rounds):.1%} of {len(rounds):,} rounds"
+        " were void."
+    )
 
 
 def sentence(headline: Headline, value: int, found: Claim) -> str:

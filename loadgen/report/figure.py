@@ -118,9 +118,11 @@ class Figure:
 
 @dataclass(frozen=True)
 class Report:
-    """What a run has to show: the sentences it was made for, and a section per experiment."""
+    """What a run has to show: the sentences it was made for, how precise it is, and a section per
+    experiment."""
 
     headlines: tuple[str, ...]
+    precision: str
     sections: tuple["Section", ...]
 
 

@@ -80,6 +80,8 @@ def _page(run: Run, report: Report) -> Iterator[str]:
         yield from ("", "## In short", "")
         yield from (f"- {sentence}" for sentence in report.headlines)
         yield from ("", CLAIMED)
+    if report.precision:
+        yield from ("", report.precision)
     for section in report.sections:
         yield from ("", f"## {section.name}", "", f"**{section.question}**", "")
         yield from (section.finding, "", f"We expected: {section.hypothesis}")
