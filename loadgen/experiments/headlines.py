@@ -108,8 +108,8 @@ def precision(run: Run) -> str:
     narrow, fair = (sum(width <= limit for width in widths) for limit in (0.03, 0.05))
     return (
         f"Of {len(widths)} ratios to {REFERENCE}, {narrow / len(widths):.0%} are known to 3 % and"
-        f" {fair / len(widths):.0%} to 5 %; {sum(rounds) / len(rounds):.1%} of {len(rounds):,} rounds"
-        " were void."
+        f" {fair / len(widths):.0%} to 5 %; {sum(rounds) / len(rounds):.1%} of {len(rounds):,}"
+        " rounds were void."
     )
 
 

@@ -177,10 +177,13 @@ def announce(plan: "Plan", folder: Path, cpus: "Pinning", left_s: float) -> None
     if not left_s:
         CONSOLE.print(f"nothing left to measure: redrawing {folder}", soft_wrap=True)
         return
-    trials = len(plan.cells) * plan.blocks
+    together = sum(cell.workload.together for cell in plan.cells)
+    alone = len(plan.cells) - together
+    parts = [f"{plural(together, 'cell')} by slices x {plural(plan.blocks, 'epoch')}"] * bool(
+        together
+    ) + [f"{plural(alone, 'cell')} alone x {plural(plan.trials, 'trial')}"] * bool(alone)
     CONSOLE.print(
-        f"{', '.join(plan.experiments)}: {plural(len(plan.cells), 'cell')} x"
-        f" {plural(plan.blocks, 'block')} = {plural(trials, 'trial')}, about {minutes(left_s)};"
+        f"{', '.join(plan.experiments)}: {' and '.join(parts)}, about {minutes(left_s)};"
         f" seed {plan.seed}"
     )
     CONSOLE.print(

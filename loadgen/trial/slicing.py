@@ -104,10 +104,13 @@ class Contestant:
         # A slice begins anywhere in a turn of the clients. At the same point of each, it would
         # always hold, or always miss, what its length leaves over of a turn.
         settle_s = self.settle_s + random.Random(seed).random() * self.turn_s
-        before_ns, others_before_ns = self.cpu_ns(), sum(other.cpu_ns() for other in others)
+        before_ns = self.cpu_ns()
+        others_before_ns = {other: other.cpu_ns() for other in others}
         driven = self._drive(settle_s, self.slice_s, seed, stop)
         cpu_ns = self.cpu_ns() - before_ns
-        others_cpu_ns = sum(other.cpu_ns() for other in others) - others_before_ns
+        # Of one that ended meanwhile nothing is known, and it voids nothing.
+        moved_ns = [other.cpu_ns() - others_before_ns[other] for other in others]
+        others_cpu_ns = sum(max(0, each_ns) for each_ns in moved_ns)
         self._note_failure(driven)
         self.rest()
         known = cpu_ns if self._clocks else None
