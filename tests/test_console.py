@@ -117,7 +117,7 @@ def test_an_overload_is_shown_as_one(screen: io.StringIO) -> None:
     shown = words(screen.getvalue())
     assert "throughput 44.0k requests/s of 60.0k/s offered" in shown
     assert "(arrived - intended; grows with the length of the run)" in shown
-    assert "(arrived - sent; grows with the length of the run)" in shown
+    assert "(arrived - left; grows with the length of the run)" in shown
     assert shown.endswith("limited by server verdict valid, as a measurement of an overload")
 
 
