@@ -73,6 +73,16 @@ def test_late_requests_are_sent_as_soon_as_possible(monkeypatch: pytest.MonkeyPa
     assert (result.intended_ns == START_NS + schedule).all()
 
 
+def test_what_is_late_is_sent_before_answers_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty are due at once and a send takes 10 us: four are sent before the kernel is asked for
+    answers, and four before each of them is read, as long as there are any."""
+    schedule = np.zeros(20, np.int64)
+    result = simulated(monkeypatch, busy_for(0), open_loop(20), schedule, send_cost_ns=10 * US)
+    assert (result.sent_ns - START_NS == np.arange(20) * 10 * US).all()
+    read_us = np.sort(result.read_ns - START_NS) // US
+    assert read_us.tolist() == [80, 120, 160, *[200] * 17]
+
+
 def test_overload_is_late_and_never_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice as much as it can send: request i is late by i x (cost - gap)."""
     schedule = offsets(1000, 50 * US)
@@ -140,6 +150,21 @@ def test_who_takes_the_cpu_at_an_edge_makes_no_generator_busier_than_there_was_t
     least = max(busy_fraction, late_ns / elapsed_ns)
     assert result.clocks.busy_fraction == pytest.approx(least, rel=1e-2, abs=1e-6)
     assert 0 <= result.clocks.busy_fraction <= 1
+
+
+def test_the_longest_pause_of_the_generator_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop that spins looks at the clock all the time, but for 20 ms of this drive."""
+    load = closed_loop(2, warmup_s=0, duration_s=0.1)
+    pause = {"paused_at_ns": 50 * MS, "pause_ns": 20 * MS}
+    plain = simulated(monkeypatch, busy_for(100 * US), load)
+    paused = simulated(monkeypatch, busy_for(100 * US), load, **pause)
+    assert plain.longest_gap_ns == 100 * US  # here no time passes between two answers
+    assert paused.longest_gap_ns == 20 * MS
+
+
+def test_a_generator_that_sleeps_knows_of_no_pause() -> None:
+    with Stub() as stub:
+        assert drive(stub, closed_loop(), spin=False).longest_gap_ns is None
 
 
 @pytest.mark.parametrize(

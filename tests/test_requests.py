@@ -14,7 +14,7 @@ from driving import closed_loop, count, drive, endless, offsets, open_loop, stam
 from stubs import Stub
 
 from loadgen.engine import requests, samples
-from loadgen.engine.samples import Outcome
+from loadgen.engine.samples import Outcome, Samples
 from loadgen.engine.syscalls import process_cpu_clock
 from loadgen.workload.load import Load
 
@@ -151,6 +151,63 @@ def test_greedy_connection_keeps_its_requests_outstanding() -> None:
         outstanding[connection] += 1 if begins else -1
         most[connection] = max(most[connection], outstanding[connection])
     assert most.tolist() == [20, 1, 1]
+
+
+def left_by_the_kernel(result: Samples) -> None:
+    """What must hold for each request whose leaving was stamped."""
+    assert len(result.stamped) == len(set(result.stamped.tolist())) > 0
+    left_ns = result.sent_ns[result.stamped] + result.send_path_ns
+    assert (result.sent_ns[result.stamped] <= left_ns).all()
+    answered = result.arrived_ns[result.stamped] > 0
+    assert (left_ns <= result.arrived_ns[result.stamped])[answered].all()
+    assert (result.service_ns[result.outcome == Outcome.OK] >= 0).all()
+
+
+@pytest.mark.parametrize("spin", [True, False])
+def test_some_requests_are_stamped_when_they_leave(spin: bool) -> None:
+    """And nobody takes the news of it for an error. The second drive finds the first one's traces:
+    a connection that was to be stamped next, a stamp that nobody fetched."""
+    with Stub() as stub, ExitStack() as stack:
+        fds = [stack.enter_context(client).fileno() for client in stub.connect(3)]
+        assert requests.greet(fds, stubs.DEADLINE_S).greeted.all()
+        for _ in range(2):
+            result = requests.drive(fds, closed_loop(3), spin=spin)
+            assert count(result) == {"OK": len(result.outcome)}
+            left_by_the_kernel(result)
+            assert len(result.stamped) <= len(result.outcome) / requests.STAMP_EVERY + 1
+
+
+def test_requests_of_an_open_loop_are_stamped_when_they_leave() -> None:
+    with Stub() as stub:
+        result = drive(stub, open_loop(2), offsets(300, 300_000))
+    assert count(result) == {"OK": 300}
+    left_by_the_kernel(result)
+
+
+def test_a_request_that_others_wait_before_is_not_stamped() -> None:
+    """What keeps it back is not our own way through the kernel."""
+    with Stub(stubs.silent_after(0)) as stub:
+        result = drive(stub, open_loop(2, drain_s=0.05), offsets(300, 10_000))
+    assert count(result) == {"TIMED_OUT": 300}
+    assert len(result.stamped) == 0
+    assert (result.sending_ns == 0).all()
+
+
+def test_long_lines_are_not_stamped() -> None:
+    """They are on their way while they are still being sent."""
+    long = closed_loop(message_bytes=requests.STAMPED_MOST_BYTES + 1, duration_s=0.3)
+    with Stub() as stub:
+        result = drive(stub, long)
+    assert len(result.outcome) > 2 * requests.STAMP_EVERY
+    assert len(result.stamped) == 0
+
+
+def test_where_the_kernel_knows_no_transmit_stamps_there_are_none() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"Hello, " * 1000)
+        result = requests.drive([ours.fileno()], open_loop(drain_s=0.01), offsets(3))
+    assert len(result.stamped) == 0
 
 
 # ---------------------------------------------------------------------------- servers that do not

@@ -11,7 +11,7 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -36,6 +36,9 @@ pytestmark = [
 ]
 
 ETH_P_ALL, ETH_P_IP = 0x0003, 0x0800
+# Each with its stamp in ns, its payload, and whether it goes to the server.
+Packets = list[tuple[int, bytes, bool]]
+
 # linux/if_packet.h
 SOL_PACKET, PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION = 263, 5, 6, 10
 TPACKET_V2, PACKET_OUTGOING = 1, 4
@@ -59,16 +62,15 @@ def _stamping() -> Iterator[None]:
 
 
 @contextmanager
-def capture(port: int, frame_bytes: int = 256) -> Iterator[list[tuple[int, bytes, bool]]]:
-    """The TCP payloads from and to a port while the block runs, in a list that is filled at its
-    end: (stamp in ns, payload, to the server), of requests as they leave and of answers as they
-    arrive.
+def capture(port: int, frame_bytes: int = 256) -> Iterator[Packets]:
+    """The packets from and to a port that say something, in a list that is filled when the block
+    is left: requests as they leave and answers as they arrive.
 
     Into a ring of memory (Documentation/networking/packet_mmap.rst) that is read afterwards. A
     reader beside the drive would take a CPU from it, and a queue of packets fresh memory for each
     of them, just where our time is taken.
     """
-    packets: list[tuple[int, bytes, bool]] = []
+    packets: Packets = []
     # Of all protocols: who asks for IP alone gets packets when that has dealt with them, and
     # those of TCP are stamped only then (skb_clear_delivery_time).
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
@@ -124,7 +126,7 @@ def parsed(frame: bytes, port: int) -> Iterator[tuple[int, bytes, bool]]:
         yield seconds * NS_PER_S + nanoseconds, payload, to_server
 
 
-def wire_service_ns(packets: list[tuple[int, bytes, bool]]) -> dict[int, int]:
+def wire_service_ns(packets: Packets) -> dict[int, int]:
     """From when a request leaves until its answer arrives, by request."""
     asked: dict[int, int] = {}
     service: dict[int, int] = {}
@@ -138,9 +140,7 @@ def wire_service_ns(packets: list[tuple[int, bytes, bool]]) -> dict[int, int]:
     return service
 
 
-def differences(
-    alone: Samples, captured: Samples, packets: list[tuple[int, bytes, bool]]
-) -> list[tuple[float, float]]:
+def differences(alone: Samples, captured: Samples, packets: Packets) -> list[tuple[float, float]]:
     """By how much the service times of the window differ from those of the wire at each of
     TOLERANCES: at least and at most.
 
@@ -165,26 +165,45 @@ def differences(
     ]
 
 
-def are_near(found: list[tuple[float, float]]) -> bool:
-    return all(
-        least <= tolerance and -tolerance <= most
-        for (least, most), (_, tolerance) in zip(found, TOLERANCES, strict=True)
-    )
+def assert_near(measure: Callable[[], tuple[Samples, Samples, Packets]]) -> None:
+    """Both percentiles are within their tolerance, of one of a few pairs of drives.
+
+    measure  a drive without a capture, one with it, and what was captured
+
+    A pause of the machine between our stamp and the wire is in one of the two only: a pair that had
+    none has to be among them.
+    """
+    found = []
+    for _ in range(ATTEMPTS):
+        alone, captured, packets = measure()
+        if not len(alone.stamped) or not len(captured.stamped):
+            continue  # others had the CPUs
+        found.append(differences(alone, captured, packets))
+        if all(
+            least <= tolerance and -tolerance <= most
+            for (least, most), (_, tolerance) in zip(found[-1], TOLERANCES, strict=True)
+        ):
+            return
+    pytest.fail(f"p50 and p99 differ by {found}")
 
 
 @pytest.mark.parametrize("mode", ["closed", "open"])
 def test_service_time_is_that_of_the_wire(mode: str) -> None:
     """p50 within 4 %, p99 within 5 %. The server takes 200 us for a request."""
-    load = Load(connections=2, warmup_s=0.05, duration_s=1.0, drain_s=stubs.DEADLINE_S)
+    load = Load(connections=2, warmup_s=0.05, duration_s=0.5, drain_s=stubs.DEADLINE_S)
     if mode == "open":
-        load = dataclasses.replace(load, offered_per_s=2500.0, arrivals="poisson")
-    with Stub(stubs.delayed(200_000)) as stub:
-        alone = drive(stub, load)
-        with capture(stub.port, 2048) as packets:  # late requests may share a packet
-            result = drive(stub, load)
-    assert len(packets) > 200
-    found = differences(alone, result, packets)
-    assert are_near(found), f"p50 and p99 differ by {found}"
+        load = dataclasses.replace(
+            load, connections=8, offered_per_s=1500.0, arrivals="poisson", seed=5
+        )
+
+    def measure() -> tuple[Samples, Samples, Packets]:
+        with Stub(stubs.delayed(200_000)) as stub:
+            alone = drive(stub, load)
+            with capture(stub.port, 2048) as packets:  # late requests may share a packet
+                captured = drive(stub, load)
+        return alone, captured, packets
+
+    assert_near(measure)
 
 
 @pytest.fixture(scope="module", params=["leanest peer", "epoll"])
@@ -207,23 +226,17 @@ def server(
 def test_service_time_is_that_of_the_wire_when_servers_are_fast(
     server: Target, clients: int
 ) -> None:
-    """The same at service times of microseconds, where our own way to the wire would show.
+    """The same at service times of microseconds, where our own way to the wire would show."""
+    load = Load(connections=clients, warmup_s=0.05, duration_s=0.15, drain_s=stubs.DEADLINE_S)
 
-    A pause of the machine between our stamp and the wire is in one of the two only: a drive that
-    had none has to be among a few.
-    """
-    load = Load(connections=clients, warmup_s=0.05, duration_s=0.15)
-    found = []
-    for _ in range(ATTEMPTS):
+    def measure() -> tuple[Samples, Samples, Packets]:
         with connected(server.address, clients) as greeted:
             alone = undisturbed(server, greeted.socks, load)
             with capture(server.address.port) as packets:
-                result = undisturbed(server, greeted.socks, load)
-        if len(alone.stamped) and len(result.stamped):  # else others had the CPUs
-            found.append(differences(alone, result, packets))
-            if are_near(found[-1]):
-                return
-    pytest.fail(f"p50 and p99 differ by {found}")
+                captured = undisturbed(server, greeted.socks, load)
+        return alone, captured, packets
+
+    assert_near(measure)
 
 
 def undisturbed(server: Target, socks: Sequence[socket.socket], load: Load) -> Samples:

@@ -173,7 +173,8 @@ def is_out_of_time(loop: Loop) -> bool:
 
 @compiled
 def next_events(loop: Loop, longest_nap_ns: int) -> int:
-    """Ask for events, and let it be now; return how many there are. Asking in vain is idle time.
+    """Ask for events; return how many there are. Asking in vain is idle time, and lets it be now;
+    else the first event is handled without a look at the clock: somebody may wait for it.
 
     A loop that does not spin sleeps until there are some, `longest_nap_ns` and NAP_NS at most.
     """
@@ -182,8 +183,8 @@ def next_events(loop: Loop, longest_nap_ns: int) -> int:
     if not loop.spin:
         nap(buffers, longest_nap_ns)
     count = epoll_wait(buffers.epoll, buffers.events.ctypes.data, EVENTS, 0)
-    look_at_clock(loop)
     if count == 0:
+        look_at_clock(loop)
         progress.idle_ns += progress.now_ns - asked_ns
     return count
 

@@ -406,12 +406,13 @@ def _run(
             break
         count = next_events(loop, _until_due_ns(loop, offsets_ns))
         acted = count > 0
-        for event in range(count):
-            if is_open:
-                _send_due(loop, links, requests, offsets_ns)
-            _handle(loop, links, requests, event, is_open)
-        if is_open and _send_due(loop, links, requests, offsets_ns):
-            acted = True
+        if is_open and acted:
+            look_at_clock(loop)
+        for turn in range(max(count, 1)):
+            if is_open and _send_due(loop, links, requests, offsets_ns):
+                acted = True
+            if turn < count:
+                _handle(loop, links, requests, turn, is_open)
         if acted:
             look_at_clock(loop)
     finish(loop)
