@@ -175,7 +175,9 @@ def in_flight(record: Record) -> Iterator[str]:
     workload = Cell.of(record["cell"]).workload
     if not seconds or not slots or not generator or not ok or workload.is_back_to_back:
         return
-    took_s = ok * (service["mean"] + generator["read_delay_ns"]["mean"]) / NS_PER_S
+    sending: Any = generator["send_path_ns"] or {"subtracted": 0}
+    took_ns = ok * (service["mean"] + generator["read_delay_ns"]["mean"]) + sending["subtracted"]
+    took_s = took_ns / NS_PER_S
     most_s = slots * (seconds + longest_s(record)) * (1 + CLOCKS)
     if took_s > most_s:
         yield f"{slots} at a time had at most {most_s:.3g} s, and theirs took {took_s:.3g} s"

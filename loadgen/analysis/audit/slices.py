@@ -278,7 +278,9 @@ def client_time(record: Record) -> Iterator[str]:
         return
     lengths_ns: list[int] = kept(slices, "length_ns")
     longest_ns = longest_s(record) * NS_PER_S
+    sending: Any = generator["send_path_ns"] or {"subtracted": 0}
     took_ns = counts["ok"] * (service["mean"] + generator["read_delay_ns"]["mean"])
+    took_ns += sending["subtracted"]
     most_ns = (slots * sum(lengths_ns) + window["open_at_end"] * longest_ns) * (1 + CLOCKS)
     if took_ns > most_ns:
         yield f"{slots} at a time had {most_ns / 1e9:.3g} s at most, and took {took_ns / 1e9:.3g} s"
