@@ -61,8 +61,8 @@ HEADLINES = (
         "threaded",
         "epoll",
         "connections",
-        lambda _: "When each answer sleeps 2 ms",
-        work="sleep:2ms",
+        lambda _: "When each answer sleeps 1 ms",
+        work="sleep:1ms",
     ),
     Headline(
         "handler",

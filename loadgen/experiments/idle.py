@@ -40,7 +40,7 @@ HOW_TO_READ = (
 ACTIVE = 8
 IDLE: dict[Profile, tuple[int, ...]] = {
     "quick": (1000,),
-    "standard": (100, 1000, 5000),
+    "standard": (0, 1000, 5000),
     "full": (0, 10, 100, 500, 1000, 2000, 5000, 15_000),
 }
 

@@ -25,6 +25,7 @@ from loadgen.trial import summary
 OTHERS_CPU = 0.01
 # So does a pause of the generator's own CPU that is this long.
 PAUSE_NS = 10_000_000
+PAUSE_SHARE = 0.1  # and this share of the slice
 # And clocks that came apart this far within a slice: somebody set one.
 DRIFT_NS = 1_000_000
 CLOCK_SET = "a clock was set"
@@ -97,7 +98,7 @@ def disturbed(others_cpu_ns: int, length_ns: int, pause_ns: int) -> str | None:
     """What the machine did to a slice, as far as its columns tell."""
     if others_cpu_ns > OTHERS_CPU * length_ns:
         return f"servers that were not driven used {others_cpu_ns / 1e6:.2f} ms of CPU"
-    if pause_ns > PAUSE_NS:
+    if pause_ns > max(PAUSE_NS, PAUSE_SHARE * length_ns):
         return f"the generator paused for {pause_ns / 1e6:.0f} ms"
     return None
 

@@ -34,14 +34,14 @@ from loadgen.trial.sliced import Slice
 SETTLE_S = 0.010
 SETTLE_TURNS = 3
 # A slice holds at least so many turns, but is no longer than this because of them.
-SLICE_TURNS = 20
+SLICE_TURNS = 10
 LONGEST_SLICE_S = 0.25
 # Each server is driven this long before the first round: Python adapts its bytecode to what it
 # runs (PEP 659), and buffers grow.
 WARM_S = 0.1
 # A server that does not sleep is stopped while others are driven, and goes on this long before its
 # turn.
-AWAKE_S = 0.02
+AWAKE_S = 0.01
 # How long a server may take to come to rest after its slice, and between two looks at its clock.
 # A look is also what others get of the generator's CPU. Where they get less than a twentieth of a
 # second, the kernel takes that from a real-time thread, at once (sched_rt_runtime_us in

@@ -46,8 +46,8 @@ RETRANSMIT_LIMIT = 0.01
 SEGMENT_BYTES = 65_536
 # Apart from each other, over one trial.
 CLOCK_DRIFT_NS = 1_000_000
-# Of the rounds of an epoch, how many may be void.
-VOID_ROUNDS = 0.20
+# Of the rounds of an epoch, how many may be void: beyond it says little of the rest.
+VOID_ROUNDS = 0.50
 
 Check = Callable[[Record], str | None]
 

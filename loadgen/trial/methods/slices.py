@@ -39,7 +39,7 @@ class Slices(Requests):
 
     warmup_s: float = 0.0
     duration_s: float = 0.02
-    rounds: int = 8
+    rounds: int = 7
 
     @property
     def seconds(self) -> float:
@@ -101,7 +101,7 @@ class ChurnSlices(Churn):
 
     warmup_s: float = 0.0
     duration_s: float = 0.02
-    rounds: int = 8
+    rounds: int = 7
 
     @property
     def seconds(self) -> float:
