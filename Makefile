@@ -26,10 +26,10 @@ $(READY): pyproject.toml constraints.txt
 	fi
 	@touch $(READY)
 
-bench: $(READY) ## the main job: measure every server, charts in results/latest (about 15 min)
+bench: $(READY) ## the main job: measure every server, charts in results/latest (about 10 min)
 	@$(BIN)/python -m loadgen bench
 
-bench-quick: $(READY) ## four questions of it; rough, no claims of significance (about 1 min)
+bench-quick: $(READY) ## four questions of it, answered with wider intervals (about 1 min)
 	@$(BIN)/python -m loadgen bench --quick
 
 bench-full: $(READY) ## all of it with a fine grid (about 1 h)

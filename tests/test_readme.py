@@ -12,6 +12,7 @@ from loadgen.analysis import run as analysis
 from loadgen.analysis.audit import quoted
 from loadgen.analysis.estimate import ratio
 from loadgen.analysis.run import Run
+from loadgen.experiments import headlines
 from loadgen.report import page
 from loadgen.store import metric, runs
 from loadgen.store.schema import Latency
@@ -37,6 +38,13 @@ def readme() -> str:
     return " ".join((ROOT / "README.md").read_text().split())
 
 
+def test_headlines_and_precision_are_those_of_the_reference_run(run: Run, readme: str) -> None:
+    said = headlines.sentences(run)
+    assert len(said) >= 5
+    assert [sentence for sentence in said if f"- {sentence}" not in readme] == []
+    assert headlines.precision(run) in readme
+
+
 def test_findings_are_those_of_the_reference_run(run: Run, readme: str) -> None:
     found = dict(experiments.findings(run))
     quoted = re.findall(r"- \*\*(\w+)\*\*: (.*?)(?= - \*\*|  | These sentences)", readme)
@@ -45,10 +53,10 @@ def test_findings_are_those_of_the_reference_run(run: Run, readme: str) -> None:
         assert sentence.strip() == found[name]
 
 
-def test_the_machine_and_the_number_of_trials_are_said(run: Run, readme: str) -> None:
+def test_the_machine_and_the_number_of_records_are_said(run: Run, readme: str) -> None:
     invalid = sum(not record["verdict"]["valid"] for record in run.records)
     assert (
-        f"{len(run.records):,} trials of the committed run ({invalid} of them were invalid"
+        f"{len(run.records):,} records of the committed run ({invalid} of them were invalid"
         in readme
     )
     assert page.machine(run) in readme
@@ -59,7 +67,7 @@ def test_what_poll_and_select_lose_to_epoll_is_that_of_the_reference_run(
 ) -> None:
     rows = run.along("idle", "idle_connections")
     ratios = [
-        ratio(rows["epoll"][100].records, rows[other][100].records, metric.throughput)
+        ratio(rows["epoll"][1000].records, rows[other][1000].records, metric.throughput)
         for other in ("poll", "select")
     ]
     said = [
@@ -67,7 +75,7 @@ def test_what_poll_and_select_lose_to_epoll_is_that_of_the_reference_run(
         for found in ratios
         if found and not found.estimate.low <= 1 <= found.estimate.high
     ]
-    assert f"beside 100 idle ones epoll was {' and '.join(said)} times as fast here" in readme
+    assert f"beside 1,000 idle ones epoll was {' and '.join(said)} times as fast here" in readme
 
 
 def test_the_ceiling_and_the_fastest_server_are_those_of_the_reference_run(
