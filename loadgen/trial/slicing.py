@@ -31,10 +31,10 @@ from loadgen.trial.sliced import Slice
 # Counts for nothing, at the beginning of each slice: this long or so many turns of a closed loop,
 # whichever is longer. A server that was left alone has cold caches, and TCP starts slowly again
 # after an idle time longer than its time-out (tcp(7), tcp_slow_start_after_idle).
-SETTLE_S = 0.010
+SETTLE_S = 0.005
 SETTLE_TURNS = 3
 # A slice holds at least so many turns, but is no longer than this because of them.
-SLICE_TURNS = 10
+SLICE_TURNS = 5
 LONGEST_SLICE_S = 0.25
 # Each server is driven this long before the first round: Python adapts its bytecode to what it
 # runs (PEP 659), and buffers grow.
@@ -43,11 +43,12 @@ WARM_S = 0.1
 # turn.
 AWAKE_S = 0.01
 # How long a server may take to come to rest after its slice, and between two looks at its clock.
-# A look is also what others get of the generator's CPU. Where they get less than a twentieth of a
-# second, the kernel takes that from a real-time thread, at once (sched_rt_runtime_us in
-# Documentation/scheduler/sched-rt-group.rst): 2 ms after each slice are enough.
 REST_S = 0.02
-LOOK_S = 0.002
+LOOK_S = 0.001
+# The generator sleeps for this share of what a drive took, at least. Where others get less than a
+# twentieth of a second of its CPU, the kernel takes that from a real-time thread, at once
+# (sched_rt_runtime_us in Documentation/scheduler/sched-rt-group.rst).
+ASLEEP = 0.07
 
 Drive = Callable[[float, float, int, Int64s], Samples | Churn]
 """How long to settle (s), how long the slice is (s), a seed, a stop flag => what was stamped."""
@@ -82,13 +83,15 @@ class Contestant:
         """what was driven before the first round"""
         self.settle_s, self.slice_s, self.turn_s = SETTLE_S, slice_s, 0.0
         self._drive, self._clients, self._closed_loop = drive, clients, closed_loop
-        self._drain_s = drain_s
+        self._drain_s, self._drove_s = drain_s, 0.0
         self._clocks = station.cpu_clocks()
 
     def warm_up(self, seed: int, stop: Int64s) -> None:
         """Drive it until it is warm, and find out how long a turn of its clients takes."""
         self._wake()
+        began = time.monotonic()
         driven = self._drive(0.0, WARM_S, seed, stop)
+        self._drove_s = time.monotonic() - began
         self._note_failure(driven)
         self.warmed = sliced.of(driven, -1, None, 0, self._drain_s)
         if self._closed_loop:
@@ -106,7 +109,9 @@ class Contestant:
         settle_s = self.settle_s + random.Random(seed).random() * self.turn_s
         before_ns = self.cpu_ns()
         others_before_ns = {other: other.cpu_ns() for other in others}
+        began = time.monotonic()
         driven = self._drive(settle_s, self.slice_s, seed, stop)
+        self._drove_s = time.monotonic() - began
         cpu_ns = self.cpu_ns() - before_ns
         # Of one that ended meanwhile nothing is known, and it voids nothing.
         moved_ns = [other.cpu_ns() - others_before_ns[other] for other in others]
@@ -135,6 +140,7 @@ class Contestant:
         """Return when the server does nothing any more; one that never sleeps is stopped."""
         if not self.station.sleeps:
             self.station.signal(signal.SIGSTOP)
+        time.sleep(ASLEEP * self._drove_s)
         deadline = time.monotonic() + REST_S
         used_ns = -1
         while used_ns != (now_ns := self.cpu_ns()) and time.monotonic() < deadline:

@@ -38,8 +38,8 @@ class Slices(Requests):
     limits: ClassVar = {**Requests.limits, "rounds": ROUNDS}
 
     warmup_s: float = 0.0
-    duration_s: float = 0.02
-    rounds: int = 7
+    duration_s: float = 0.01
+    rounds: int = 14
 
     @property
     def seconds(self) -> float:
@@ -100,8 +100,8 @@ class ChurnSlices(Churn):
     limits: ClassVar = {**Churn.limits, "rounds": ROUNDS}
 
     warmup_s: float = 0.0
-    duration_s: float = 0.02
-    rounds: int = 7
+    duration_s: float = 0.01
+    rounds: int = 14
 
     @property
     def seconds(self) -> float:
