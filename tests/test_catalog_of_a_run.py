@@ -44,7 +44,7 @@ def another_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_run_of_schema_1_has_the_six_servers_of_its_time() -> None:
-    run = analysis.load(ROOT / "results" / "reference")
+    run = analysis.load(ROOT / "tests" / "data" / "schema-1")
     assert "catalog" not in json.loads((run.path / "run.json").read_text())
     names = ["blocking", "threaded", "nonblocking", "select", "poll", "epoll"]
     assert [line.name for line in run.catalog] == names

@@ -32,9 +32,9 @@ from loadgen.trial.methods import ChurnSlices, Method, Slices
 
 EPOCHS, SEED = 2, 7
 ROUNDS = 8
-CLOSED = Slices(connections=4, rounds=ROUNDS)
-OPEN = Slices(connections=4, rounds=4, offered_per_s=1_000.0, arrivals="poisson")
-CHURN = ChurnSlices(connections=4, rounds=4)
+CLOSED = Slices(connections=4, rounds=ROUNDS, duration_s=0.02)
+OPEN = Slices(connections=4, rounds=4, duration_s=0.02, offered_per_s=1_000.0, arrivals="poisson")
+CHURN = ChurnSlices(connections=4, rounds=4, duration_s=0.02)
 # Measured as `measured` does it, and packed. To make it anew: python tests/test_lies_slices.py DIR
 KEPT = ROOT / "tests" / "data" / "slices"
 

@@ -1,0 +1,273 @@
+"""What is the same in every server and not the lesson.
+
+The command line, the listening socket, the socket policy, the ready line and
+stopping. The policy moves numbers more than the I/O model does, so it stands
+here once, for all of them.
+"""
+
+import argparse
+import errno
+import functools
+import os
+import re
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from servers.protocol import MAX_LINE_BYTES, Session, hello
+
+Serve = Callable[[socket.socket, Callable[[], Session]], object]
+
+# CPython allocates this much for every recv() and then gives back what was
+# not used. Beyond glibc's mmap threshold (128 KiB, mallopt(3)) each of them
+# would be an mmap and page faults: four times fewer answers per second.
+RECEIVE_BYTES = 65_536
+
+# Clients that may wait to be accepted. The kernel caps it at
+# net.core.somaxconn (listen(2)); too small a value drops connections.
+BACKLOG = 4_096
+
+# New clients per wake-up, so that a rush of them cannot starve the others.
+ACCEPTS_PER_WAKE_UP = 64
+
+# How long a server that ran out of descriptors waits before it tries again.
+RETRY_S = 0.1
+
+# Receives thrown away by hang_up() at most: 1 MiB, because a client that
+# sends without end must not hold up the others.
+DISCARDS = 16
+
+TOO_MANY = b"Error: too many connections\n"
+
+# accept(2): out of descriptors or memory, whoever comes next. EAGAIN says that
+# nobody has come, and EPERM that a firewall is in the way. Every other error
+# concerns one client, whose connection broke before it was accepted.
+EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening TCP socket with the policy all servers share.
+
+    Raises OSError: name unknown, address not ours, port taken.
+    """
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted sockets inherit it (Linux: tcp_create_openreq_child), which
+        # saves a system call per client. Without it an answer may wait for
+        # the acknowledgement of the one before (RFC 896, Nagle).
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def exhausted(error: OSError) -> bool:
+    """Did accept() fail for want of descriptors or memory?"""
+    return error.errno in EXHAUSTED
+
+
+def refuse(sock: socket.socket) -> None:
+    """Tell a client that there is no room for it, and close."""
+    try:
+        sock.send(TOO_MANY)
+    except OSError:
+        pass  # it has left by itself
+    hang_up(sock)
+
+
+def hang_up(sock: socket.socket) -> None:
+    """Close in such a way that the last answers still arrive.
+
+    close() with unread input sends a reset (RFC 1122, 4.2.2.13), and then the
+    answers that the client's kernel has not taken yet are lost. (What it has
+    taken can still be read, on Linux.) So finish the sending side, throw away
+    what has come in, then close. What comes in later is answered by a reset
+    all the same, at the same price. Only waiting for the client's end of file
+    would prevent that (RFC 9112, 9.6), and nobody waits here for one client.
+    """
+    try:
+        sock.shutdown(socket.SHUT_WR)
+        for _ in range(DISCARDS):
+            if not sock.recv(RECEIVE_BYTES, socket.MSG_DONTWAIT):
+                break
+    except (OSError, MemoryError):
+        pass  # nothing (more) has come in, or it cannot be received
+    sock.close()
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every server understands."""
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--port",
+        type=port_number,
+        default=0,
+        help="port to listen on; 0, the default, lets the kernel choose",
+    )
+    parser.add_argument(
+        "--work",
+        type=work,
+        default=hello,
+        metavar="KIND:TIME",
+        help="cost of an answer: cpu:100us or sleep:10ms (default: none)",
+    )
+    parser.add_argument(
+        "--max-line",
+        type=line_limit,
+        default=MAX_LINE_BYTES,
+        metavar="BYTES",
+        help="a longer line, \\r included, is an error (default: %(default)s)",
+    )
+
+
+def port_number(text: str) -> int:
+    """An argparse type: 0 to 65535."""
+    if not text.isascii() or not text.isdigit() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port (0-65535)")
+    return int(text)
+
+
+def line_limit(text: str) -> int:
+    """An argparse type: 1 byte to 1 GiB."""
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 2**30:
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to {2**30} bytes")
+    return int(text)
+
+
+def work(text: str) -> Callable[[bytes], bytes]:
+    """An argparse type: "cpu:100us" or "sleep:10ms", at most a minute.
+
+    Returns a `respond` that takes that long before it says hello. CPU time is
+    that of the calling thread: waiting for the GIL does not count as work.
+    """
+    match = re.fullmatch(r"(cpu|sleep):(\d{1,8})(us|ms|s)", text, re.ASCII)
+    if match is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not like cpu:100us or sleep:10ms"
+        )
+    nanoseconds = (
+        int(match[2]) * {"us": 10**3, "ms": 10**6, "s": 10**9}[match[3]]
+    )
+    if nanoseconds > 60 * 10**9:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than a minute")
+
+    def burn(line: bytes) -> bytes:
+        until = time.thread_time_ns() + nanoseconds
+        while time.thread_time_ns() < until:
+            pass
+        return hello(line)
+
+    def sleep(line: bytes) -> bytes:
+        time.sleep(nanoseconds / 10**9)
+        return hello(line)
+
+    return burn if match[1] == "cpu" else sleep
+
+
+def main(serve: Serve, arguments: Sequence[str] | None = None) -> NoReturn:
+    """Serve as the command line says, until SIGTERM or Ctrl-C."""
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    run(serve, parser.parse_args(arguments))
+
+
+def run(serve: Serve, options: argparse.Namespace) -> NoReturn:
+    """Listen, say so in one line, serve; status 1 if one of them fails."""
+    stop_when_told()
+    try:
+        listener = listen(options.host, options.port)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        where = f"{options.host} port {options.port}"
+        sys.exit(f"error: cannot listen on {where}: {reason}")
+    # A model that cannot wait for every descriptor says so in its file.
+    limit = getattr(sys.modules[serve.__module__], "FD_SETSIZE", sys.maxsize)
+    if listener.fileno() >= limit:
+        sys.exit(f"error: cannot serve: no free descriptor below {limit:,}")
+    host, port = listener.getsockname()[:2]
+    name = f"[{host}]" if ":" in host else host
+    say(f"listening on {name}:{port}\n".encode())
+    new_session = functools.partial(
+        Session, respond=options.work, max_line_bytes=options.max_line
+    )
+    try:
+        serve(listener, new_session)
+    except OSError as error:
+        if not exhausted(error):
+            raise  # a defect, and the traceback tells where
+        sys.exit(f"error: cannot serve: {error.strerror}")
+    sys.exit("error: the server loop ended by itself")
+
+
+def say(data: bytes) -> None:
+    """Print at once; status 1 if standard output does not take it.
+
+    Past Python's buffer: what it could not write it would try to write once
+    more at the end, when nobody can catch the error any more.
+    """
+    if sys.stdout is None:  # it was closed before we started
+        sys.exit("error: there is no standard output")
+    try:
+        while data:
+            data = data[os.write(sys.stdout.fileno(), data) :]
+    except OSError as error:
+        sys.exit(f"error: cannot write to standard output: {error.strerror}")
+
+
+def stop_when_told() -> None:
+    """From now on end with status 0 on SIGTERM or Ctrl-C, come what may.
+
+    There is nothing to undo: the kernel closes what a process that ends has
+    open. But Python is late. Its handlers run in the main thread, between two
+    calls: a signal that comes just before a call that blocks would not be
+    noticed until that call returns. And a thread that waits for the signal
+    has to queue for the GIL, with 3,000 busy threads for 18 s. So C does it.
+    """
+    signals = {signal.SIGTERM, signal.SIGINT}
+    try:
+        exit_in_c(signals)
+    except (ImportError, AttributeError):  # no ctypes, or another libc
+        exit_in_a_thread(signals)
+
+
+def exit_in_c(signals: set[signal.Signals]) -> None:
+    """End at once, whatever the threads do; needs glibc.
+
+    As a handler, _exit() would take the signal's number for the status. So
+    the handler is quick_exit(), which nobody else uses, and which first calls
+    what is registered for it, here _exit(), with a null pointer for argument
+    (glibc, stdlib/cxa_at_quick_exit.c). That is status 0.
+    """
+    import ctypes
+
+    libc = ctypes.CDLL(None)
+    libc.__cxa_at_quick_exit(libc._exit, None)
+    for number in signals:
+        libc.signal(number, libc.quick_exit)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+
+
+def exit_in_a_thread(signals: set[signal.Signals]) -> None:
+    """End as soon as a thread of Python gets the GIL; works everywhere."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # threads inherit it
+
+    def wait() -> None:
+        signal.sigwait(signals)
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
