@@ -1,6 +1,5 @@
 """A function that runs on its CPUs alone: how it ends, and who hears of it."""
 
-import ctypes
 import os
 import threading
 
@@ -8,7 +7,7 @@ import pytest
 import stubs
 
 from loadgen.engine.syscalls import Int64s
-from loadgen.machine.cpus import own_descriptors, realtime_priority, run_pinned
+from loadgen.machine.cpus import realtime_priority, run_pinned
 
 HERE = frozenset(os.sched_getaffinity(0))
 
@@ -111,31 +110,3 @@ def test_without_it_the_work_is_done_all_the_same(
     with realtime_priority(wanted) as granted:
         assert not granted
     assert asked == ([os.SCHED_FIFO] if wanted else [])
-
-
-def test_the_work_has_descriptors_of_its_own() -> None:
-    """Ours are there, and what it opens or closes is its own affair and ends with it."""
-    with open(os.devnull) as ours:
-
-        def work(stop: Int64s) -> int:
-            os.close(ours.fileno())
-            return os.open(os.devnull, os.O_RDONLY)
-
-        before = set(os.listdir("/proc/self/fd"))
-        run_pinned(HERE, work, lambda _: None)
-        os.fstat(ours.fileno())
-        assert set(os.listdir("/proc/self/fd")) == before
-
-
-def test_where_descriptors_must_be_shared_the_work_is_done_all_the_same(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    class Libc:
-        def __init__(self, name: object) -> None: ...
-
-        def unshare(self, flags: int) -> int:
-            return -1
-
-    monkeypatch.setattr(ctypes, "CDLL", Libc)
-    assert not own_descriptors()
-    assert run_pinned(HERE, lambda stop: "done", lambda _: None) == "done"

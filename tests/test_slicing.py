@@ -474,18 +474,18 @@ def test_what_the_other_servers_use_is_their_sum(machine: Machine) -> None:
     assert all(columns(record)["void"][3] for record in found)
 
 
-@pytest.mark.parametrize("void", [2, 3])
-def test_more_than_a_fifth_of_void_rounds_make_every_record_invalid(
+@pytest.mark.parametrize("void", [5, 6])
+def test_more_than_half_of_void_rounds_make_every_record_invalid(
     void: int, machine: Machine
 ) -> None:
     script = {drive: Drive(pause_ns=15 * MS) for drive in range(1, 1 + void)}
 
     found = compare(three(machine, select=script), rounds=10)
 
-    said = "30% of the rounds are void, as the first: the generator paused for 15 ms"
+    said = "60% of the rounds are void, as the first: the generator paused for 15 ms"
     for record in found:
-        assert record["verdict"]["valid"] == (void == 2)
-        assert (said in record["verdict"]["reasons"]) == (void == 3)
+        assert record["verdict"]["valid"] == (void == 5)
+        assert (said in record["verdict"]["reasons"]) == (void == 6)
 
 
 def test_where_every_round_is_void_there_is_no_figure(machine: Machine) -> None:
@@ -592,8 +592,8 @@ def test_a_server_that_does_not_sleep_is_stopped_while_the_others_are_driven(
 
 
 def test_slices_of_a_slow_server_are_longer_but_not_endless(machine: Machine) -> None:
-    """A turn of four clients takes 4 ms, of four that wait a second 4 s."""
-    slow = {n: Drive(gap_ns=1 * MS) for n in range(9)}
+    """A turn of four clients takes 8 ms, of four that wait a second 4 s."""
+    slow = {n: Drive(gap_ns=2 * MS) for n in range(9)}
     slower = {n: Drive(gap_ns=1000 * MS) for n in range(9)}
 
     found = [
@@ -604,7 +604,7 @@ def test_slices_of_a_slow_server_are_longer_but_not_endless(machine: Machine) ->
     ]
 
     # The warm-up holds what is answered in its drain too.
-    answers = math.ceil((round(slicing.WARM_S * 1000) * MS + DRAIN_NS) / MS)
+    answers = math.ceil((round(slicing.WARM_S * 1000) * MS + DRAIN_NS) / (2 * MS))
     turn_s = CLIENTS * slicing.WARM_S / answers
     lengths_ns = [set(slices["length_ns"]) for slices in found]
     assert lengths_ns[0] == {round(slicing.SLICE_TURNS * turn_s * 1e9)}

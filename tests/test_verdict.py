@@ -11,7 +11,7 @@ import records
 from loadgen.store import histogram
 from loadgen.store.schema import Record, Verdict
 from loadgen.trial import methods, verdict
-from loadgen.trial.methods import Churn, Search
+from loadgen.trial.methods import Churn, Search, Slices
 
 Row = dict[str, Any]
 
@@ -160,6 +160,23 @@ def set_back(row: Row) -> None:
     row["machine"]["clock_drift_ns"] = -1_000_001
 
 
+def in_slices() -> Row:
+    row = closed_loop()
+    row["cell"] = records.cell(connections=8).as_record()
+    row["cell"]["workload"] = Slices(connections=8).as_record()
+    row["slices"] = {"void": [None] * 4}
+    return row
+
+
+def spoilt_rounds(row: Row) -> None:
+    row["slices"]["void"] = ["a pause", None, "a pause", "a pause"]
+
+
+def busy_in_slices(row: Row) -> None:
+    row["generator"] |= {"busy_fraction": 0.95, "cpu_fraction": 1.0}
+    row["server_cost"]["cpu_fraction"] = 0.5
+
+
 VOIDS = [
     (closed_loop, crashed, "not_measured", "logged a traceback"),
     (closed_loop, wrong, "wrong_answers", "1 wrong answers: fix the server"),
@@ -198,6 +215,13 @@ VOIDS = [
     (closed_loop, sent_again, "retransmits", "21 segments were sent again"),
     (closed_loop, set_forwards, "clocks_apart", "+1.0 ms"),
     (closed_loop, set_back, "clocks_apart", "-1.0 ms"),
+    (
+        in_slices,
+        spoilt_rounds,
+        "too_many_void",
+        "75% of the rounds are void, as the first: a",
+    ),
+    (in_slices, busy_in_slices, "generator_bound_in_slices", "this measures the generator"),
 ]
 
 

@@ -1,6 +1,5 @@
 """Which CPUs the server and the generator have, and how a function gets to run on the latter."""
 
-import ctypes
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -17,7 +16,6 @@ T = TypeVar("T")
 # Of every second the kernel takes 50 ms from a real-time thread that never sleeps, if others want
 # its CPU (sched(7), sched_rt_runtime_us): what is shorter than the rest is not disturbed.
 REALTIME_MOST_S = 0.9
-_CLONE_FILES = 0x400  # linux/sched.h
 
 
 @dataclass(frozen=True)
@@ -64,17 +62,6 @@ def realtime_priority(wanted: bool, thread: int = 0) -> Iterator[bool]:
             os.sched_setscheduler(thread, *before)
 
 
-def own_descriptors() -> bool:
-    """Give the calling thread a table of descriptors of its own, a copy of what there is.
-
-    A table that threads share makes the kernel count references to the file at each system call,
-    which takes a generator some per cent. It asks for no privilege (unshare(2)); False: refused,
-    and all is as it was.
-    """
-    refused: int = ctypes.CDLL(None).unshare(_CLONE_FILES)
-    return not refused
-
-
 def run_pinned(
     cpus: frozenset[int],
     work: Callable[[Int64s], T],
@@ -95,7 +82,6 @@ def run_pinned(
     def pinned() -> None:
         try:
             os.sched_setaffinity(0, cpus)  # of this thread alone (sched_setaffinity(2))
-            own_descriptors()
             done.append(work(stop))
         except BaseException as error:
             errors.append(error)

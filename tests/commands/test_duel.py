@@ -33,6 +33,7 @@ from loadgen.target.address import Address
 from loadgen.target.process import started
 from loadgen.trial.cell import Cell
 from loadgen.trial.methods import Slices
+from loadgen.trial.summary import portable
 
 PRECISION = 0.02
 SERVERS = ("epoll", "poll")
@@ -484,7 +485,7 @@ def test_who_fails_is_named_and_the_others_go_on(fault: str, reason: str, tmp_pa
         if ours:
             assert record["counts"]["ok"] > 0
         else:
-            assert record["server"]["command"] == mine.split()
+            assert record["server"]["command"] == list(map(portable, mine.split()))
 
 
 def test_who_does_not_start_is_named_and_the_others_go_on(tmp_path: Path) -> None:

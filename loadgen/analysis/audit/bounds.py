@@ -284,6 +284,8 @@ def cpu_time(record: Record) -> Iterator[str]:
     if not cost or not machine or not seconds:
         return
     cores, used_s = len(machine["server_cpus"]), cost["user_s"] + cost["system_s"]
+    if record["connections"]["lost"]:
+        return  # the drive was over before the window, and its clocks were read at once
     if not 0 <= cost["cpu_fraction"] <= cores * (1 + CLOCKS):
         yield f"the server used {cost['cpu_fraction']:.3g} of {cores} CPUs"
     in_window_s = cost["cpu_fraction"] * cost["watched_s"]
