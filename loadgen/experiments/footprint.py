@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from loadgen.analysis.estimate import Metric
 from loadgen.analysis.run import Run
 from loadgen.experiments.tools import (
+    about_hollow,
     largest_common,
     lines,
     listed,
@@ -139,29 +140,22 @@ def figures(run: Run) -> list[Figure]:
     }
     many = {name: {x: row[x] for x in row if x >= ENOUGH} for name, row in rows.items()}
     clients = "clients connected"
+    panels = (
+        *(
+            Panel(clients, label, lines(many, metric), x_log=True, y_log=True, y_format="size")
+            for label, metric in MEMORY
+        ),
+        *(
+            Panel(clients, label, lines(rows, metric), x_log=True, y_log=metric is not switches)
+            for label, metric in REST
+        ),
+    )
     return [
         Figure(
             name="footprint",
             title="What it takes to hold a connection",
-            panels=(
-                *(
-                    Panel(
-                        clients, label, lines(many, metric), x_log=True, y_log=True, y_format="size"
-                    )
-                    for label, metric in MEMORY
-                ),
-                *(
-                    Panel(
-                        clients,
-                        label,
-                        lines(rows, metric),
-                        x_log=True,
-                        y_log=metric is not switches,
-                    )
-                    for label, metric in REST
-                ),
-            ),
-            caption=HOW_TO_READ,
+            panels=panels,
+            caption=HOW_TO_READ + about_hollow(panels),
             panel_height_in=2.8,
         )
     ]

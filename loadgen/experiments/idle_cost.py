@@ -27,8 +27,8 @@ HYPOTHESIS = (
 HOW_TO_READ = (
     "Nobody sends anything. Higher is more CPU time, in per cent of one core; a server that blocks"
     " in the kernel lies at the bottom. Further right more connections are open and idle. The CPU"
-    " clock of a process that never sleeps advances in ticks of 4 ms, so the busy loop's share is"
-    " known to within 1 %."
+    " clock of a process that never sleeps advances in ticks of 4 ms, and the window is short, so"
+    " the busy loop's share is known to a few per cent."
 )
 
 # Less is rounded to nothing.

@@ -28,9 +28,9 @@ HYPOTHESIS = (
     " 95 %. A server that works X us longer on each answer answers fewer requests in proportion."
 )
 HOW_TO_READ = (
-    "Each line is the answers per second of one server divided by those of the plain one, with its"
-    " 95 % confidence interval over epochs; the cross is what it should be. The plain server burns"
-    " 100 us of CPU for each answer, the others more."
+    "Each bar is the answers per second of one server divided by those of the plain one, with its"
+    " 95 % confidence interval over epochs; beside it stands what it should be. The plain server"
+    " burns 100 us of CPU for each answer, slower ones more."
 )
 
 CLIENTS = 16
