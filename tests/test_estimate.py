@@ -262,6 +262,7 @@ def sliced(
             "start_ns": [0] * rounds,
             "length_ns": [10**9 if rate is not None else None for rate in column],
             "answers": column,
+            "span_ns": [10**9 if rate is not None else None for rate in column],
             "drive_answers": column,
             "cpu_ns": [None] * rounds,
             "p50_ns": [None if rate is None else rate * 1000 for rate in column],

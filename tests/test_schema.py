@@ -145,7 +145,7 @@ def test_steps_follow_each_other_up_to_the_last() -> None:
 
 def test_an_old_run_is_not_written_to() -> None:
     with (
-        pytest.raises(runs.ResultsError, match="has schema 1 and this lab writes 2: start a new"),
+        pytest.raises(runs.ResultsError, match="has schema 1 and this lab writes 3: start a new"),
         runs.append_to(ROOT / "tests" / "data" / "schema-1"),
     ):
         pass

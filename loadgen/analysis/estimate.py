@@ -33,9 +33,9 @@ CONFIDENCE = 0.95
 ORDER_STATISTICS_FROM = 6
 # Half the width of an interval, relative to the median, at which more blocks are not worth it.
 TARGET_HALF_WIDTH = 0.05
-# The same of a ratio by slices: half of the margin that claims have (claim.MARGIN), because equals
-# are called equal only where the whole interval fits.
-PRECISION = 0.015
+# The same of a ratio by slices: less than the margin that claims have (claim.MARGIN), because
+# equals are called equal only where the whole interval fits.
+PRECISION = 0.02
 # With fewer, an interval is narrow by luck.
 MINIMUM_BLOCKS = 3
 # An epoch of which fewer rounds are left says more about a passing moment than about servers.
@@ -228,27 +228,24 @@ def ratio(
 ) -> Ratio | None:
     """Block by block, on valid records; None when no block has both.
 
+    Who took part twice in a comparison has two records in a block, and in each round the mean of
+    both: it is what all others are compared with, so it is worth knowing better.
+
     Where both records of a block have slices, their rounds are compared, or their figures of the
     whole epoch where slices have none of their own (a p99): then the interval is that of
     `over_epochs`, and otherwise that of `estimate`.
     """
     above, below = _valid(numerators), _valid(denominators)
     pairs = [(above[block], below[block]) for block in sorted(above.keys() & below.keys())]
-    if any(_have_slices(*pair) for pair in pairs):
+    if any(record["slices"] is not None for one, other in pairs for record in (*one, *other)):
         found = [_log_ratio(*pair, metric) for pair in pairs]
         logs = tuple(log for log in found if log is not None)
         return Ratio(over_epochs(logs), logs) if logs else None
-    figures = [(metric(one), metric(other)) for one, other in pairs]
+    figures = [(metric(one[0]), metric(other[0])) for one, other in pairs]
     ratios = [one / other for one, other in figures if one is not None and other]
     whole = estimate(ratios)
     logs = tuple(math.log(each) for each in ratios) if all(each > 0 for each in ratios) else ()
     return Ratio(whole, logs) if whole else None
-
-
-def by_block(records: Iterable[Record], metric: Metric) -> dict[int, float]:
-    """Block => figure, of the valid trials that have one."""
-    found = {block: metric(record) for block, record in _valid(records).items()}
-    return {block: value for block, value in found.items() if value is not None}
 
 
 def slice_figures(record: Record, metric: Metric) -> list[float | None] | None:
@@ -258,19 +255,34 @@ def slice_figures(record: Record, metric: Metric) -> list[float | None] | None:
     return figures
 
 
-def _valid(records: Iterable[Record]) -> dict[int, Record]:
-    return {record["block"]: record for record in records if record["verdict"]["valid"]}
+def _valid(records: Iterable[Record]) -> dict[int, list[Record]]:
+    found: dict[int, list[Record]] = {}
+    for record in records:
+        if record["verdict"]["valid"]:
+            found.setdefault(record["block"], []).append(record)
+    return found
 
 
-def _have_slices(one: Record, other: Record) -> bool:
-    return one["slices"] is not None and other["slices"] is not None
-
-
-def _log_ratio(one: Record, other: Record, metric: Metric) -> float | None:
+def _log_ratio(one: Sequence[Record], other: Sequence[Record], metric: Metric) -> float | None:
     """From the slices of both, or else from their figures."""
-    above, below = slice_figures(one, metric), slice_figures(other, metric)
-    together = one["started_at"] == other["started_at"]
+    above, below = _by_round(one, metric), _by_round(other, metric)
+    together = one[0]["started_at"] == other[0]["started_at"]
     if together and above is not None and below is not None:
         return epoch_log_ratio(above, below)
-    figures = metric(one), metric(other)
+    figures = _mean([metric(each) for each in one]), _mean([metric(each) for each in other])
     return math.log(figures[0] / figures[1]) if figures[0] and figures[1] else None
+
+
+def _by_round(records: Sequence[Record], metric: Metric) -> list[float | None] | None:
+    """The figure in each round, of one record or of several that are the same once more."""
+    found = [slice_figures(record, metric) for record in records]
+    known = [figures for figures in found if figures is not None]
+    if len(known) < len(found):
+        return None
+    return [_mean(figures) for figures in zip(*known, strict=True)]
+
+
+def _mean(figures: Sequence[float | None]) -> float | None:
+    """The geometric mean of those that are known and positive."""
+    known = [figure for figure in figures if figure]
+    return statistics.geometric_mean(known) if known else None

@@ -1,6 +1,7 @@
 """A stored run, ready to be asked: its cells, and what its trials say of them together."""
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +13,6 @@ from loadgen.analysis.catalog import Catalog
 from loadgen.analysis.estimate import (
     MINIMUM_BLOCKS,
     PRECISION,
-    TARGET_HALF_WIDTH,
     Estimate,
     Metric,
     epochs_needed,
@@ -31,11 +31,18 @@ class CellData:
 
     cell: Cell
     records: list[Record] = field(default_factory=list)
+    again: list[Record] = field(default_factory=list)
+    """of the same server once more, in the same comparisons"""
 
     @property
     def valid(self) -> list[Record]:
         """Those that count."""
         return [record for record in self.records if record["verdict"]["valid"]]
+
+    @property
+    def compared(self) -> list[Record]:
+        """What another server is to be compared with."""
+        return [*self.records, *self.again]
 
     @property
     def first(self) -> Record:
@@ -54,8 +61,22 @@ class CellData:
         return found.half_width if found else None
 
     def over_blocks(self, metric: Metric) -> Estimate | None:
-        """Median and interval over the valid trials."""
-        return estimate(self.values(metric))
+        """Median and interval over the valid trials.
+
+        Slices are short, and some epochs of a slow server have too few requests for a p99: those
+        that have one are not like the others. So a percentile by slices is that of the requests of
+        all epochs together, and its interval that of the epochs' own, where each has one.
+        """
+        own = estimate(self.values(metric))
+        quantile = getattr(metric, "quantile", None)
+        if quantile is None or not self.first["slices"]:
+            return own
+        value = self.merged_us(*quantile)
+        if value is None:
+            return None
+        if own is None or own.n < len(self.valid):
+            return Estimate(value, 0.0, math.inf, 1)
+        return replace(own, value=value, low=min(own.low, value), high=max(own.high, value))
 
     def values(self, metric: Metric) -> list[float]:
         """One figure per valid trial that has it."""
@@ -102,6 +123,8 @@ class Run:
         found = {id: CellData(cell) for id, cell in cells.items()}
         for cell, record in zip(measured, self.records, strict=True):
             found[cell.id].records.append(record)
+            if (original := _plain(cell)) != cell and original.id in found:
+                found[original.id].again.append(record)
         return {cell: data for cell, data in found.items() if data.records}
 
     @functools.cached_property
@@ -136,7 +159,7 @@ class Run:
         return [
             (data, found[original])
             for cell, data in found.items()
-            if cell.replica and (original := replace(cell, replica=0)) in found
+            if cell.replica and (original := _plain(cell)) in found
         ]
 
     def along(self, experiment: str, axis: str) -> dict[str, dict[float, CellData]]:
@@ -160,15 +183,12 @@ def needs_more(cells: Sequence[Cell], records: Sequence[Record], planned: int) -
 
     planned   blocks of the first stage
 
-    A cell in which no trial was valid is not: more would fail the same way.
+    Of a server that has a trial of its own it is not: what the lab decides it decides by slices.
     """
+    if not cells[0].workload.together:
+        return False
     blocks = len({record["block"] for record in records})
-    if blocks < MINIMUM_BLOCKS:
-        return True
-    if cells[0].workload.together:
-        return blocks < blocks_needed(cells, records, planned)
-    half_width = CellData(cells[0], list(records)).half_width
-    return half_width is not None and half_width > TARGET_HALF_WIDTH
+    return blocks < MINIMUM_BLOCKS or blocks < blocks_needed(cells, records, planned)
 
 
 def blocks_needed(cells: Sequence[Cell], records: Sequence[Record], planned: int) -> int:
@@ -178,11 +198,19 @@ def blocks_needed(cells: Sequence[Cell], records: Sequence[Record], planned: int
     """
     first = [record for record in records if record["block"] < planned]
     of = {cell: [record for record in first if Cell.of(record["cell"]) == cell] for cell in cells}
-    reference = next((replace(cell, replica=0) for cell in cells if cell.replica), cells[0])
+    reference = next((_plain(cell) for cell in cells if cell.replica), cells[0])
+    compared = [record for cell in cells if _plain(cell) == reference for record in of[cell]]
     found = [
-        ratio(of[cell], of[reference], cell.workload.target) for cell in cells if cell != reference
+        ratio(of[cell], compared, cell.workload.target)
+        for cell in cells
+        if _plain(cell) != reference
     ]
     return max(
         (epochs_needed(each.logs, PRECISION) for each in found if each and len(each.logs) > 1),
         default=planned,
     )
+
+
+def _plain(cell: Cell) -> Cell:
+    """The same, not "once more"."""
+    return replace(cell, replica=0)

@@ -23,10 +23,10 @@ HELP = "Measure all servers, in shuffled blocks, and draw charts."
 MOST_BLOCKS = 1000
 BLOCKS = {"quick": 3, "standard": 5, "full": 8}
 TRIALS = {"quick": 1, "standard": 3, "full": 4}
-EXTRA_TIME = {"quick": 0.0, "standard": 0.15, "full": 0.25}
+EXTRA_TIME = {"quick": 0.0, "standard": 0.1, "full": 0.25}
 
 # A machine that makes more than this share of the first rounds void is too busy.
-TOO_BUSY = 0.5
+TOO_BUSY = 0.2
 FIRST_ROUNDS = 150  # of all servers
 
 # A run is measured on one machine: these must not differ when it is resumed.

@@ -104,7 +104,7 @@ def figures(run: Run) -> list[Figure]:
             f"{WORDS[metric].axis}, relative to {reference}",
             "",
             tuple(map(_line, found)),
-            kind="bars",
+            kind="ratios",
         )
         for metric, found in by_metric.items()
     )

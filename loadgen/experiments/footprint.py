@@ -45,7 +45,7 @@ HOW_TO_READ = (
 ACTIVE = 4
 CLIENTS: dict[Profile, tuple[int, ...]] = {
     "quick": (100, 1000),
-    "standard": (1000, 10_000),
+    "standard": (1000, 5000),
     "full": (10, 100, 1000, 10_000),
 }
 SECONDS: dict[Profile, tuple[float, float]] = {

@@ -95,7 +95,7 @@ def precision(run: Run) -> str:
         for data in run.of(reference.cell.experiment).values():
             alike = data.cell.workload == reference.cell.workload
             if alike and data.cell != reference.cell and data.first["slices"]:
-                found = ratio(data.records, reference.records, data.cell.workload.target)
+                found = ratio(data.records, reference.compared, data.cell.workload.target)
                 widths.append(found.estimate.half_width if found else math.inf)
     if not widths:
         return ""
@@ -141,7 +141,7 @@ def _measured(run: Run, headline: Headline) -> tuple[int, Claim] | None:
     }
     for value in sorted(both, reverse=True):
         one, other = both[value][headline.one], both[value][headline.other]
-        found = ratio(one.records, other.records, headline.metric)
+        found = ratio(one.compared, other.compared, headline.metric)
         if found is not None and (said := claim(found.logs, epoch_s=epoch_s(one))):
             return value, said
     return None

@@ -100,8 +100,7 @@ def figures(run: Run) -> list[Figure]:
                 )
             ),
             caption="Lower is better. A line that rises tenfold over tenfold more idle connections:"
-            " the server works through all of them at every wake-up. p99 is known, and drawn, only"
-            " where at least ten requests of a trial were slower.",
+            " the server works through all of them at every wake-up.",
             panel_height_in=3.2,
         ),
     ]

@@ -49,12 +49,12 @@ KNEE_LIMIT_S = 0.005
 SEARCH_S = 0.1
 RATES_PER_S: dict[Profile, tuple[int, ...]] = {
     "quick": (20_000,),
-    "standard": (20_000, 60_000),
+    "standard": (2_000, 10_000, 20_000, 30_000, 60_000),
     "full": (1_000, 5_000, 10_000, 20_000, 30_000, 34_000, 38_000, 42_000, 46_000, 50_000, 60_000),
 }
-# A schedule needs time to show what it has in store: several hundred requests a slice.
-SLICE_S = 0.1
-ROUNDS: dict[Profile, int] = {"quick": 4, "standard": 4, "full": 8}
+# A schedule needs time to show what it has in store.
+SLICE_S = 0.05
+ROUNDS: dict[Profile, int] = {"quick": 5, "standard": 5, "full": 10}
 STALLED_SERVER = "epoll"
 STALL_S, STALL_EVERY_S = 0.1, 1.0
 STALL_RATE_PER_S = 2_000.0

@@ -135,7 +135,7 @@ def ratio_sentence(
 
 def claimed(one: CellData, other: CellData, metric: Metric) -> Claim | None:
     """The claim about two cells of one comparison, as exploratory; None without a common block."""
-    found = ratio(one.records, other.records, metric)
+    found = ratio(one.compared, other.compared, metric)
     if found is None or not found.logs:
         return None
     return claim(found.logs, epoch_s=epoch_s(one))

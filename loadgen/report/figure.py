@@ -71,8 +71,9 @@ class Bar:
 class Panel:
     """One pair of axes.
 
-    kind     "lines"; "bars": one horizontal bar per series, its first point's y; "lanes": `bars`;
-             "key": `bars` too, as a legend without axes
+    kind     "lines"; "bars": one horizontal bar per series, its first point's y; "ratios": a dot
+             per series around 1, likewise, and a tick where its second point says that it should
+             be; "lanes": `bars`; "key": `bars` too, as a legend without axes
     ceiling  value above which the generator is the limit: shaded
     nines    the x axis is a percentile: 90 % and 99 % are as far apart as 99 % and 99.9 %
     x_format, y_format  how a value is written on the axis
@@ -82,7 +83,7 @@ class Panel:
     y_label: str
     series: tuple[Series, ...] = ()
     title: str = ""
-    kind: Literal["lines", "bars", "lanes", "key"] = "lines"
+    kind: Literal["lines", "bars", "ratios", "lanes", "key"] = "lines"
     x_log: bool = False
     y_log: bool = False
     nines: bool = False

@@ -573,6 +573,52 @@ def _bars(panel: Panel, ax: Axes, sheet: _Sheet) -> None:
         )
 
 
+def _ratios(panel: Panel, ax: Axes, sheet: _Sheet) -> None:
+    """Dots with their intervals; a line at 1, because a ratio has no zero to begin at."""
+    if not panel.series:
+        _words_only(panel, ax)
+        return
+    ax.axvline(1, color=FAINT, linewidth=0.9)
+    reached = [1.0]
+    for row, series in enumerate(panel.series):
+        point, *truths = series.points
+        tone = sheet.tint(series)
+        for truth in truths:
+            ax.vlines(truth.y, row - 0.3, row + 0.3, color=INK, linewidth=1.6)
+        interval = _interval(point)
+        if interval:
+            ax.plot(interval, [row, row], color=tone, linewidth=2.2, solid_capstyle="butt")
+        ax.plot(
+            [point.y],
+            [row],
+            marker=sheet.marker(series.label),
+            markersize=7,
+            color=tone,
+            markerfacecolor="white" if point.hollow else tone,
+            linestyle="none",
+        )
+        reached += [point.y, *(truth.y for truth in truths), *(interval or ())]
+    low, high = min(reached), max(reached)
+    margin = 0.04 * (high - low or 1)
+    texts_in = max(sheet.width_in(series.note) for series in panel.series) + 0.2
+    share = min(texts_in / _width_in(ax), 0.6)
+    left, right = low - margin, high + margin
+    ax.set_xlim(left, left + (right - left) / (1 - share))
+    for row, series in enumerate(panel.series):
+        ax.annotate(
+            series.note,
+            xy=(1, row),
+            xycoords=("axes fraction", "data"),
+            ha="right",
+            va="center",
+            size=LABEL_POINTS,
+            color=INK,
+        )
+    ax.set_yticks(range(len(panel.series)), [series.label for series in panel.series])
+    ax.set_ylim(len(panel.series) - 0.5, -0.5)
+    ax.xaxis.set_major_locator(MaxNLocator(max(2, int(_width_in(ax) * (1 - share) / TICK_IN))))
+
+
 # How much of its colour a bar has; and how high it is, of the height of a lane.
 _OPACITY = {"solid": 1.0, "light": 0.4, "faint": 0.3, "hatched": 0.0}
 _HEIGHT = {"solid": 0.74, "light": 0.74, "faint": 0.16, "hatched": 0.74}
@@ -640,4 +686,4 @@ def _key(panel: Panel, ax: Axes, sheet: _Sheet) -> None:
     ax.set_axis_off()
 
 
-_PAINTERS = {"lines": _lines, "bars": _bars, "lanes": _lanes, "key": _key}
+_PAINTERS = {"lines": _lines, "bars": _bars, "ratios": _ratios, "lanes": _lanes, "key": _key}

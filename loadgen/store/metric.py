@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from loadgen.store.histogram import PERCENTILES
 from loadgen.store.schema import Latency, Record, Slices
 
 Unit = Literal["per_s", "us", "ms", "fraction", "calls"]
@@ -16,12 +17,14 @@ class Metric:
 
     name       with its unit, as it is printed and stored
     per_slice  the same of each slice, where slices are compared by it; None of a void round
+    quantile   which latency it is of, and at which percentile (0 to 100), if it is one
     """
 
     name: str
     unit: Unit
     of: Callable[[Record], float | None]
     per_slice: Callable[[Slices], list[float | None]] | None = None
+    quantile: tuple[Latency, float] | None = None
 
     def __call__(self, record: Record) -> float | None:
         """The figure of one record."""
@@ -36,15 +39,21 @@ def latency_us(kind: Latency, percentile: Percentile) -> Metric:
         value_ns = summary[percentile] if summary else None
         return None if value_ns is None else value_ns / 1000
 
-    return Metric(f"{kind}_{percentile}_us", "us", of, _medians_us if percentile == "p50" else None)
+    return Metric(
+        f"{kind}_{percentile}_us",
+        "us",
+        of,
+        _medians_us if percentile == "p50" else None,
+        (kind, PERCENTILES[percentile]),
+    )
 
 
 def rate_of_slices(slices: Slices) -> list[float | None]:
     """Answers per second in each slice; None where there was none, or its round is void."""
     return [
-        None if void or answers is None or not length_ns else answers * 1e9 / length_ns
-        for answers, length_ns, void in zip(
-            slices["answers"], slices["length_ns"], slices["void"], strict=True
+        None if void or answers is None or not span_ns else answers * 1e9 / span_ns
+        for answers, span_ns, void in zip(
+            slices["answers"], slices["span_ns"], slices["void"], strict=True
         )
     ]
 

@@ -1,4 +1,4 @@
-"""The form of everything that a run stores, schema 2: `run.json` and the lines of `trials.jsonl`.
+"""The form of everything that a run stores, schema 3: `run.json` and the lines of `trials.jsonl`.
 
 Names carry their units, and what was not measured is null, never absent. A record has exactly the
 fields that stand here: whoever adds or renames a column does it here, with its meaning, raises
@@ -14,7 +14,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 # Pydantic cannot read typing.TypedDict before Python 3.12.
 from typing_extensions import TypedDict
 
-SCHEMA: Literal[2] = 2
+SCHEMA: Literal[3] = 3
 
 Outcome = Literal["measured", "crashed"]
 Bottleneck = Literal["server", "generator", "wake-up", "offered", "model", "unknown"]
@@ -298,6 +298,7 @@ class Slices(TypedDict):
     start_ns: Annotated[list[int | None], "of the slice, since `started_at`"]
     length_ns: Annotated[list[int | None], "of the slice"]
     answers: Annotated[list[int | None], "ok, and arrived within the slice"]
+    span_ns: Annotated[list[int | None], "what they took: since the last answer before the slice"]
     drive_answers: Annotated[list[int | None], "ok, settling and drain included"]
     cpu_ns: Annotated[list[int | None], "of the server, settling and drain included"]
     p50_ns: Annotated[list[int | None], "of the response time in open loop, else service time"]
@@ -322,7 +323,7 @@ class Verdict(TypedDict):
 class Record(TypedDict):
     """One trial: one line of `trials.jsonl`."""
 
-    schema: Literal[2]
+    schema: Literal[3]
     cell: Cell
     block: int
     position: Annotated[int, "within the order of its block"]
@@ -436,7 +437,7 @@ class Environment(TypedDict):
 class Header(TypedDict):
     """`run.json`: written once, before the first trial."""
 
-    schema: Literal[2]
+    schema: Literal[3]
     created_at: str
     profile: str
     seed: int

@@ -4,6 +4,8 @@ Schema 1 named a cell by a text (experiment/server/field=value,...), kept the op
 its command line alone, had one workload for all methods, and knew nothing of the catalog that its
 charts were drawn with. This is the only place that takes such texts apart. Nothing is invented:
 what schema 1 did not store is null.
+
+Schema 2 divided the answers of a slice by its length, and not by what they took.
 """
 
 from collections.abc import Callable, Mapping
@@ -236,6 +238,21 @@ def _workload(load: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def header_of_2(old: Mapping[str, Any]) -> dict[str, Any]:
+    """`run.json` of schema 2 in the form of schema 3."""
+    return {**old, "schema": 3}
+
+
+def record_of_2(old: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of `trials.jsonl`; as `header_of_2`."""
+    slices = old["slices"]
+    return {
+        **old,
+        "schema": 3,
+        "slices": {**slices, "span_ns": slices["length_ns"]} if slices else None,
+    }
+
+
 def _due(connections: Mapping[str, Any], limit: str | None) -> int:
     """How many the model had to greet. Its limits were "serves 1 at a time" and "no descriptor
     beyond 1023"."""
@@ -254,8 +271,8 @@ def _without(value: Mapping[str, Any], *names: str) -> dict[str, Any]:
 Step = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 # From the schema of this number to the next.
-HEADERS: dict[int, Step] = {1: header_of_1}
-RECORDS: dict[int, Step] = {1: record_of_1}
+HEADERS: dict[int, Step] = {1: header_of_1, 2: header_of_2}
+RECORDS: dict[int, Step] = {1: record_of_1, 2: record_of_2}
 
 
 def upgraded(old: Mapping[str, Any], steps: Mapping[int, Step]) -> Mapping[str, Any]:

@@ -38,13 +38,13 @@ SLICE_TURNS = 5
 LONGEST_SLICE_S = 0.25
 # Each server is driven this long before the first round: Python adapts its bytecode to what it
 # runs (PEP 659), and buffers grow.
-WARM_S = 0.1
+WARM_S = 0.05
 # A server that does not sleep is stopped while others are driven, and goes on this long before its
 # turn.
 AWAKE_S = 0.01
 # How long a server may take to come to rest after its slice, and between two looks at its clock.
 REST_S = 0.02
-LOOK_S = 0.001
+LOOK_S = 0.0005
 # The generator sleeps for this share of what a drive took, at least. Where others get less than a
 # twentieth of a second of its CPU, the kernel takes that from a real-time thread, at once
 # (sched_rt_runtime_us in Documentation/scheduler/sched-rt-group.rst).

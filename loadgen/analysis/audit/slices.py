@@ -49,6 +49,7 @@ COLUMNS = (
     "start_ns",
     "length_ns",
     "answers",
+    "span_ns",
     "drive_answers",
     "cpu_ns",
     "p50_ns",
@@ -58,7 +59,15 @@ COLUMNS = (
     "void",
 )
 # What is known of every slice that there was.
-ALWAYS = ("start_ns", "length_ns", "answers", "drive_answers", "others_cpu_ns", "pause_ns")
+ALWAYS = (
+    "start_ns",
+    "length_ns",
+    "answers",
+    "span_ns",
+    "drive_answers",
+    "others_cpu_ns",
+    "pause_ns",
+)
 # A number of seconds as a whole number of nanoseconds, and the sum of two of them.
 ROUNDED_NS = 2
 ROUNDED_PER_S = 1e-6
@@ -135,10 +144,9 @@ def rates(record: Record) -> Iterator[str]:
     if slices is None:
         return
     per_s = [
-        answers * NS_PER_S / length_ns
-        for answers, length_ns in zip(
-            kept(slices, "answers"), kept(slices, "length_ns"), strict=True
-        )
+        answers * NS_PER_S / span_ns
+        for answers, span_ns in zip(kept(slices, "answers"), kept(slices, "span_ns"), strict=True)
+        if span_ns
     ]
     derived = median(per_s) if per_s else None
     if not same(record["throughput_per_s"], derived):
@@ -156,6 +164,35 @@ def rates(record: Record) -> Iterator[str]:
         yield (
             f"{in_drives:,} answers of all drives, {counts['ok']:,} in the slices, {all_ok:,} with"
             " the warm-up: these do not fit"
+        )
+
+
+# Of the lengths of all slices of an epoch, by which the spans of their answers may differ.
+SPANS = 0.05
+
+
+def spans(record: Record) -> Iterator[str]:
+    """What the answers of a slice took begins and ends at an answer. So it is longer or shorter
+    than the slice by a part of a pause between two of them, and over an epoch about as long."""
+    slices = record["slices"]
+    if slices is None or is_open(record):
+        return
+    served = [
+        (span_ns, length_ns, pause_ns)
+        for answers, span_ns, length_ns, pause_ns in zip(
+            *(kept(slices, name) for name in ("answers", "span_ns", "length_ns", "pause_ns")),
+            strict=True,
+        )
+        if answers
+    ]
+    if not served:
+        return
+    spans_ns, lengths_ns, pauses_ns = zip(*served, strict=True)
+    most_ns = SPANS * sum(lengths_ns) + max(pauses_ns) + longest_s(record) * NS_PER_S
+    if abs(sum(spans_ns) - sum(lengths_ns)) > most_ns:
+        yield (
+            f"the answers of all slices took {sum(spans_ns):,} ns, and the slices"
+            f" {sum(lengths_ns):,}"
         )
 
 
@@ -181,13 +218,13 @@ def costs(record: Record) -> Iterator[str]:
     if slices is None or cost is None:
         return
     per_answer_us, shares = [], []
-    for cpu_ns, driven, answers, length_ns in zip(
-        *(kept(slices, name) for name in ("cpu_ns", "drive_answers", "answers", "length_ns")),
+    for cpu_ns, driven, answers, span_ns in zip(
+        *(kept(slices, name) for name in ("cpu_ns", "drive_answers", "answers", "span_ns")),
         strict=True,
     ):
-        if cpu_ns is not None and driven:
+        if cpu_ns is not None and driven and span_ns:
             per_answer_us.append(cpu_ns / 1000 / driven)
-            shares.append(cpu_ns / driven * answers / length_ns)
+            shares.append(cpu_ns / driven * answers / span_ns)
     derived = {
         "cpu_us_per_request": median(per_answer_us) if per_answer_us else None,
         "cpu_fraction": median(shares) if shares else 0.0,
@@ -308,6 +345,7 @@ def client_time(record: Record) -> Iterator[str]:
 CHECKS: tuple[Callable[[Record], Iterator[str]], ...] = (
     columns,
     rates,
+    spans,
     growth_of_slices,
     costs,
     ticks,

@@ -7,7 +7,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from loadgen.analysis.audit.words import cell_id, warmup_s, window_s
-from loadgen.analysis.run import needs_more
+from loadgen.analysis.estimate import MINIMUM_BLOCKS, TARGET_HALF_WIDTH
+from loadgen.analysis.run import CellData, needs_more
 from loadgen.plan import due
 from loadgen.plan.order import Group, comparison, planned_order
 from loadgen.plan.plan import Plan
@@ -120,9 +121,14 @@ def is_older(stored: RunFolder) -> bool:
     return bool(stored.raw_header["schema"] != SCHEMA)
 
 
-def needs_more_of_1(cells: Group, records: Sequence[Record], planned: int) -> bool:
-    """The rule of schema 1: it took no further blocks of servers that are only watched."""
-    return bool(cells[0].workload.connections) and needs_more(cells, records, planned)
+def needs_more_of_1(cells: Group, records: Sequence[Record], _: int) -> bool:
+    """The rule of schema 1: further blocks of every server with a wide interval, but for those that
+    are only watched."""
+    blocks = len({record["block"] for record in records})
+    if not cells[0].workload.connections:
+        return False
+    half_width = CellData(cells[0], list(records)).half_width
+    return blocks < MINIMUM_BLOCKS or bool(half_width and half_width > TARGET_HALF_WIDTH)
 
 
 def due_plan(stored: RunFolder) -> Plan:

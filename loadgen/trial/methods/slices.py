@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, ClassVar
 from loadgen.engine.churn import Churn as Conversations
 from loadgen.engine.samples import Samples
 from loadgen.engine.syscalls import Int64s
+from loadgen.store import metric
+from loadgen.store.metric import Metric
 from loadgen.trial import slicing, verdict
 from loadgen.trial.methods.churn import Churn
 from loadgen.trial.methods.method import connecting_s
@@ -39,7 +41,13 @@ class Slices(Requests):
 
     warmup_s: float = 0.0
     duration_s: float = 0.01
-    rounds: int = 14
+    rounds: int = 24
+
+    @property
+    def target(self) -> Metric:
+        """At a given rate what an answer costs: the nearer the rate comes to all that a server can
+        do, the more its latency says of what others leave of the machine."""
+        return super().target if self.offered_per_s is None else metric.cpu_us
 
     @property
     def seconds(self) -> float:
@@ -101,7 +109,7 @@ class ChurnSlices(Churn):
 
     warmup_s: float = 0.0
     duration_s: float = 0.01
-    rounds: int = 14
+    rounds: int = 24
 
     @property
     def seconds(self) -> float:
