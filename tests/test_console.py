@@ -306,26 +306,6 @@ def test_a_cell_shows_what_it_is_about() -> None:
     assert console.outcome(cell_of(drawn)) == "86 ms"
 
 
-def at_a_rate(block: int, median_us: int) -> Record:
-    """The rate is kept to the last request; how long the answers take is another matter."""
-    latencies_ns = [1000 * median_us] * 1000
-    row = records.record(
-        block=block, latencies_ns=latencies_ns, offered_per_s=1000.0, arrivals="poisson"
-    )
-    row["offered_per_s"] = 1000.0
-    row["latency_ns"]["response"] = row["latency_ns"]["service"]
-    row["histograms"]["response"] = row["histograms"]["service"]
-    return row
-
-
-@pytest.mark.parametrize(("medians_us", "wide"), [((50, 50, 51), False), ((50, 70, 90), True)])
-def test_a_cell_at_a_fixed_rate_is_wide_by_its_latency(
-    medians_us: tuple[int, ...], wide: bool
-) -> None:
-    rows = [at_a_rate(block, median_us) for block, median_us in enumerate(medians_us)]
-    assert analysis.needs_more([Cell.of(rows[0]["cell"])], rows, len(rows)) == wide
-
-
 def test_a_limit_of_the_model_is_not_shown_as_a_figure(screen: io.StringIO) -> None:
     """Idle clients have taken all the places: nothing was measured of those who ask."""
     record = records.record("select", idle=5000, greeted=1020)

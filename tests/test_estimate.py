@@ -4,6 +4,7 @@ Seeds are fixed; tolerances are three standard errors of the simulation's own sh
 say as much as their number of rounds allows, and never flicker.
 """
 
+import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -304,7 +305,54 @@ def test_each_metric_has_its_own_column_of_the_slices() -> None:
     other[0]["throughput_per_s"] = 14.0
     whole = ratio(one, other, lambda record: record["throughput_per_s"])
     assert whole is not None
-    assert whole.estimate.value == 0.5, "what slices do not have is taken from the epoch"
+    assert whole.estimate.value == pytest.approx(0.5), (
+        "what slices do not have is taken from the epoch"
+    )
+
+
+def test_who_took_part_twice_has_the_mean_of_both_in_each_round() -> None:
+    """4 and 9 make 6: geometric, as everything about ratios is."""
+    one = sliced("poll", [[12.0, 12.0, 12.0], [3.0, 3.0, 3.0]])
+    first = sliced("epoll", [[4.0, 9.0, 6.0], [4.0, None, 6.0]])
+    again = sliced("epoll", [[9.0, 4.0, 6.0], [9.0, 6.0, None]])
+    found = ratio(one, [*first, *again], metric.throughput)
+
+    assert found is not None
+    assert found.logs == pytest.approx([math.log(2), math.log(0.5)])
+    assert found.estimate.n == 2, "two records of an epoch are one epoch"
+    without_slices: Any = copy.deepcopy([*first, *again])
+    for row, figure in zip(without_slices, (2.0, 2.0, 8.0, 8.0), strict=True):
+        row["slices"], row["throughput_per_s"] = None, figure
+    whole = ratio(one, without_slices, metric.throughput)
+    assert whole is not None
+    assert whole.logs == pytest.approx([math.log(7 / 4)] * 2)
+
+
+def test_a_percentile_by_slices_is_that_of_all_requests_of_all_epochs() -> None:
+    """Epochs that have a p99 of their own are not like those that have none."""
+
+    def epochs(*latencies_us: list[int]) -> CellData:
+        made = sliced("poll", [[1000.0] * 3] * len(latencies_us))
+        for row, values_us in zip(made, latencies_us, strict=True):
+            values_ns = np.array(values_us) * 1000
+            row["histograms"]["service"] = histogram.encode(values_ns)
+            row["latency_ns"]["service"] = histogram.summary(values_ns)  # type: ignore[typeddict-item]
+        return CellData(records.cell(), made)
+
+    p99_us = metric.latency_us("service", "p99")
+    fast, slow = [10] * 2000, [900] * 500
+    mixed = epochs(fast, fast, fast, slow)
+    assert [p99_us(row) is None for row in mixed.records] == [False, False, False, True]
+    found = mixed.over_blocks(p99_us)
+    assert found is not None
+    assert found.value == pytest.approx(900, rel=1e-3)
+    assert found.n == 1, "an epoch without a p99 of its own: there is no interval"
+    alike = epochs(fast, [12] * 2000, [11] * 2000).over_blocks(p99_us)
+    assert alike is not None
+    assert alike.n == 3
+    assert alike.value == pytest.approx(12, rel=1e-3)
+    assert alike.low < 12 <= alike.high
+    assert epochs([10] * 100).over_blocks(p99_us) is None, "all together are too few"
 
 
 def test_void_rounds_and_those_that_one_server_lacks_count_for_nobody() -> None:
@@ -453,31 +501,14 @@ def test_the_unanswered_are_slower_than_any_percentile_that_is_printed() -> None
     assert cell.merged_us("service", 98.5) is None
 
 
-def test_more_blocks_are_run_until_the_interval_is_narrow() -> None:
-    cell = records.cell()
-    assert needs_more((cell,), [], 3)
-    assert needs_more((cell,), trials("epoll", [1000.0, 1000.0]), 3)
-    assert not needs_more((cell,), trials("epoll", [1000.0, 1001.0, 999.0]), 3)
-    assert needs_more((cell,), trials("epoll", [1000.0, 1200.0, 800.0]), 3)
+def test_a_server_with_a_trial_of_its_own_is_measured_as_often_as_planned() -> None:
+    assert not needs_more((records.cell(),), trials("epoll", [1000.0, 1200.0, 800.0]), 3)
 
 
-def test_at_a_given_rate_it_is_the_latency_that_has_to_be_known() -> None:
-    """The throughput is the rate, and says nothing."""
-    asked = {"offered_per_s": 1000.0, "arrivals": "poisson"}
-
-    def at_a_rate(medians_us: list[int]) -> list[Record]:
-        rows = [
-            records.record(block=block, latencies_ns=[1000 * median_us] * 1000, **asked)
-            for block, median_us in enumerate(medians_us)
-        ]
-        for row in rows:
-            row["offered_per_s"] = 1000.0
-            row["latency_ns"]["response"] = row["latency_ns"]["service"]
-        return rows
-
-    cell = records.cell(**asked)
-    assert needs_more((cell,), at_a_rate([50, 90, 70]), 3)
-    assert not needs_more((cell,), at_a_rate([50, 50, 51]), 3)
+def test_at_a_given_rate_it_is_the_cost_that_has_to_be_known() -> None:
+    """The throughput is the rate, and says nothing; the latency says how busy the machine is."""
+    assert Slices(offered_per_s=1000.0, arrivals="poisson").target is metric.cpu_us
+    assert Slices().target is metric.throughput
 
 
 def test_epochs_are_added_until_each_ratio_to_the_reference_is_narrow() -> None:
@@ -502,11 +533,22 @@ def test_epochs_are_added_until_each_ratio_to_the_reference_is_narrow() -> None:
     assert not needs_more(*comparison(0.05, 24), 5)
 
 
-def test_more_blocks_do_not_help_a_cell_that_fails_each_time() -> None:
-    failing = [records.record(block=block, steal=0.5, latencies_ns=[1]) for block in range(3)]
+def test_more_blocks_do_not_help_a_comparison_that_fails_each_time() -> None:
+    cells = [
+        Cell(server=server, experiment="x", workload=Slices(), replica=replica)
+        for server, replica in (("epoll", 0), ("epoll", 1))
+    ]
+    failing = [
+        {
+            **records.record(block=block, steal=0.5, latencies_ns=[1]),
+            "cell": cell.as_record(),
+        }
+        for block in range(3)
+        for cell in cells
+    ]
 
-    assert needs_more((records.cell(),), failing[:2], 3)
-    assert not needs_more((records.cell(),), failing, 3)
+    assert needs_more(cells, failing[:4], 3)  # type: ignore[arg-type]
+    assert not needs_more(cells, failing, 3)  # type: ignore[arg-type]
 
 
 def test_what_the_trials_of_a_cell_have_in_common_is_that_of_a_valid_one() -> None:

@@ -146,6 +146,15 @@ def more_answers_than_the_window_had(told: Told) -> None:
     row["server_cost"]["drive_requests"] *= 2
 
 
+@found_by("spans")
+def answers_that_took_half_as_long(told: Told) -> None:
+    """With the median and the share of the CPU to match."""
+    row = epoch(told)[0]
+    scaled(row, "span_ns", 0.5)
+    row["throughput_per_s"] *= 2
+    row["server_cost"]["cpu_fraction"] *= 2
+
+
 @found_by("client_time")
 def three_times_as_many_answers(told: Told) -> None:
     """In everything that counts them."""
@@ -406,7 +415,7 @@ def test_an_audit_says_how_often_the_reference_differs_from_itself(
             rate = (1_000 + block) * (factor if row["cell"]["replica"] else 1)
             row["block"] = block
             row["slices"] |= {"answers": [rate] * ROUNDS, "void": [None] * ROUNDS}
-            row["slices"]["length_ns"] = [20_000_000] * ROUNDS
+            row["slices"]["span_ns"] = [20_000_000] * ROUNDS
         told.rows += rows
     stored = written(told, tmp_path)
     run = Run(stored.path, stored.header, stored.records)

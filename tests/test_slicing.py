@@ -6,6 +6,7 @@ the machine's time and CPU clocks move when a server is driven, and at no other 
 
 import dataclasses
 import errno
+import itertools
 import math
 import signal
 from collections.abc import Callable, Mapping, Sequence
@@ -680,3 +681,38 @@ def test_of_a_connection_per_request_those_not_greeted_are_told_from_those_lost(
     assert found.comings.failed == {"wrong greeting": 1}
     assert found.comings.greeting_ns.tolist() == [3, 3]
     assert found.lost == {"ECONNRESET": 1}
+
+
+# What the answers of a slice took.
+
+
+def test_a_server_that_answers_in_bursts_has_its_rate_wherever_a_slice_begins() -> None:
+    """8 answers every 3 ms: 10 ms hold 24 of them or 32."""
+    bursts = np.arange(0, 60) * 3 * MS
+    arrived_ns = (bursts[:, None] + np.arange(8) * US).ravel()
+    counts, rates = set(), set()
+    for start_ns in range(30 * MS + 10 * US, 33 * MS, 100 * US):
+        end_ns = start_ns + 10 * MS
+        answers = int(((start_ns <= arrived_ns) & (arrived_ns < end_ns)).sum())
+        counts.add(answers)
+        rates.add(answers * 3 * MS / sliced.span_ns(arrived_ns, start_ns, end_ns))
+
+    assert counts == {24, 32}
+    assert rates == {8.0}
+
+
+def test_every_pause_between_two_answers_counts_in_one_slice_and_in_no_other() -> None:
+    chance = np.random.default_rng(1)
+    arrived_ns = chance.integers(5 * MS, 95 * MS, 300)
+    edges_ns = np.arange(0, 101, 10) * MS
+    spans = [
+        sliced.span_ns(arrived_ns, start_ns, end_ns)
+        for start_ns, end_ns in itertools.pairwise(edges_ns.tolist())
+    ]
+
+    assert sum(spans) == arrived_ns.max(), "from the first slice's begin, before which was none"
+
+
+def test_a_slice_without_an_answer_took_as_long_as_it_is() -> None:
+    assert sliced.span_ns(np.array([3, 99]), 10, 20) == 10
+    assert sliced.span_ns(np.array([10]), 10, 20) == 10, "nor does an answer take no time"

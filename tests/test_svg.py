@@ -140,7 +140,23 @@ NINES = Figure(
     "How to read it.",
 )
 NOTHING = Figure("nothing", "Nothing", (Panel("x", "y", notes=("all was skipped",)),), "Empty.")
-FIGURES = [THROUGHPUT, IDLE, GRID, BARS, LANES, NINES, NOTHING]
+RATIOS = Figure(
+    "ratios",
+    "Known differences",
+    (
+        Panel(
+            "relative to the plain server",
+            "",
+            (
+                Series("2 % slower", (Point(0, 0.98, 0.97, 0.99), Point(0, 0.983)), "0.98"),
+                Series("the same", (Point(0, 1.1, hollow=True),), "1.1"),
+            ),
+            kind="ratios",
+        ),
+    ),
+    "How to read it.",
+)
+FIGURES = [RATIOS, THROUGHPUT, IDLE, GRID, BARS, LANES, NINES, NOTHING]
 
 
 @pytest.fixture(params=FIGURES, ids=lambda figure: figure.name)
@@ -331,6 +347,20 @@ def test_an_axis_says_values_as_its_panel_does() -> None:
     )
     shown = words(svg.draw(Figure("f", "t", (panel,), "c"), CATALOG))
     assert {"1 KiB", "64 KiB", "100 us", "10 ms"} <= set(shown)
+
+
+def test_a_ratio_stands_beside_one_and_beside_what_it_should_be() -> None:
+    (ax,) = svg.draw(RATIOS, CATALOG).axes
+    dots = {line.get_xdata()[0]: line for line in ax.lines if line.get_marker() == "o"}
+    reaches = [tuple(line.get_xdata()) for line in ax.lines if line.get_marker() == "None"]
+    (tick,) = ax.collections
+
+    assert set(dots) == {0.98, 1.1}
+    assert dots[1.1].get_markerfacecolor() == "white", "hollow"
+    assert (0.97, 0.99) in reaches
+    assert (1, 1) in reaches, "where both are equal"
+    assert {x for x, _ in tick.get_segments()[0]} == {0.983}
+    assert ax.get_xlim()[0] > 0.9, "a ratio has no zero to begin at"
 
 
 def test_bars_of_nothing_say_so() -> None:

@@ -279,10 +279,10 @@ def _by_round(records: Sequence[Record], metric: Metric) -> list[float | None] |
     known = [figures for figures in found if figures is not None]
     if len(known) < len(found):
         return None
-    return [_mean(figures) for figures in zip(*known, strict=True)]
+    return [_mean(figures) for figures in zip(*known, strict=False)]
 
 
 def _mean(figures: Sequence[float | None]) -> float | None:
     """The geometric mean of those that are known and positive."""
     known = [figure for figure in figures if figure]
-    return statistics.geometric_mean(known) if known else None
+    return math.prod(known) ** (1 / len(known)) if known else None

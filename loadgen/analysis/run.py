@@ -194,7 +194,8 @@ def needs_more(cells: Sequence[Cell], records: Sequence[Record], planned: int) -
 def blocks_needed(cells: Sequence[Cell], records: Sequence[Record], planned: int) -> int:
     """So many blocks make every ratio to the reference narrow, as the planned ones predict.
 
-    The reference is the server that takes part twice.
+    The reference is the server that takes part twice. Who serves a part of the clients only does
+    something else, and is not waited for.
     """
     first = [record for record in records if record["block"] < planned]
     of = {cell: [record for record in first if Cell.of(record["cell"]) == cell] for cell in cells}
@@ -204,6 +205,7 @@ def blocks_needed(cells: Sequence[Cell], records: Sequence[Record], planned: int
         ratio(of[cell], compared, cell.workload.target)
         for cell in cells
         if _plain(cell) != reference
+        and not any(record["connections"]["limit"] for record in of[cell])
     ]
     return max(
         (epochs_needed(each.logs, PRECISION) for each in found if each and len(each.logs) > 1),

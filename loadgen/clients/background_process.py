@@ -41,7 +41,7 @@ UNREAD = (b"x" * 4095 + b"\n") * 16
 # tcp(7): what can wait to be read; small, so that the answers pile up in the server.
 SMALL_RECEIVE_BYTES = 4096
 # How long nothing is accepted of a client that never reads, before it counts as stuck.
-STUCK_S = 0.3
+STUCK_S = 0.15
 # A server that accepts for ever has no back-pressure. That is for the tests to say, not for us.
 FILLING_S = 5.0
 

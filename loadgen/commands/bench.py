@@ -23,7 +23,7 @@ HELP = "Measure all servers, in shuffled blocks, and draw charts."
 MOST_BLOCKS = 1000
 BLOCKS = {"quick": 3, "standard": 5, "full": 8}
 TRIALS = {"quick": 1, "standard": 3, "full": 4}
-EXTRA_TIME = {"quick": 0.0, "standard": 0.1, "full": 0.25}
+EXTRA_TIME = {"quick": 0.0, "standard": 0.05, "full": 0.25}
 
 # A machine that makes more than this share of the first rounds void is too busy.
 TOO_BUSY = 0.2

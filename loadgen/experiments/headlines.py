@@ -89,12 +89,13 @@ def sentences(run: Run) -> list[str]:
 
 def precision(run: Run) -> str:
     """How narrow the ratios of servers to the reference are that took turns with it, and how much
-    of the work was void; empty where none did."""
+    of the work was void; empty where none did. Who serves one client of many is not compared."""
     widths = []
     for _, reference in run.twins:
         for data in run.of(reference.cell.experiment).values():
             alike = data.cell.workload == reference.cell.workload
-            if alike and data.cell != reference.cell and data.first["slices"]:
+            whole = not data.first["connections"]["limit"]
+            if alike and whole and data.cell != reference.cell and data.first["slices"]:
                 found = ratio(data.records, reference.compared, data.cell.workload.target)
                 widths.append(found.estimate.half_width if found else math.inf)
     if not widths:

@@ -46,15 +46,15 @@ CLIENTS = 16
 WORK_US = 20
 WORK = f"cpu:{WORK_US}us"
 KNEE_LIMIT_S = 0.005
-SEARCH_S = 0.1
+SEARCH_S = 0.08
 RATES_PER_S: dict[Profile, tuple[int, ...]] = {
     "quick": (20_000,),
-    "standard": (2_000, 10_000, 20_000, 30_000, 60_000),
+    "standard": (10_000, 20_000, 30_000, 60_000),
     "full": (1_000, 5_000, 10_000, 20_000, 30_000, 34_000, 38_000, 42_000, 46_000, 50_000, 60_000),
 }
 # A schedule needs time to show what it has in store.
-SLICE_S = 0.05
-ROUNDS: dict[Profile, int] = {"quick": 5, "standard": 5, "full": 10}
+SLICE_S = 0.025
+ROUNDS: dict[Profile, int] = {"quick": 10, "standard": 10, "full": 20}
 STALLED_SERVER = "epoll"
 STALL_S, STALL_EVERY_S = 0.1, 1.0
 STALL_RATE_PER_S = 2_000.0
@@ -76,7 +76,7 @@ def cells(profile: Profile, servers: Sequence[Model]) -> list[Cell]:
         for rate in RATES_PER_S[profile]
     ]
     search = Search(
-        connections=CLIENTS, p99_limit_s=KNEE_LIMIT_S, work=WORK, warmup_s=0.05, duration_s=SEARCH_S
+        connections=CLIENTS, p99_limit_s=KNEE_LIMIT_S, work=WORK, warmup_s=0.03, duration_s=SEARCH_S
     )
     stalled = Requests(
         stall_s=STALL_S, stall_every_s=STALL_EVERY_S, duration_s=STALL_PERIODS * STALL_EVERY_S

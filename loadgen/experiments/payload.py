@@ -40,7 +40,7 @@ CLIENTS = 4
 MAX_LINE_BYTES = 1 << 20
 BYTES: dict[Profile, tuple[int, ...]] = {
     "quick": (16, 1 << 16, 1 << 20),
-    "standard": (16, 1 << 20),
+    "standard": (16, 1 << 12, 1 << 16),
     "full": tuple(1 << power for power in range(4, 21)),
 }
 

@@ -44,7 +44,7 @@ HOW_TO_READ = (
 
 CLIENTS: dict[Profile, tuple[int, ...]] = {
     "quick": (64,),
-    "standard": (1, 64, 512),
+    "standard": (1, 64, 256),
     "full": (1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
 }
 

@@ -140,12 +140,13 @@ class Contestant:
         """Return when the server does nothing any more; one that never sleeps is stopped."""
         if not self.station.sleeps:
             self.station.signal(signal.SIGSTOP)
-        time.sleep(ASLEEP * self._drove_s)
-        deadline = time.monotonic() + REST_S
+        began = time.monotonic()
         used_ns = -1
-        while used_ns != (now_ns := self.cpu_ns()) and time.monotonic() < deadline:
+        while used_ns != (now_ns := self.cpu_ns()) and time.monotonic() < began + REST_S:
             used_ns = now_ns
             time.sleep(LOOK_S)
+        slept_s = time.monotonic() - began
+        time.sleep(max(0.0, ASLEEP * self._drove_s - slept_s))
 
     def _note_failure(self, driven: Samples | Churn) -> None:
         """Who has lost a client, or owes an answer, cannot be driven again; who answers wrong must
