@@ -44,6 +44,19 @@ def test_any_values(numbers: list[int]) -> None:
     assert median == pytest.approx(nearest_rank(values, 0.5), rel=RELATIVE)
 
 
+@given(
+    st.lists(st.integers(1, HOUR_NS), min_size=20, max_size=300),
+    st.floats(0.01, 100),
+)
+@settings(max_examples=100, deadline=None)
+def test_a_percentile_is_that_of_the_library(numbers: list[int], percent: float) -> None:
+    made = histogram.record(np.array(numbers))
+    found = histogram.percentile(made, percent)
+    rank = round(percent / 100 * len(numbers), 6)
+    expected = made.get_value_at_percentile(100 * rank / len(numbers))
+    assert found == (expected if len(numbers) - rank >= histogram.SAMPLES_BEYOND else None)
+
+
 def test_every_value_is_counted_in_its_own_bucket() -> None:
     """The bulk way counts exactly as one value at a time does."""
     values = latencies(3000)

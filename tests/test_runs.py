@@ -95,6 +95,17 @@ def test_a_folder_that_was_named_may_be_empty_but_is_never_overwritten(tmp_path:
         create(tmp_path, folder=chosen)
 
 
+def test_a_folder_that_cannot_be_made_is_refused_beforehand(unwritable: Path) -> None:
+    with pytest.raises(ResultsError, match="cannot be written to"):
+        runs.expect_new(unwritable / "deep" / "er")
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ResultsError, match="cannot be written to"):
+        runs.expect_new(tmp_path / "file")
+
+
 def test_a_latest_that_is_no_link_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "latest").mkdir()
 

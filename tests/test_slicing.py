@@ -89,7 +89,14 @@ class Machine:
         return self.now_ns / 1e9
 
     def sleep(self, seconds: float) -> None:
-        self.now_ns += round(seconds * 1e9)
+        self.pass_by(round(seconds * 1e9))
+
+    def pass_by(self, time_ns: int, driven: "Server | None" = None) -> None:
+        """Who does not rest uses a part of it."""
+        self.now_ns += time_ns
+        for server in self.servers:
+            if server.restless and not server.stopped and server is not driven:
+                server.cpu_ns += time_ns // 50
 
 
 class Server:
@@ -97,6 +104,8 @@ class Server:
 
     script   drive => what is out of the ordinary in it; 0 is what is driven before the first round
     work_ns  CPU per answer
+    sleeps   as the catalog says; None: nobody does
+    restless it uses CPU as long as it is not stopped
     """
 
     fail = Station.fail
@@ -108,7 +117,8 @@ class Server:
         script: Mapping[int, Drive] | None = None,
         *,
         work_ns: int = 10 * US,
-        sleeps: bool = True,
+        sleeps: bool | None = True,
+        restless: bool = False,
         starts: bool = True,
         active: int = CLIENTS,
     ) -> None:
@@ -123,6 +133,7 @@ class Server:
         )
         self.machine, self.script, self.work_ns = machine, script or {}, work_ns
         self.sleeps, self.starts, self.active = sleeps, starts, active
+        self.restless = restless
         self.cpu_ns, self.drives, self.ended = 0, 0, False
         self.signals: list[signal.Signals] = []
         self.stopped = self.gone = False
@@ -186,7 +197,7 @@ class Server:
             other.cpu_ns += event.others_ns * (other is not self)
         if event.ends:
             event.ends.ended = True
-        machine.now_ns = end_ns + DRAIN_NS
+        machine.pass_by(end_ns + DRAIN_NS - machine.now_ns, driven=self)
         made = made_drive(
             intended_ns=intended_ns.tolist(),
             arrived_ns=arrived_ns.tolist(),
@@ -681,6 +692,36 @@ def test_of_a_connection_per_request_those_not_greeted_are_told_from_those_lost(
     assert found.comings.failed == {"wrong greeting": 1}
     assert found.comings.greeting_ns.tolist() == [3, 3]
     assert found.lost == {"ECONNRESET": 1}
+
+
+# Who does not come to rest.
+
+
+def test_a_server_of_which_nothing_is_known_is_stopped_when_it_does_not_rest(
+    machine: Machine,
+) -> None:
+    """Otherwise each round would be void, because it takes the CPU from those that are driven."""
+    busy = Server(machine, "nonblocking", sleeps=None, restless=True)
+    calm = Server(machine, "poll", sleeps=None)
+    epoll = Server(machine)
+
+    compare([epoll, busy, calm], rounds=10)
+
+    assert {signal.SIGSTOP, signal.SIGCONT} == set(busy.signals)
+    assert not calm.signals
+    for server in (epoll, busy, calm):
+        assert server.record["verdict"]["valid"], server.record["verdict"]["reasons"]
+        assert not any(columns(server.record)["void"])
+
+
+def test_a_server_that_should_rest_and_does_not_voids_the_rounds(machine: Machine) -> None:
+    """What the catalog says of it is not true, and a stop signal would hide that."""
+    busy, epoll = Server(machine, "poll", restless=True), Server(machine)
+
+    compare([epoll, busy], rounds=10)
+
+    assert not busy.signals
+    assert all(columns(epoll.record)["void"])
 
 
 # What the answers of a slice took.

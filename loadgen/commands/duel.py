@@ -128,6 +128,8 @@ def run(options: argparse.Namespace) -> int:
     entrants = parse(options.contestants, options.server_command)
     workload = _workload(options, entrants)
     _expect_descriptors(entrants, workload)
+    if options.out:
+        keeping.expect_new(options.out)
     cpus = choose_pinning()
     if cpus.shared:
         print("warning: one CPU for server and generator: figures say little", file=sys.stderr)

@@ -12,6 +12,16 @@ if TYPE_CHECKING:
     from loadgen.store.schema import Environment
 
 
+def expect_new(folder: Path) -> None:
+    """Raises UserError, before anything is measured, where no run can be stored."""
+    from loadgen.store import runs
+
+    try:
+        runs.expect_new(folder)
+    except runs.ResultsError as error:
+        raise UserError(str(error)) from error
+
+
 def environment(cpus: "Pinning") -> "Environment":
     """The machine, and how it is used."""
     from loadgen.machine.describe import describe_machine

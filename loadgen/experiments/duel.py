@@ -23,7 +23,7 @@ NAME = "duel"
 QUESTION = "Which of these servers is faster, and by how much?"
 HYPOTHESIS = "whoever asked may have had an expectation; the lab has none."
 HOW_TO_READ = (
-    "Each line is a figure of one server divided by that of the first one, with its 95 % confidence"
+    "Each dot is a figure of one server divided by that of the first one, with its 95 % confidence"
     " interval over epochs of fresh processes. All of them were alive at once and took turns every"
     " few milliseconds."
 )

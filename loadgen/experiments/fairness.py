@@ -42,7 +42,7 @@ HOW_TO_READ = (
 
 SECONDS: dict[Profile, tuple[float, float]] = {
     "quick": (0.1, 0.3),
-    "standard": (0.1, 0.3),
+    "standard": (0.05, 0.2),
     "full": (0.3, 1.5),
 }
 

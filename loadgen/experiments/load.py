@@ -46,7 +46,7 @@ CLIENTS = 16
 WORK_US = 20
 WORK = f"cpu:{WORK_US}us"
 KNEE_LIMIT_S = 0.005
-SEARCH_S = 0.08
+SEARCH_S = 0.06
 RATES_PER_S: dict[Profile, tuple[int, ...]] = {
     "quick": (20_000,),
     "standard": (10_000, 20_000, 30_000, 60_000),
@@ -54,7 +54,7 @@ RATES_PER_S: dict[Profile, tuple[int, ...]] = {
 }
 # A schedule needs time to show what it has in store.
 SLICE_S = 0.025
-ROUNDS: dict[Profile, int] = {"quick": 10, "standard": 10, "full": 20}
+ROUNDS: dict[Profile, int] = {"quick": 8, "standard": 8, "full": 16}
 STALLED_SERVER = "epoll"
 STALL_S, STALL_EVERY_S = 0.1, 1.0
 STALL_RATE_PER_S = 2_000.0

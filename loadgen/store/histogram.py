@@ -105,13 +105,21 @@ def percentile(histogram: HdrHistogram, percent: float, censored: int = 0) -> in
     rank = _rank(percent, counted + censored)
     if not counted or rank is None or rank > counted:
         return None
-    return int(histogram.get_value_at_percentile(100 * rank / counted))
+    return _value_at(histogram, 100 * rank / counted)
 
 
 def _rank(percent: float, total: int) -> float | None:
     """How many of `total` values a percentile is not exceeded by; None when too few lie beyond."""
     rank = round(percent / 100 * total, 6)  # 99.9 % of 10,000 leave 10, not 9.999
     return rank if total - rank >= SAMPLES_BEYOND else None
+
+
+def _value_at(histogram: HdrHistogram, percent: float) -> int:
+    """As the library's get_value_at_percentile() of a percentage above 0, which asks each of some
+    30,000 buckets for its count: 2 to 5 ms each time."""
+    reached = np.cumsum(np.frombuffer(histogram.counts, np.int64))
+    index = int(np.searchsorted(reached, histogram.get_target_count_at_percentile(percent)))
+    return int(histogram.get_highest_equivalent_value(histogram.get_value_from_index(index)))
 
 
 def _mean(histogram: HdrHistogram) -> float:

@@ -121,11 +121,8 @@ def create(
     try:
         if folder is None:
             path.mkdir(parents=True)
-        elif path.is_dir() and any(path.iterdir()):
-            raise ResultsError(
-                f"{path} is not empty: name another folder, or continue it with --resume"
-            )
         else:
+            expect_new(path)
             path.mkdir(parents=True, exist_ok=True)
         (path / TRIALS_NAME).touch(exist_ok=False)
         (path / SOURCES_NAME).mkdir()
@@ -141,6 +138,18 @@ def create(
     except OSError as error:
         raise _refusal("create", path, error) from error
     return path
+
+
+def expect_new(path: Path) -> None:
+    """Refuse a folder that `create` would refuse, before anything is measured: that disturbs
+    whoever is measuring in it. Raises ResultsError."""
+    if path.is_dir() and any(path.iterdir()):
+        raise ResultsError(
+            f"{path} is not empty: name another folder, or continue it with --resume"
+        )
+    nearest = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK, effective_ids=True):
+        raise ResultsError(f"cannot create {path}: {nearest} cannot be written to")
 
 
 def load(path: Path) -> RunFolder:

@@ -102,8 +102,8 @@ class Station:
         self.socks: Sequence[socket.socket] = ()
         self.samples: Samples | None = None
         """of the last drive"""
-        self.sleeps = system.model is None or system.model.sleeps
-        """does the server leave its CPU to others while it has nothing to do?"""
+        self.sleeps = system.model.sleeps if system.model else None
+        """does the server leave its CPU to others while it has nothing to do? None: not known"""
         self._cpus, self._log, self._around = cpus, log, around
         self._target: Target | None = None
         self._address: Address | None = None

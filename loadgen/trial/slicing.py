@@ -82,6 +82,7 @@ class Contestant:
         self.warmed: Slice | None = None
         """what was driven before the first round"""
         self.settle_s, self.slice_s, self.turn_s = SETTLE_S, slice_s, 0.0
+        self.sleeps = station.sleeps is not False
         self._drive, self._clients, self._closed_loop = drive, clients, closed_loop
         self._drain_s, self._drove_s = drain_s, 0.0
         self._clocks = station.cpu_clocks()
@@ -99,7 +100,9 @@ class Contestant:
             self.turn_s = self._clients * WARM_S / answers if answers else LONGEST_SLICE_S
         self.settle_s = max(SETTLE_S, SETTLE_TURNS * self.turn_s)
         self.slice_s = max(self.slice_s, min(SLICE_TURNS * self.turn_s, LONGEST_SLICE_S))
-        self.rest()
+        if not self.rest() and self.station.sleeps is None:
+            self.sleeps = False
+            self.rest()
 
     def measure(self, turn: int, seed: int, others: Sequence["Contestant"], stop: Int64s) -> None:
         """Drive it for one slice."""
@@ -132,13 +135,14 @@ class Contestant:
             return 0
 
     def _wake(self) -> None:
-        if not self.station.sleeps:
+        if not self.sleeps:
             self.station.signal(signal.SIGCONT)
             time.sleep(AWAKE_S)
 
-    def rest(self) -> None:
-        """Return when the server does nothing any more; one that never sleeps is stopped."""
-        if not self.station.sleeps:
+    def rest(self) -> bool:
+        """Return when the server does nothing any more, or False if it goes on and on; one that
+        never sleeps is stopped."""
+        if not self.sleeps:
             self.station.signal(signal.SIGSTOP)
         began = time.monotonic()
         used_ns = -1
@@ -147,6 +151,7 @@ class Contestant:
             time.sleep(LOOK_S)
         slept_s = time.monotonic() - began
         time.sleep(max(0.0, ASLEEP * self._drove_s - slept_s))
+        return used_ns == now_ns
 
     def _note_failure(self, driven: Samples | Churn) -> None:
         """Who has lost a client, or owes an answer, cannot be driven again; who answers wrong must

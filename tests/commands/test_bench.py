@@ -58,6 +58,22 @@ def test_a_wrong_command_line_has_status_2(
 # Beginning and resuming.
 
 
+@pytest.mark.parametrize("words", ["bench", "duel epoll poll"])
+def test_a_folder_that_is_used_is_refused_before_anything_is_measured(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To measure first would disturb whoever is measuring in it."""
+    used = records.write_run(tmp_path / "run", [records.record()])
+
+    def started(*_: object, **__: object) -> None:
+        pytest.fail("a server was started")
+
+    monkeypatch.setattr("loadgen.target.process.running", started)
+    monkeypatch.setattr("loadgen.trial.calibrate.measure_ceiling", started)
+    error = expect_error(capsys, 1, *words.split(), "--out", used)
+    assert f"{used} is not empty" in error
+
+
 @pytest.fixture
 def stored(tmp_path: Path) -> Path:
     """A run of this lab on this machine that is finished."""

@@ -372,7 +372,7 @@ def test_a_stored_duel_is_told_and_drawn_by_its_own_precision(
 
     assert words in experiment.finding(run)
     [figure] = experiment.figures(run)
-    assert [panel.kind for panel in figure.panels] == ["bars", "bars"]
+    assert [panel.kind for panel in figure.panels] == ["ratios", "ratios"]
     assert [series.label for series in figure.panels[0].series] == ["poll"]
     assert {path.name for path in records.report(run.path)} == {"report.md", "duel.svg", "duel.png"}
 
