@@ -26,7 +26,7 @@ $(READY): pyproject.toml constraints.txt
 	fi
 	@touch $(READY)
 
-bench: $(READY) ## the main job: measure every server, charts in results/latest (about 12 min)
+bench: $(READY) ## the main job: measure every server, charts in results/latest (about 10 min)
 	@$(BIN)/python -m loadgen bench
 
 bench-quick: $(READY) ## four questions of it, answered with wider intervals (about 1 min)
@@ -35,7 +35,7 @@ bench-quick: $(READY) ## four questions of it, answered with wider intervals (ab
 bench-full: $(READY) ## all of it with a fine grid (about 1 h)
 	@$(BIN)/python -m loadgen bench --full
 
-test: $(READY) ## all tests (about 7 min)
+test: $(READY) ## all tests (about 10 min)
 	@$(BIN)/python -m pytest
 
 microbench: $(READY) ## pytest-benchmark: the protocol alone, and one round trip per server

@@ -270,6 +270,7 @@ def sliced(
             "p99_ns": [None] * rounds,
             "others_cpu_ns": [0] * rounds,
             "pause_ns": [0] * rounds,
+            "crowded": [False] * rounds,
             "void": void or [None] * rounds,
         }
         made.append(row)
@@ -326,6 +327,32 @@ def test_who_took_part_twice_has_the_mean_of_both_in_each_round() -> None:
     whole = ratio(one, without_slices, metric.throughput)
     assert whole is not None
     assert whole.logs == pytest.approx([math.log(7 / 4)] * 2)
+
+
+def test_crowded_slices_count_only_where_too_few_others_do() -> None:
+    one: Any = sliced("poll", [[2.0, 2.0, 2.0, 90.0, 90.0, 90.0, 90.0]])
+    other: Any = sliced("epoll", [[1.0] * 7])
+    one[0]["slices"]["crowded"] = [False] * 3 + [True] * 2 + [False] * 2
+    other[0]["slices"]["crowded"] = [False] * 5 + [True] * 2
+    found = ratio(one, other, metric.throughput)
+    assert found is not None
+    assert found.logs == pytest.approx([math.log(2)]), "one of the two is enough"
+
+    other[0]["slices"]["crowded"][0] = True
+    found = ratio(one, other, metric.throughput)
+    assert found is not None
+    assert found.logs == pytest.approx([math.log(90)]), "two rounds are too few"
+
+
+def test_of_who_took_part_twice_the_slice_that_was_not_crowded_counts() -> None:
+    one = sliced("poll", [[2.0, 2.0, 2.0]])
+    first: Any = sliced("epoll", [[0.5, 1.0, 1.0]])
+    again = sliced("epoll", [[1.0, 1.0, 1.0]])
+    first[0]["slices"]["crowded"] = [True, False, False]
+    found = ratio(one, [*first, *again], metric.throughput)
+
+    assert found is not None
+    assert found.logs == pytest.approx([math.log(2)])
 
 
 def test_a_percentile_by_slices_is_that_of_all_requests_of_all_epochs() -> None:

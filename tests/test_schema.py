@@ -131,10 +131,11 @@ def test_runs_of_schema_1_are_read_as_if_they_were_stored_today(name: str) -> No
 
 
 def test_slices_of_schema_2_are_divided_by_their_length_as_they_were() -> None:
-    slices = {"answers": [3, None], "length_ns": [10, None]}
+    slices = {"answers": [3, None], "length_ns": [10, None], "turn": [0, None]}
     found = upgrade.record_of_2({"schema": 2, "slices": slices, "block": 1})
 
-    assert found == {"schema": 3, "slices": {**slices, "span_ns": [10, None]}, "block": 1}
+    more = {"span_ns": [10, None], "crowded": [False, None]}
+    assert found == {"schema": 3, "slices": {**slices, **more}, "block": 1}
     assert upgrade.record_of_2({"schema": 2, "slices": None})["slices"] is None
 
 

@@ -78,6 +78,8 @@ class Machine:
     def __init__(self) -> None:
         self.now_ns = round(records.STARTED_AT.timestamp()) * 10**9
         self.servers: list[Server] = []
+        self.crowds_ns: list[tuple[int, int]] = []
+        """from when to when others want the servers' CPU"""
 
     def clock_gettime_ns(self, clock: int) -> int:
         server = self.servers[clock]
@@ -212,11 +214,33 @@ class Server:
         return dataclasses.replace(made, clocks=made.clocks._replace(realtime_ns=drifted))
 
 
+def always() -> bool:
+    return True
+
+
+class Canary:
+    """Finds the CPU free when the machine says so."""
+
+    def __init__(self, cpus: object) -> None:
+        pass
+
+    def __enter__(self) -> "Canary":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def is_free(self) -> bool:
+        machine = cast(Machine, slicing.time)
+        return not any(begin <= machine.now_ns < end for begin, end in machine.crowds_ns)
+
+
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     """Nothing of the real one is looked at, waited for or changed."""
     made = Machine()
     monkeypatch.setattr(slicing, "time", made)
+    monkeypatch.setattr(slicing, "Canary", Canary)
     monkeypatch.setattr(slicing, "realtime_priority", lambda _: nullcontext(False))
     behaviour = records.record()["machine"]
 
@@ -231,7 +255,8 @@ def compare(
     servers: Sequence[Server], rounds: int, offered_per_s: float | None = 10_000.0
 ) -> list[Record]:
     """Measure them together; their records, judged. In an open loop slices are as long as asked."""
-    rig = cast(Rig, SimpleNamespace(stations=servers, cpus=SimpleNamespace(shared=False), seed=1))
+    cpus = SimpleNamespace(shared=False, server={0})
+    rig = cast(Rig, SimpleNamespace(stations=servers, cpus=cpus, seed=1))
     slicing.compare(
         rig,
         lambda station: cast(Server, station).contestant(offered_per_s is None),
@@ -657,7 +682,7 @@ def test_a_slice_of_a_closed_loop_begins_anywhere_in_a_turn(machine: Machine) ->
 
     server.drive = noted  # type: ignore[method-assign]
     contestant = server.contestant(True)
-    slicing.alternate([contestant], 40, 1, NO_STOP)
+    slicing.alternate([contestant], 40, 1, always, NO_STOP)
 
     assert len(set(settled_s[1:])) == 40
     least, turn_s = contestant.settle_s, contestant.turn_s
@@ -670,7 +695,7 @@ def test_a_run_that_is_stopped_drives_nobody_any_more(machine: Machine) -> None:
     contestant = server.contestant(False)
     stop = np.ones(1, np.int64)
 
-    slicing.alternate([contestant], 10, 1, stop)
+    slicing.alternate([contestant], 10, 1, always, stop)
 
     assert server.drives == 0
 
@@ -692,6 +717,40 @@ def test_of_a_connection_per_request_those_not_greeted_are_told_from_those_lost(
     assert found.comings.failed == {"wrong greeting": 1}
     assert found.comings.greeting_ns.tolist() == [3, 3]
     assert found.lost == {"ECONNRESET": 1}
+
+
+# Others who want the servers' CPU.
+
+
+def test_no_slice_begins_while_others_want_the_cpu(machine: Machine) -> None:
+    servers = three(machine)
+    epoch_ns = machine.now_ns
+    machine.crowds_ns = [(epoch_ns + 200 * MS, epoch_ns + 900 * MS)]
+
+    found = compare(servers, rounds=20)
+
+    driven: list[Any] = [columns(record) for record in found]
+    starts_ns = [start for slices in driven for start in slices["start_ns"]]
+    settle_ns = max(slices["settle_ns"] for slices in driven)
+    assert not [start for start in starts_ns if 200 * MS < start - settle_ns < 900 * MS]
+    assert min(starts_ns) < 200 * MS
+    assert max(starts_ns) > 900 * MS
+    crowded = [flag for slices in driven for flag in slices["crowded"]]
+    assert crowded.count(True) == 1, "the one in which they came"
+    assert not any(void for slices in driven for void in slices["void"])
+
+
+def test_a_machine_that_is_never_quiet_is_not_waited_for(machine: Machine) -> None:
+    servers = three(machine)
+    machine.crowds_ns = [(0, 2**62)]
+    began_ns = machine.now_ns
+
+    found = compare(servers, rounds=10)
+
+    assert all(all(columns(record)["crowded"]) for record in found)
+    assert not any(columns(found[0])["void"])
+    alone_s = 30 * (SLICE_MS + 20) / 1000
+    assert slicing.WAIT_S < (machine.now_ns - began_ns) / 1e9 < slicing.WAIT_S + 2 * alone_s
 
 
 # Who does not come to rest.

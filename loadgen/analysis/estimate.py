@@ -264,22 +264,47 @@ def _valid(records: Iterable[Record]) -> dict[int, list[Record]]:
 
 
 def _log_ratio(one: Sequence[Record], other: Sequence[Record], metric: Metric) -> float | None:
-    """From the slices of both, or else from their figures."""
-    above, below = _by_round(one, metric), _by_round(other, metric)
-    together = one[0]["started_at"] == other[0]["started_at"]
-    if together and above is not None and below is not None:
-        return epoch_log_ratio(above, below)
+    """From the slices of both, or else from their figures.
+
+    Where others want the server's CPU, a slice has half of it, by luck more or less. Rounds in
+    which neither slice was crowded say more, where there are some. That is no choice of results:
+    who wants the CPU is asked while all servers rest.
+    """
+    if one[0]["started_at"] == other[0]["started_at"]:
+        for crowded in (False, True):
+            above, below = _by_round(one, metric, crowded), _by_round(other, metric, crowded)
+            if above is None or below is None:
+                break
+            log = epoch_log_ratio(above, below)
+            if log is not None or crowded:
+                return log
     figures = _mean([metric(each) for each in one]), _mean([metric(each) for each in other])
     return math.log(figures[0] / figures[1]) if figures[0] and figures[1] else None
 
 
-def _by_round(records: Sequence[Record], metric: Metric) -> list[float | None] | None:
-    """The figure in each round, of one record or of several that are the same once more."""
+def _by_round(
+    records: Sequence[Record], metric: Metric, crowded: bool
+) -> list[float | None] | None:
+    """The figure in each round, of one record or of several that are the same once more; None where
+    it is not known, or crowded and those do not count."""
     found = [slice_figures(record, metric) for record in records]
+    if not crowded:
+        found = [
+            figures and _uncrowded(record, figures)
+            for record, figures in zip(records, found, strict=True)
+        ]
     known = [figures for figures in found if figures is not None]
     if len(known) < len(found):
         return None
     return [_mean(figures) for figures in zip(*known, strict=False)]
+
+
+def _uncrowded(record: Record, figures: Sequence[float | None]) -> list[float | None]:
+    assert record["slices"] is not None
+    return [
+        None if crowded else figure
+        for figure, crowded in zip(figures, record["slices"]["crowded"], strict=False)
+    ]
 
 
 def _mean(figures: Sequence[float | None]) -> float | None:

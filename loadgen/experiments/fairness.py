@@ -34,10 +34,9 @@ Who = Literal["slowest", "fastest", "greedy"]
 CLIENTS = 16
 PIPELINE_DEPTH = 64
 HOW_TO_READ = (
-    "100 % is an equal share, the same for every client. Jain's index is 1 when all get the same."
-    f" In the lower row one client is greedy: it keeps {PIPELINE_DEPTH} requests outstanding, the"
-    " others one each; the index and the slowest share are those of the others. The generator is"
-    " busy nearly all of the time here."
+    "100 % is an equal share, the same for every client. In the lower row one client is greedy: it"
+    f" keeps {PIPELINE_DEPTH} requests outstanding, the others one each; the slowest share is that"
+    " of the others. The generator is busy nearly all of the time here."
 )
 
 SECONDS: dict[Profile, tuple[float, float]] = {
@@ -64,12 +63,6 @@ def cells(profile: Profile, servers: Sequence[Model]) -> list[Cell]:
             for depth in depths
         ],
     )
-
-
-def jain(record: Record) -> float | None:
-    """Jain's index over those who are not greedy."""
-    found = record["fairness"]
-    return found["jain"] if found else None
 
 
 def share_percent(who: Who) -> Metric:
@@ -107,14 +100,13 @@ def figures(run: Run) -> list[Figure]:
             )
             for who in others
         ]
-        panels.append(bar_panel(title, "Jain's index", row, jain, "number"))
     return [
         Figure(
             name="fairness",
             title="Who gets how much, among sixteen clients",
             panels=tuple(panel for panel in panels if panel.series),
             caption=HOW_TO_READ,
-            columns=2 if len(panels) < 3 else 3,
+            columns=2,
             panel_height_in=2.6,
         )
     ]

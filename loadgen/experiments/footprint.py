@@ -1,4 +1,4 @@
-"""What it takes to hold a connection: memory, threads, descriptors, context switches.
+"""What it takes to hold a connection: memory, threads, context switches.
 
 A reader learns what the C10k problem was about: a thread per connection takes some 20 kB of the
 server's memory where a loop takes a few hundred bytes, twice as much of the kernel's as a loop, and
@@ -119,12 +119,10 @@ def switches(record: Record) -> float | None:
 
 MEMORY: tuple[tuple[str, Metric], ...] = (
     ("RSS per client", per_connection(rss_bytes)),
-    ("PSS per client", per_connection(lambda usage: usage["pss_bytes"])),
     ("kernel slab per client", kernel_bytes),
 )
 REST: tuple[tuple[str, Metric], ...] = (
     ("threads", with_everybody(lambda usage: usage["threads"])),
-    ("descriptors", with_everybody(lambda usage: usage["fds"])),
     ("context switches per request", switches),
 )
 # Fewer clients do not fill the pages that are there anyway.

@@ -107,10 +107,10 @@ def precision(run: Run) -> str:
     }
     rounds = [reason is not None for void in by_epoch.values() for reason in void]
     narrow, fair = (sum(width <= limit for width in widths) for limit in (0.03, 0.05))
+    ratios, void = counted(len(widths), "ratio"), sum(rounds) / len(rounds)
     return (
-        f"Of {len(widths)} ratios to {REFERENCE}, {narrow / len(widths):.0%} are known to 3 % and"
-        f" {fair / len(widths):.0%} to 5 %; {sum(rounds) / len(rounds):.1%} of {len(rounds):,}"
-        " rounds were void."
+        f"Of {ratios} to {REFERENCE}, {narrow / len(widths):.0%} are known to 3 % and"
+        f" {fair / len(widths):.0%} to 5 %; {void:.1%} of {len(rounds):,} rounds were void."
     )
 
 

@@ -16,7 +16,16 @@ import numpy as np
 
 from loadgen.analysis.estimate import MINIMUM_BLOCKS, Estimate, estimate
 from loadgen.analysis.run import CellData, Run
-from loadgen.experiments.tools import Rows, about_hollow, lines, listed, measured_by, served, sweep
+from loadgen.experiments.tools import (
+    Rows,
+    about_hollow,
+    lines,
+    listed,
+    measured_by,
+    partial,
+    served,
+    sweep,
+)
 from loadgen.plan.plan import Profile
 from loadgen.report.figure import Figure, Panel, Point, Series
 from loadgen.report.units import microseconds, number
@@ -109,11 +118,7 @@ def figures(run: Run) -> list[Figure]:
 
 
 def _hockey_stick(rows: Rows) -> Figure:
-    percentiles: tuple[tuple[Percentile, str], ...] = (
-        ("p50", "median"),
-        ("p99", "p99"),
-        ("p99_9", "p99.9"),
-    )
+    percentiles: tuple[tuple[Percentile, str], ...] = (("p50", "median"), ("p99", "p99"))
     panels = tuple(
         Panel(
             "offered requests per second",
@@ -164,6 +169,7 @@ def _knee_figure(run: Run, knees: Mapping[str, Sequence[float]]) -> Figure:
                         name,
                         (Point(0, e.value, e.low, e.high),),
                         _rate(e.value) + _served(run, name),
+                        partial=bool(_served(run, name)),
                     )
                     for name, e in found.items()
                 ),
@@ -188,7 +194,11 @@ def _percentile_figure(rows: Rows, rates: Sequence[float]) -> Figure:
                 "percentile of requests",
                 "response time",
                 tuple(
-                    Series(name, curve(row[rate], "response"))
+                    Series(
+                        name,
+                        curve(row[rate], "response"),
+                        partial=partial([row[rate]]),
+                    )
                     for name, row in rows.items()
                     if rate in row and row[rate].valid
                 ),

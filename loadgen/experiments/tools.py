@@ -68,7 +68,8 @@ def lines(rows: Rows, metric: Metric) -> tuple[Series, ...]:
         for x, cell in rows[name].items():
             if (point := point_at(x, cell, metric)) is not None:
                 points.append(point)
-        series.append(Series(name, tuple(points), served(list(rows[name].values()))))
+        cells = list(rows[name].values())
+        series.append(Series(name, tuple(points), served(cells), partial=partial(cells)))
     return tuple(entry for entry in series if entry.points)
 
 
@@ -101,6 +102,12 @@ def served(cells: Sequence[CellData]) -> str:
         if connections["limit"] and connections["greeted"]:
             return f"({connections['greeted']:,} of {connections['attempted']:,} served)"
     return ""
+
+
+def partial(cells: Sequence[CellData]) -> bool:
+    """Has the server served a part of the clients only, wherever there were several?"""
+    several = [cell for cell in cells if cell.cell.workload.clients > 1]
+    return bool(several) and all(cell.first["connections"]["limit"] for cell in several)
 
 
 def ratio_sentence(
@@ -238,7 +245,7 @@ def bars(cells: Mapping[str, CellData], metric: Metric, written: Format) -> tupl
     for name in cells:
         if (point := point_at(0, cells[name], metric)) is not None:
             note = f"{formatted(float(f'{point.y:.3g}'), written)} {served([cells[name]])}".strip()
-            found.append(Series(name, (point,), note))
+            found.append(Series(name, (point,), note, partial=partial([cells[name]])))
         elif cells[name].first["connections"]["active"] == 0:
             clients = cells[name].cell.workload.connections
             found.append(Series(name, (Point(0, 0),), f"0 of {clients:,} served"))

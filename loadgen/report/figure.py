@@ -28,7 +28,8 @@ class Point:
 class Series:
     """One line, or one set of bars. `label` is the name of a server, or any text.
 
-    tone   the colour of a label that is no server
+    tone     the colour of a label that is no server
+    partial  of a server that serves a part of the clients only, and does not compare: in grey
     """
 
     label: str
@@ -36,6 +37,7 @@ class Series:
     note: str = ""
     dashed: bool = False
     tone: str = NEUTRAL
+    partial: bool = False
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ PALETTE = 128  # colours in a PNG: none is missed, and the file is a third of th
 TEXT_POINTS = 9.0
 LABEL_POINTS = 8.5
 INK, FAINT, GRID = "#222222", "#5F5F5F", "#E3E3E3"
+PARTIAL = "#9A9A9A"
 NINES = (0, 50, 90, 99, 99.9, 99.99, 99.999)
 BEYOND = "more than the generator reached when it was calibrated"
 MARKER = "o"  # of what is no server
@@ -137,7 +138,7 @@ class _Sheet:
 
     def tint(self, series: Series) -> str:
         """The colour of the server with this label, or the series' own tone."""
-        return self.colour(series.label, series.tone)
+        return PARTIAL if series.partial else self.colour(series.label, series.tone)
 
     def marker(self, label: str) -> str:
         """Tells models apart without colour."""

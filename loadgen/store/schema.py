@@ -305,6 +305,9 @@ class Slices(TypedDict):
     p99_ns: list[int | None]
     others_cpu_ns: Annotated[list[int | None], "of the other servers meanwhile"]
     pause_ns: Annotated[list[int | None], "the longest of the generator"]
+    crowded: Annotated[
+        list[bool | None], "others wanted the server's CPU just before or just after"
+    ]
     void: Annotated[list[str | None], "why the round is excluded, for every server"]
 
 

@@ -5,7 +5,8 @@ its command line alone, had one workload for all methods, and knew nothing of th
 charts were drawn with. This is the only place that takes such texts apart. Nothing is invented:
 what schema 1 did not store is null.
 
-Schema 2 divided the answers of a slice by its length, and not by what they took.
+Schema 2 divided the answers of a slice by its length, and not by what they took, and nobody asked
+whether others wanted the server's CPU.
 """
 
 from collections.abc import Callable, Mapping
@@ -249,7 +250,12 @@ def record_of_2(old: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **old,
         "schema": 3,
-        "slices": {**slices, "span_ns": slices["length_ns"]} if slices else None,
+        "slices": slices
+        and {
+            **slices,
+            "span_ns": slices["length_ns"],
+            "crowded": [None if turn is None else False for turn in slices["turn"]],
+        },
     }
 
 

@@ -8,7 +8,6 @@ import shlex
 import socket
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -223,11 +222,11 @@ class Station:
 
     def watch(self, clients: int, requests: int) -> list[timeline.ClientTimeline]:
         """Let clients come one after the other and keep each of their steps; there is no rate."""
-        apart_ns = time.time_ns() - time.monotonic_ns()
+        apart_ns = counters.clock_offset_ns()
         timelines, machine = self._pinned(
             lambda _: timeline.converse(self.address, clients, requests)
         )
-        machine["clock_drift_ns"] = time.time_ns() - time.monotonic_ns() - apart_ns
+        machine["clock_drift_ns"] = counters.clock_offset_ns() - apart_ns
         self.record["machine"] = machine
         return timelines
 

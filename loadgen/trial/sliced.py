@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from statistics import fmean, median
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -29,6 +29,8 @@ PAUSE_SHARE = 0.1  # and this share of the slice
 # And clocks that came apart this far within a slice: somebody set one.
 DRIFT_NS = 1_000_000
 CLOCK_SET = "a clock was set"
+
+T = TypeVar("T")
 
 # Of a slice, what the generator has of its CPU when nobody else wants it, at least.
 CPU_OF_ITS_OWN = 0.95
@@ -85,6 +87,8 @@ class Slice(NamedTuple):
     drift_ns: int
     comings: Comings | None
     """None where connections stay"""
+    crowded: bool = False
+    """others wanted the server's CPU just before or just after"""
 
     @property
     def void(self) -> str | None:
@@ -311,7 +315,7 @@ def _columns(
 ) -> schema.Slices:
     began_ns = round(datetime.fromisoformat(record["started_at"]).timestamp() * 1000) * 1_000_000
 
-    def column(of: Callable[[Slice], int | None]) -> list[int | None]:
+    def column(of: Callable[[Slice], T | None]) -> list[T | None]:
         return [of(one) if one else None for one in driven]
 
     def percentile(percent: float) -> Callable[[Slice], int | None]:
@@ -335,6 +339,7 @@ def _columns(
         "p99_ns": column(percentile(99)),
         "others_cpu_ns": column(lambda one: one.others_cpu_ns),
         "pause_ns": column(lambda one: one.pause_ns),
+        "crowded": column(lambda one: one.crowded),
         "void": list(void),
     }
 

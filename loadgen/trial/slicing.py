@@ -19,6 +19,7 @@ from loadgen.clients.scripted import ConversationError
 from loadgen.engine.churn import Churn
 from loadgen.engine.samples import Outcome, Samples
 from loadgen.engine.syscalls import NS_PER_S, Int64s
+from loadgen.machine.canary import Canary
 from loadgen.machine.cpus import realtime_priority
 from loadgen.target.process import TargetError
 from loadgen.target.usage import Usage
@@ -49,6 +50,11 @@ LOOK_S = 0.0005
 # twentieth of a second of its CPU, the kernel takes that from a real-time thread, at once
 # (sched_rt_runtime_us in Documentation/scheduler/sched-rt-group.rst).
 ASLEEP = 0.07
+
+# While others want the servers' CPU no slice begins. All slices of a comparison wait this long, all
+# together: on a machine that is never quiet they go on. In between they ask.
+WAIT_S = 3.0
+ASK_S = 0.005
 
 Drive = Callable[[float, float, int, Int64s], Samples | Churn]
 """How long to settle (s), how long the slice is (s), a seed, a stop flag => what was stamped."""
@@ -104,7 +110,7 @@ class Contestant:
             self.sleeps = False
             self.rest()
 
-    def measure(self, turn: int, seed: int, others: Sequence["Contestant"], stop: Int64s) -> None:
+    def measure(self, turn: int, seed: int, others: Sequence["Contestant"], stop: Int64s) -> Slice:
         """Drive it for one slice."""
         self._wake()
         # A slice begins anywhere in a turn of the clients. At the same point of each, it would
@@ -122,7 +128,7 @@ class Contestant:
         self._note_failure(driven)
         self.rest()
         known = cpu_ns if self._clocks else None
-        self.slices.append(sliced.of(driven, turn, known, others_cpu_ns, self._drain_s))
+        return sliced.of(driven, turn, known, others_cpu_ns, self._drain_s)
 
     def cpu_ns(self) -> int:
         """What the server has used so far. Of somebody else's nothing is known, and of one that
@@ -199,8 +205,9 @@ def compare(
 
     def take_turns(stop: Int64s) -> bool:
         # A slice is shorter than what the kernel lets a real-time thread have.
-        with realtime_priority(not rig.cpus.shared) as realtime:
-            alternate(contestants, rounds, rig.seed, stop)
+        alone = () if rig.cpus.shared else rig.cpus.server
+        with Canary(alone) as canary, realtime_priority(bool(alone)) as realtime:
+            alternate(contestants, rounds, rig.seed, canary.is_free, stop)
         return realtime
 
     realtime, machine = pinned(rig.cpus, take_turns)
@@ -227,13 +234,23 @@ def compare(
             station.fail(error)
 
 
-def alternate(contestants: Sequence[Contestant], rounds: int, seed: int, stop: Int64s) -> None:
+def alternate(
+    contestants: Sequence[Contestant],
+    rounds: int,
+    seed: int,
+    is_free: Callable[[], bool],
+    stop: Int64s,
+) -> None:
     """Warm all of them up, then drive each of them once in every round. Runs on the generator's
-    CPU, until the end or until `stop[0]` is set."""
+    CPU, until the end or until `stop[0]` is set.
+
+    is_free   does nobody want the servers' CPU, now that all of them rest?
+    """
     for number, contestant in enumerate(contestants):
         if not stop[0]:
             contestant.warm_up(drive_seed(seed, -1, number), stop)
     chance = random.Random(seed)
+    patience_s = WAIT_S
     for round_number, order in enumerate(round_orders(len(contestants), rounds, chance)):
         for turn, number in enumerate(order):
             if stop[0]:
@@ -243,7 +260,12 @@ def alternate(contestants: Sequence[Contestant], rounds: int, seed: int, stop: I
                 one.slices.append(None)
                 continue
             others = [other for other in contestants if other is not one]
-            one.measure(turn, drive_seed(seed, round_number, number), others, stop)
+            began = time.monotonic()
+            while not (was_free := is_free()) and time.monotonic() < began + patience_s:
+                time.sleep(ASK_S)
+            patience_s -= time.monotonic() - began
+            driven = one.measure(turn, drive_seed(seed, round_number, number), others, stop)
+            one.slices.append(driven._replace(crowded=not (was_free and is_free())))
 
 
 def drive_seed(seed: int, round_number: int, number: int) -> int:

@@ -1,12 +1,18 @@
 """What experiments say about ratios and marks."""
 
+from pathlib import Path
+from typing import Any
+
 import records
 
 from experiments.making import STEADY, WILD
-from loadgen.analysis.run import CellData
-from loadgen.experiments import tools
+from loadgen.analysis.run import CellData, Run
+from loadgen.experiments import headlines, tools
 from loadgen.report.figure import Panel, Point, Series
+from loadgen.store import provenance
 from loadgen.store.metric import throughput
+from loadgen.trial.cell import Cell
+from loadgen.trial.methods import Slices
 
 
 def rows(**factors: tuple[float, ...]) -> tools.Rows:
@@ -61,3 +67,54 @@ def test_hollow_marks_are_explained_where_there_are_some() -> None:
         " A hollow mark: no valid trial here."
     )
     assert tools.about_hollow((panel(True),), "by chance").endswith("here, by chance.")
+
+
+def test_who_serves_a_part_of_the_clients_only_is_drawn_in_grey() -> None:
+    """But not who does so beyond a wall: it has served all of them up to there."""
+
+    def cell(clients: int, limit: str | None) -> CellData:
+        row = records.record(connections=clients)
+        row["connections"] |= {"limit": limit, "greeted": 1 if limit else clients}
+        return CellData(records.cell(connections=clients), [row])
+
+    one, some, many = cell(1, None), cell(8, "serves one at a time"), cell(64, "no descriptor")
+    assert tools.partial([one, some, many])
+    assert not tools.partial([one, cell(8, None), many])
+    assert not tools.partial([one]), "one client is all there are"
+    (line,) = tools.lines({"blocking": {1.0: one, 8.0: some}}, throughput)
+    assert line.partial
+
+
+def test_precision_is_of_those_who_serve_all_clients() -> None:
+    def comparison(limit: str | None) -> Run:
+        found = []
+        for server, replica, rate in (
+            ("epoll", 0, 1.0),
+            ("epoll", 1, 1.0),
+            ("poll", 0, 0.9),
+            ("blocking", 0, 0.3),
+        ):
+            for block, factor in enumerate((1.0, 1.1, 0.9)):
+                each = factor if server == "blocking" else 1.0
+                row: Any = records.record(server, block=block)
+                cell = Cell(experiment="idle", server=server, workload=Slices(), replica=replica)
+                row |= {"cell": cell.as_record(), "slices": columns(1000 * rate * each)}
+                row["connections"]["limit"] = limit if server == "blocking" else None
+                found.append(row)
+        header: Any = {"plan": {"cells": []}, "catalog": provenance.catalog()}
+        return Run(Path(), header, found)
+
+    assert headlines.precision(comparison(None)).startswith("Of 2 ratios to epoll, 50% are known")
+    assert headlines.precision(comparison("one at a time")).startswith("Of 1 ratio to epoll, 100%")
+
+
+def columns(rate: float) -> dict[str, object]:
+    """Slices of three rounds."""
+    return {
+        "void": [None] * 3,
+        "answers": [rate] * 3,
+        "span_ns": [10**9] * 3,
+        "drive_answers": [rate] * 3,
+        "cpu_ns": [10] * 3,
+        "crowded": [False] * 3,
+    }

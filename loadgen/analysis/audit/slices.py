@@ -56,6 +56,7 @@ COLUMNS = (
     "p99_ns",
     "others_cpu_ns",
     "pause_ns",
+    "crowded",
     "void",
 )
 # What is known of every slice that there was.
@@ -67,6 +68,7 @@ ALWAYS = (
     "drive_answers",
     "others_cpu_ns",
     "pause_ns",
+    "crowded",
 )
 # A number of seconds as a whole number of nanoseconds, and the sum of two of them.
 ROUNDED_NS = 2
