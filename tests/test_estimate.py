@@ -311,16 +311,18 @@ def test_each_metric_has_its_own_column_of_the_slices() -> None:
     )
 
 
-def test_who_took_part_twice_has_the_mean_of_both_in_each_round() -> None:
-    """4 and 9 make 6: geometric, as everything about ratios is."""
+def test_who_took_part_twice_is_compared_twice_in_each_round() -> None:
     one = sliced("poll", [[12.0, 12.0, 12.0], [3.0, 3.0, 3.0]])
-    first = sliced("epoll", [[4.0, 9.0, 6.0], [4.0, None, 6.0]])
-    again = sliced("epoll", [[9.0, 4.0, 6.0], [9.0, 6.0, None]])
+    first = sliced("epoll", [[4.0, 6.0, 1.0], [6.0, None, 6.0]])
+    again = sliced("epoll", [[6.0, 6.0, 60.0], [6.0, 1.0, None]])
     found = ratio(one, [*first, *again], metric.throughput)
 
     assert found is not None
     assert found.logs == pytest.approx([math.log(2), math.log(0.5)])
     assert found.estimate.n == 2, "two records of an epoch are one epoch"
+    back = ratio([*first, *again], one, metric.throughput)
+    assert back is not None
+    assert back.logs == pytest.approx([-log for log in found.logs])
     without_slices: Any = copy.deepcopy([*first, *again])
     for row, figure in zip(without_slices, (2.0, 2.0, 8.0, 8.0), strict=True):
         row["slices"], row["throughput_per_s"] = None, figure

@@ -8,6 +8,10 @@ A round drives every server once, in an order of its own. What a slice leaves be
 in the kernel meets the server that comes next, and the orders are balanced for that (orders.py). A
 round in which the machine misbehaved is void for every server: to exclude single slices would be to
 choose results. Speed is no ground.
+
+Where other programs want the servers' CPU, a slice would have a part of it, by luck more or less.
+So none begins until the CPU is free (canary.py); what becomes crowded all the same is marked, and
+counts only where too few other rounds do.
 """
 
 import random
