@@ -117,17 +117,19 @@ def precision(run: Run) -> str:
 def sentence(headline: Headline, value: int, found: Claim) -> str:
     """A claim in words."""
     when, one, other = headline.words(value), headline.one, headline.other
-    told = interval(of_claim(found))
+    told, percent = interval(of_claim(found)), f"{100 * found.margin:.0f} %"
+    verb, times = headline.verb
     if found.kind == "equal":
-        percent = f"{100 * found.margin:.0f} %"
         return f"{when} {one} and {other} are equal within {percent} ({told})."
     if found.resolved:
-        verb, times = headline.verb
         return f"{when} {one} {verb} {told} {times} {other}."
     more = ""
     if found.more_s:
         more = f"; about {counted(max(1, round(found.more_s / 60)), 'more minute')} would do"
-    return f"{when} it is not resolved whether {one} or {other} is faster: {told}{more}."
+    return (
+        f"{when} {one} {verb} {told} {times} {other}; whether they differ by more than {percent}"
+        f" is not resolved{more}."
+    )
 
 
 def _measured(run: Run, headline: Headline) -> tuple[int, Claim] | None:
