@@ -1,10 +1,13 @@
 """Every command that reads a run says what is wrong with its folder."""
 
+import json
 from pathlib import Path
 
 import pytest
 import records
 from command_line import expect_error
+
+from loadgen.store import schema
 
 
 def spoil(folder: Path, how: str) -> Path:
@@ -19,7 +22,9 @@ def spoil(folder: Path, how: str) -> Path:
         return folder / "empty"
     run = records.write_run(folder / "run", [records.record(block=block) for block in range(2)])
     if how == "newer":
-        (run / "run.json").write_text((run / "run.json").read_text().replace("2", "3", 1))
+        header = json.loads((run / "run.json").read_text())
+        newer = {**header, "schema": schema.SCHEMA + 1}
+        (run / "run.json").write_text(json.dumps(newer))
     if how == "broken":
         lines = (run / "trials.jsonl").read_text().splitlines()
         (run / "trials.jsonl").write_text(f"{lines[0][:50]}\n{lines[1]}\n")
@@ -32,7 +37,7 @@ SPOILT = {
     "missing": "does not exist",
     "file": "is not a folder",
     "empty": "run.json does not exist",
-    "newer": "schema 3 and this lab reads up to 2",
+    "newer": f"schema {schema.SCHEMA + 1} and this lab reads up to {schema.SCHEMA}",
     "broken": "line 1 is not JSON",
     "no trials": "trials.jsonl does not exist",
 }

@@ -177,24 +177,28 @@ def spans(record: Record) -> Iterator[str]:
     """What the answers of a slice took begins and ends at an answer. So it is longer or shorter
     than the slice by a part of a pause between two of them at each end, and over an epoch about as
     long: two parts of a pause have a variance of a sixth of its square, and no pause is longer than
-    a request is, as a rule."""
+    a request is, as a rule. A crowded server pauses for as long as others have its CPU."""
     slices = record["slices"]
     if slices is None or is_open(record):
         return
     served = [
         (span_ns, length_ns, pause_ns)
-        for answers, span_ns, length_ns, pause_ns in zip(
-            *(kept(slices, name) for name in ("answers", "span_ns", "length_ns", "pause_ns")),
+        for answers, crowded, span_ns, length_ns, pause_ns in zip(
+            *(
+                kept(slices, name)
+                for name in ("answers", "crowded", "span_ns", "length_ns", "pause_ns")
+            ),
             strict=True,
         )
-        if answers
+        if answers and not crowded
     ]
     if not served:
         return
     spans_ns, lengths_ns, pauses_ns = zip(*served, strict=True)
     service: Any = record["latency_ns"]["service"]
     chance_ns = 3 * math.sqrt(len(served) / 6) * (service["p50"] or service["mean"] or 0)
-    longest_ns = max(pauses_ns) + longest_s(record) * NS_PER_S
+    # Now and then somebody has the CPU for a moment all the same.
+    longest_ns = math.sqrt(len(served)) * (max(pauses_ns) + longest_s(record) * NS_PER_S)
     most_ns = SPANS * sum(lengths_ns) + longest_ns + chance_ns
     if abs(sum(spans_ns) - sum(lengths_ns)) > most_ns:
         yield (
