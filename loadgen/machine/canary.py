@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
-# On a CPU that has nothing to do an answer takes 0.1 ms.
+# On a CPU that has nothing to do an answer takes 0.2 ms (measured).
 PATIENCE_S = 0.001
 STARTING_S = 2.0
 
