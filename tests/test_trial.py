@@ -200,9 +200,9 @@ def errs_at_first(number: int, line: bytes) -> Iterator[bytes]:
 def test_what_a_server_does_wrong_in_the_warm_up_is_judged(
     misbehave: Callable[[int, bytes], Iterator[bytes]], reason: str, tmp_path: Path
 ) -> None:
-    """Eight clients of a closed loop, whose first requests are those that fail. The warm-up is long
-    enough for a machine that is busy."""
-    load = Requests(connections=8, warmup_s=1.0, duration_s=0.1, drain_s=0.1)
+    """Eight clients of a closed loop, whose first requests are those that fail. The warm-up and
+    the drain are long enough for a machine that is busy."""
+    load = Requests(connections=8, warmup_s=1.0, duration_s=0.1, drain_s=2.0)
     with Stub(after_the_first_conversation(misbehave)) as stub:
         address = Address("127.0.0.1", stub.port)
         record = of(load, tmp_path / "log", address=address)
