@@ -52,7 +52,7 @@ ETHERNET_BYTES = 14
 
 # Percentiles of the service time, and how far they may be from those of the wire.
 TOLERANCES = ((50, 0.04), (99, 0.05))
-ATTEMPTS = 5
+ATTEMPTS = 10
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -189,7 +189,8 @@ def assert_near(measure: Callable[[], tuple[Samples, Samples, Packets]]) -> None
 
 @pytest.mark.parametrize("mode", ["closed", "open"])
 def test_service_time_is_that_of_the_wire(mode: str) -> None:
-    """p50 within 4 %, p99 within 5 %. The server takes 200 us for a request."""
+    """p50 within 4 %, p99 within 5 %. The server takes 200 us for a request; the generator runs
+    before all ordinary programs."""
     load = Load(connections=2, warmup_s=0.05, duration_s=0.5, drain_s=stubs.DEADLINE_S)
     if mode == "open":
         load = dataclasses.replace(
@@ -198,8 +199,10 @@ def test_service_time_is_that_of_the_wire(mode: str) -> None:
 
     def measure() -> tuple[Samples, Samples, Packets]:
         with Stub(stubs.delayed(200_000)) as stub:
-            alone = drive(stub, load)
-            with capture(stub.port, 2048) as packets:  # late requests may share a packet
+            with realtime_priority(True):
+                alone = drive(stub, load)
+            # Late requests may share a packet.
+            with capture(stub.port, 2048) as packets, realtime_priority(True):
                 captured = drive(stub, load)
         return alone, captured, packets
 
