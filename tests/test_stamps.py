@@ -62,7 +62,7 @@ def _stamping() -> Iterator[None]:
 
 
 @contextmanager
-def capture(port: int, frame_bytes: int = 256) -> Iterator[Packets]:
+def capture(port: int, frame_bytes: int = 256, frames: int = FRAMES) -> Iterator[Packets]:
     """The packets from and to a port that say something, in a list that is filled when the block
     is left: requests as they leave and answers as they arrive.
 
@@ -75,20 +75,20 @@ def capture(port: int, frame_bytes: int = 256) -> Iterator[Packets]:
     # those of TCP are stamped only then (skb_clear_delivery_time).
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
         sock.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V2)
-        blocks = FRAMES * frame_bytes // BLOCK_BYTES
-        ring = struct.pack("IIII", BLOCK_BYTES, blocks, frame_bytes, FRAMES)
+        blocks = frames * frame_bytes // BLOCK_BYTES
+        ring = struct.pack("IIII", BLOCK_BYTES, blocks, frame_bytes, frames)
         sock.setsockopt(SOL_PACKET, PACKET_RX_RING, ring)
         program, held = wanted(port)
         sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
         del held  # the kernel has a copy
-        with mmap.mmap(sock.fileno(), FRAMES * frame_bytes) as memory:
+        with mmap.mmap(sock.fileno(), frames * frame_bytes) as memory:
             memory[:] = bytes(len(memory))  # so that it lies in a cache
             sock.bind(("lo", ETH_P_ALL))
             yield packets
             counted = sock.getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)
             seen, lost = struct.unpack("II", counted)
             assert not lost, "the ring is too small"
-            for start in range(0, min(seen, FRAMES) * frame_bytes, frame_bytes):
+            for start in range(0, min(seen, frames) * frame_bytes, frame_bytes):
                 packets += parsed(memory[start : start + frame_bytes], port)
 
 
@@ -184,6 +184,8 @@ def assert_near(measure: Callable[[], tuple[Samples, Samples, Packets]]) -> None
             for (least, most), (_, tolerance) in zip(found[-1], TOLERANCES, strict=True)
         ):
             return
+    if not found:
+        pytest.skip("others had the CPUs: no request of a drive was stamped on its way")
     pytest.fail(f"p50 and p99 differ by {found}")
 
 
@@ -201,8 +203,8 @@ def test_service_time_is_that_of_the_wire(mode: str) -> None:
         with Stub(stubs.delayed(200_000)) as stub:
             with realtime_priority(True):
                 alone = drive(stub, load)
-            # Late requests may share a packet.
-            with capture(stub.port, 2048) as packets, realtime_priority(True):
+            # Late requests share a packet.
+            with capture(stub.port, 1 << 15, 1 << 12) as packets, realtime_priority(True):
                 captured = drive(stub, load)
         return alone, captured, packets
 
