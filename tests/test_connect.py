@@ -2,14 +2,17 @@
 
 import errno
 import socket
+import threading
+import time
 
 import pytest
-from stubs import Stub
+from stubs import DEADLINE_S, Stub
 
 from loadgen.clients import connect
 from loadgen.clients.connect import connected
 from loadgen.engine import requests
 from loadgen.target.address import Address
+from servers.protocol import GREETING
 
 LOOPBACK = "127.0.0.1"
 
@@ -71,6 +74,27 @@ def test_who_waits_for_a_greeting_is_counted() -> None:
         connected(Address(LOOPBACK, stub.port), 2, greeting_s=0.0) as found,
     ):
         assert found.failed == {"waiting for the greeting": 2}
+
+
+def test_nobody_is_waited_for_who_cannot_be_greeted() -> None:
+    """The server takes one client and leaves the others in its backlog, for ever."""
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        taken: list[socket.socket] = []
+
+        def greet_one() -> None:
+            taken.append(listener.accept()[0])
+            taken[0].sendall(GREETING)
+
+        thread = threading.Thread(target=greet_one)
+        thread.start()
+        started = time.monotonic()
+        address = Address(LOOPBACK, listener.getsockname()[1])
+        with connected(address, 3, greeting_s=DEADLINE_S, enough=1) as found:
+            assert time.monotonic() - started < DEADLINE_S / 2
+            assert len(found.socks) == 1
+            assert found.failed == {"waiting for the greeting": 2}
+        thread.join()
+        taken[0].close()
 
 
 def test_a_name_is_not_looked_up() -> None:

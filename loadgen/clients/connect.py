@@ -40,12 +40,13 @@ class ConnectedClients:
 
 @contextmanager
 def connected(
-    address: Address, count: int, greeting_s: float = GREETING_S
+    address: Address, count: int, greeting_s: float = GREETING_S, enough: int | None = None
 ) -> Iterator[ConnectedClients]:
     """`count` clients, connected and greeted, CONNECT_AT_ONCE at a time.
 
     address     numeric: nothing is looked up while the clock runs
     greeting_s  how long the greetings of such a group are awaited
+    enough      greetings that end the wait: of more than so many clients the server greets none
 
     Raises OSError for an address that is not numeric.
     """
@@ -74,7 +75,10 @@ def connected(
                     started_ns.append(now_ns)
                 else:
                     failed[error_name(code)] += 1
-            answers = requests.greet([sock.fileno() for sock in group], greeting_s)
+            fds = [sock.fileno() for sock in group]
+            answers = requests.greet(
+                fds, greeting_s, None if enough is None else enough - len(greeted)
+            )
             greeted += [s for s, good in zip(group, answers.greeted, strict=True) if good]
             greeting_ns.append(
                 (answers.arrived_ns - np.array(started_ns, np.int64))[answers.greeted]

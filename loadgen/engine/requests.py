@@ -294,19 +294,23 @@ def _answer(buffers: SyscallBuffers, link: Any, requests: Any) -> int:
 
 
 @compiled
-def _await_greetings(buffers: SyscallBuffers, links: Any, requests: Any, timeout_ns: int) -> None:
+def _await_greetings(
+    buffers: SyscallBuffers, links: Any, requests: Any, timeout_ns: int, enough: int
+) -> None:
     """A greeting is the answer to a request that is never sent."""
     deadline_ns = clock(buffers, CLOCK_MONOTONIC) + timeout_ns
     for index in range(len(links)):
         links[index].answering = index
         watch(buffers, links[index], EPOLL_CTL_ADD, EPOLLIN)
-    waiting = len(links)
-    while waiting > 0 and clock(buffers, CLOCK_MONOTONIC) < deadline_ns:
+    waiting, greeted = len(links), 0
+    while waiting > 0 and greeted < enough and clock(buffers, CLOCK_MONOTONIC) < deadline_ns:
         nap(buffers, NAP_NS)
         for event in range(epoll_wait(buffers.epoll, buffers.events.ctypes.data, EVENTS, 0)):
-            link = links[connection_of(buffers, event)]
+            index = connection_of(buffers, event)
+            link = links[index]
             ended = _answer(buffers, link, requests)
             waiting -= ended
+            greeted += ended > 0 and requests[index].outcome == _OK
             if ended and link.is_open:
                 watch(buffers, link, EPOLL_CTL_DEL, 0)
 
@@ -419,17 +423,19 @@ def _run(
     _settle(loop, links, requests)
 
 
-def greet(fds: Sequence[int], deadline_s: float) -> Greetings:
-    """Wait until the server has greeted on every connection; leave what follows unread.
+def greet(fds: Sequence[int], deadline_s: float, enough: int | None = None) -> Greetings:
+    """Wait until the server has greeted on every connection, or on `enough` of them; leave what
+    follows unread.
 
     `fds` are connected sockets with SO_TIMESTAMPNS set, `deadline_s` is the time from now. Never
     raises for what a server does: see `Greetings`.
     """
+    enough = len(fds) if enough is None else enough
     links, requests = _new_links(fds), _new_requests(len(fds))
     said = hello_echo(2)._replace(answer=GREETING, tag_digits=0)
     with select.epoll() as epoll:
         buffers = new_buffers(epoll.fileno(), said)
-        _await_greetings(buffers, links, requests, round(deadline_s * NS_PER_S))
+        _await_greetings(buffers, links, requests, round(deadline_s * NS_PER_S), enough)
     errors = np.where(requests.outcome == _MISMATCHED, NOT_GREETED, links.error).astype(np.int32)
     greeted = requests.outcome == _OK
     return Greetings(greeted, np.where(greeted, requests.arrived_ns, 0), errors)

@@ -132,7 +132,9 @@ class Station:
 
         idle, slow   clients that are silent, and clients that behave badly, as `behaviour` says
         """
-        waits = self.system.model is not None and self.system.model.leaves_waiting
+        model, clients = self.system.model, active + idle + slow
+        due = model.serves(clients) if model else clients
+        waits = model is not None and model.leaves_waiting
         patience_s = LIMITED_GREETING_S if waits else background.PATIENCE_S
         kinds: tuple[tuple[int, Behaviour], ...] = (
             (idle, "silent"),
@@ -152,16 +154,16 @@ class Station:
         ]
         # Only now: a library that more processes share weighs less in each of them.
         empty, kernel_empty = self.usage(), counters.kernel_memory()
-        silent, harmful = (clients.connect() for clients in prepared)
+        silent, harmful = (each.connect() for each in prepared)
+        # Of who waits in the backlog nobody is greeted meanwhile.
+        enough = due - silent.greeted - harmful.greeted if waits else None
         asking = self._around.enter_context(
-            connected(self.address, active, LIMITED_GREETING_S if waits else GREETING_S)
+            connected(self.address, active, LIMITED_GREETING_S if waits else GREETING_S, enough)
         )
         self.socks = asking.socks
-        clients = active + idle + slow
-        model = self.system.model
         self.record["connections"] |= {
             "attempted": clients,
-            "due": model.serves(clients) if model else clients,
+            "due": due,
             "limit": model.why_not_all(clients) if model else None,
             "greeted": silent.greeted + harmful.greeted + len(asking.socks),
             "failed": dict(

@@ -46,7 +46,7 @@ LONGEST_SLICE_S = 0.25
 WARM_S = 0.05
 # A server that does not sleep is stopped while others are driven, and goes on this long before its
 # turn.
-AWAKE_S = 0.01
+AWAKE_S = 0.005
 # How long a server may take to come to rest after its slice, and between two looks at its clock.
 REST_S = 0.02
 LOOK_S = 0.0005
