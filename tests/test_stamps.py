@@ -204,7 +204,7 @@ def test_service_time_is_that_of_the_wire(mode: str) -> None:
             with realtime_priority(True):
                 alone = drive(stub, load)
             # Late requests share a packet.
-            with capture(stub.port, 1 << 15, 1 << 12) as packets, realtime_priority(True):
+            with capture(stub.port, 1 << 14, 1 << 14) as packets, realtime_priority(True):
                 captured = drive(stub, load)
         return alone, captured, packets
 
