@@ -178,9 +178,14 @@ def test_some_requests_are_stamped_when_they_leave(spin: bool) -> None:
 
 
 def test_requests_of_an_open_loop_are_stamped_when_they_leave() -> None:
+    """Those that no other waits before: where others have the CPUs there may be none in a drive."""
+    deadline = time.monotonic() + stubs.DEADLINE_S
     with Stub() as stub:
-        result = drive(stub, open_loop(2), offsets(300, 300_000))
-    assert count(result) == {"OK": 300}
+        while True:
+            result = drive(stub, open_loop(2), offsets(300, 300_000))
+            assert count(result) == {"OK": 300}
+            if len(result.stamped) or time.monotonic() > deadline:
+                break
     left_by_the_kernel(result)
 
 
