@@ -1,6 +1,7 @@
 """Asking whether a CPU is left alone."""
 
 import os
+import select
 import subprocess
 import sys
 
@@ -19,7 +20,8 @@ while True:
 
 
 def test_a_cpu_on_which_others_run_is_not_free() -> None:
-    """Now and then the one who may go last does get a turn."""
+    """Now and then the one who may go last does get a turn, and some asks in a row fall into it: so
+    there is time between them."""
     with (
         Canary({CPU}) as canary,
         subprocess.Popen([sys.executable, "-c", SPIN], stdout=subprocess.PIPE) as busy,
@@ -27,10 +29,13 @@ def test_a_cpu_on_which_others_run_is_not_free() -> None:
         assert busy.stdout is not None
         busy.stdout.read(1)
         try:
-            found = [canary.is_free() for _ in range(50)]
+            found = []
+            for _ in range(200):
+                found.append(canary.is_free())
+                select.poll().poll(1)
         finally:
             busy.kill()
-        assert found.count(False) >= 40
+        assert found.count(False) > 100
         assert canary.is_free(PATIENCE_S), "answers to earlier questions are no answer"
 
 
