@@ -178,8 +178,8 @@ def spans(record: Record) -> Iterator[str]:
     than the slice by a part of a pause between two of them at each end, and over many slices about
     as long: two parts of a pause have a variance of a sixth of its square, and no pause is longer
     than a request is, as a rule. A server whose CPU others take for a moment pauses for longer. So
-    only the half of the slices counts in which the two are nearest; throughput is a median, and
-    whoever wants to move it has to move more than half."""
+    only the half of the slices counts in which the two are nearest: throughput is a median, and
+    stays among the honest slices while these are more than half."""
     slices = record["slices"]
     if slices is None or is_open(record):
         return
