@@ -1,0 +1,79 @@
+"""Give every client a coroutine: read as if it blocked, wait for nobody else.
+
+After:  asyncio_server.py
+Waits:  in epoll_wait(), inside the loop, for all coroutines at once.
+Costs:  as asyncio, and for every answer two more rounds: a future that wakes
+        a task, and the buffers of two streams.
+Breaks: when one coroutine computes for long: everybody waits for it.
+            python -m loadgen duel asyncio_streams asyncio --connections 64
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+from servers import common
+from servers.protocol import HIGH_WATER_BYTES, Session
+
+
+def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
+    asyncio.run(listen(listener, new_session))
+
+
+async def listen(
+    listener: socket.socket, new_session: Callable[[], Session]
+) -> None:
+    async def start(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        await converse(reader, writer, new_session())
+
+    server = await asyncio.start_server(
+        start, sock=listener, backlog=common.BACKLOG
+    )
+    await server.serve_forever()
+
+
+async def converse(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, session: Session
+) -> None:
+    writer.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+    while session.wants_read or session.wants_write:
+        if session.wants_write:
+            await write(writer, session)
+        else:
+            await read(reader, session)
+    await hang_up(writer)
+
+
+async def read(reader: asyncio.StreamReader, session: Session) -> None:
+    try:
+        session.receive(await reader.read(common.RECEIVE_BYTES))
+    except (OSError, MemoryError):
+        session.abort()
+
+
+async def write(writer: asyncio.StreamWriter, session: Session) -> None:
+    try:
+        data = session.outgoing
+        writer.write(data)
+        await writer.drain()  # waits while the buffer is full
+        session.sent(len(data))
+    except (OSError, MemoryError):
+        session.abort()
+
+
+async def hang_up(writer: asyncio.StreamWriter) -> None:
+    # From now on drain() waits until the buffer is empty.
+    writer.transport.set_write_buffer_limits(high=0)
+    with suppress(OSError):
+        await writer.drain()
+        sock = socket.socket(fileno=writer.get_extra_info("socket").fileno())
+        common.finish(sock)
+        sock.detach()
+    writer.close()
+
+
+if __name__ == "__main__":
+    common.main(serve)

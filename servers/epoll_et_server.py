@@ -1,0 +1,108 @@
+"""Hear of a socket only when something new happens to it, and then drain it.
+
+After:  epoll_server.py
+Waits:  in epoll_wait(), for all clients at once; edge-triggered: who became
+        ready is named once, and not again for what was left undone.
+Costs:  O(ready) per call, one call that fails with EAGAIN for each client
+        named (only that proves it drained), and no change of interest ever.
+Breaks: without TURNS: one chatty client would never let go of the loop.
+            python -m servers epoll_et --port 8000
+            python -m loadgen run --connect 127.0.0.1:8000 --greedy 1
+"""
+
+import select
+import socket
+from collections.abc import Callable
+
+from servers import common
+from servers.protocol import Session
+
+# Receives and sends for one client before the others have their turn. Whoever
+# is cut off there is not named again: the server has to remember it.
+TURNS = 32
+
+
+def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
+    clients: dict[int, tuple[socket.socket, Session]] = {}
+    unfinished: set[int] = set()
+    interest = select.epoll()
+    # The listener stays level-triggered: newcomers who did not get in yet are
+    # to be named again.
+    interest.register(listener, select.EPOLLIN)
+    listener.setblocking(False)
+    accepting = True
+
+    while True:
+        arrivals = not accepting
+        timeout_s = None if accepting else common.RETRY_S
+        # Nobody waits for an edge who has not been drained since the last.
+        events = interest.poll(0 if unfinished else timeout_s)
+        ready = unfinished.union(fd for fd, _ in events)
+        unfinished.clear()
+        for fd in ready:
+            if fd not in clients:
+                arrivals = True
+                continue
+            sock, session = clients[fd]
+            if not converse(sock, session):
+                unfinished.add(fd)
+            elif not session.wants_read and not session.wants_write:
+                del clients[fd]
+                common.hang_up(sock)  # ends the interest too (epoll(7))
+
+        # Newcomers come last: whoever is inside goes first. They may get the
+        # descriptors of those who left. A batch names each descriptor once,
+        # and clients leave at their own entry, so nobody is mixed up.
+        if arrivals:
+            could = accepting
+            arrived, accepting = accept(listener)
+            for sock in arrived:
+                session = new_session()
+                try:
+                    # Once and for all. Who is ready by now is named at once.
+                    interest.register(
+                        sock, select.EPOLLIN | select.EPOLLOUT | select.EPOLLET
+                    )
+                except OSError:  # the list may be full (epoll_ctl(2))
+                    common.refuse(sock)
+                    continue
+                clients[sock.fileno()] = sock, session
+            if accepting != could:
+                interest.modify(listener, select.EPOLLIN if accepting else 0)
+
+
+def accept(listener: socket.socket) -> tuple[list[socket.socket], bool]:
+    """Who has come; and False when there were no descriptors for more."""
+    arrived: list[socket.socket] = []
+    for _ in range(common.ACCEPTS_PER_WAKE_UP):
+        try:
+            sock, _ = listener.accept()
+        except OSError as error:
+            return arrived, not common.exhausted(error)
+        sock.setblocking(False)
+        arrived.append(sock)
+    return arrived, True
+
+
+def converse(sock: socket.socket, session: Session) -> bool:
+    """As with a thread of its own, until it would have to wait; False when
+    it was cut off before."""
+    try:
+        for _ in range(TURNS):
+            if session.wants_write:
+                session.sent(sock.send(session.outgoing))
+            elif session.wants_read:
+                session.receive(sock.recv(common.RECEIVE_BYTES))
+            else:
+                break
+        else:
+            return False
+    except BlockingIOError:
+        pass  # an edge will tell when there is more
+    except (OSError, MemoryError):
+        session.abort()
+    return True
+
+
+if __name__ == "__main__":
+    common.main(serve)

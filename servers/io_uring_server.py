@@ -1,0 +1,302 @@
+"""Ask the kernel to receive and to send, and hear when it has been done.
+
+After:  epoll_server.py
+Waits:  in io_uring_enter(), for whatever is completed first.
+Costs:  O(completed) per call, and one call for all of it: what is asked for
+        is written into a queue that the kernel reads (submissions), and what
+        became of it is read from another one (completions). A receive is
+        asked for once per client and goes on completing (multishot).
+Breaks: where the kernel does not offer it: before Linux 6.1, and wherever it
+        is switched off (kernel.io_uring_disabled, most containers).
+            sysctl kernel.io_uring_disabled=2; python -m servers io_uring
+"""
+
+import ctypes
+import errno
+import mmap
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterator
+
+from servers import common
+from servers.protocol import Session
+
+# What was completed. It stands beside the descriptor in the mark that every
+# submission bears, and that its completions have, too.
+ACCEPTED, RECEIVED, SENT, CANCELLED = range(4)
+
+
+def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
+    clients: dict[int, Client] = {}
+    ring = Ring()
+    ring.accept(listener.fileno())
+
+    while True:
+        # One call hands over all that was asked for since the last one, and
+        # waits until something is done, whoever asked for it and when.
+        for fd, what, result, flags in ring.completions():
+            if what == ACCEPTED:
+                if result >= 0:
+                    sock = socket.socket(
+                        listener.family, listener.type, fileno=result
+                    )
+                    clients[result] = Client(sock, new_session())
+                    proceed(ring, clients[result])
+                if not flags & GOES_ON:
+                    if -result in common.EXHAUSTED:
+                        ring.pause(fd)  # it completes as if nobody had come
+                    else:
+                        ring.accept(fd)
+                continue
+            if what == CANCELLED:
+                continue  # in vain: it was completed before
+            client = clients[fd]
+            session = client.session
+            try:
+                if what == SENT:
+                    client.sending = b""
+                    if result < 0:
+                        session.abort()
+                    elif session.wants_write:
+                        session.sent(result)
+                else:
+                    client.receiving = bool(flags & GOES_ON)
+                    if result >= 0:
+                        client.held.append(ring.taken(result, flags))
+                    elif -result not in (errno.ECANCELED, errno.ENOBUFS):
+                        session.abort()
+                while client.held and session.wants_read:
+                    session.receive(client.held.pop(0))
+            except MemoryError:
+                session.abort()
+            proceed(ring, client)
+            # Whatever the kernel does for a client keeps the connection open.
+            if not client.receiving and not client.sending:
+                del clients[fd]
+                common.hang_up(client.sock)
+
+
+class Client:
+    """A client, and what the kernel does for it.
+
+    receiving  it goes on receiving
+    unwanted   and has been told to stop
+    held       what came in when the session did not want any more
+    sending    it reads these bytes, which have to stay where they are
+    """
+
+    def __init__(self, sock: socket.socket, session: Session) -> None:
+        self.sock = sock
+        self.session = session
+        self.receiving = False
+        self.unwanted = False
+        self.held: list[bytes] = []
+        self.sending = b""
+
+
+def proceed(ring: "Ring", client: Client) -> None:
+    """Ask for what the session wants next."""
+    fd, session = client.sock.fileno(), client.session
+    if session.wants_write and not client.sending:
+        client.sending = session.outgoing
+        ring.send(fd, client.sending)
+    elif client.sending and not session.wants_write:  # aborted
+        ring.cancel(fd, SENT)
+    if session.wants_read and not client.receiving:
+        client.receiving = True
+        client.unwanted = False
+        ring.receive(fd)
+    elif client.receiving and not session.wants_read and not client.unwanted:
+        client.unwanted = True
+        ring.cancel(fd, RECEIVED)
+
+
+# How many requests may be waiting to be handed over, and completions to be
+# read (one more is kept by the kernel until there is room).
+SUBMISSIONS = 1_024
+COMPLETIONS = 8_192
+
+# The kernel receives into one of these when something has come in, so that
+# thousands of silent clients need none. 4 MiB.
+BUFFERS = 64
+
+# The kernel's include/uapi/linux/io_uring.h. The numbers of the system calls
+# are the same on every machine.
+SETUP, ENTER, REGISTER = 425, 426, 427
+SUBMIT_ALL, SINGLE_ISSUER, DEFER_TASKRUN = 1 << 7, 1 << 12, 1 << 13
+CQSIZE = 1 << 3
+GET_EVENTS = 1 << 0
+TIMEOUT, ACCEPT, ASYNC_CANCEL, SEND, RECV = 11, 13, 14, 26, 27
+ACCEPT_MULTISHOT, RECV_MULTISHOT = 1 << 0, 1 << 1
+BUFFER_SELECT, CQE_SKIP_SUCCESS = 1 << 5, 1 << 6
+GOES_ON = 1 << 1  # IORING_CQE_F_MORE
+SUBMISSION_ARRAY = 0x10000000  # IORING_OFF_SQES
+REGISTER_BUFFERS = 22  # IORING_REGISTER_PBUF_RING
+
+# operation, its flags, its priority, descriptor, offset, address, length,
+# flags of the operation, mark, group of buffers
+SUBMISSION = struct.Struct("=BBHiQQIIQH22x")
+COMPLETION = struct.Struct("=QiI")  # mark, result, flags
+BUFFER = struct.Struct("=QIH")  # address, length, number
+
+system_call = ctypes.CDLL(None, use_errno=True).syscall
+system_call.restype = ctypes.c_long
+system_call.argtypes = [ctypes.c_long] * 7
+address_of_bytes = ctypes.pythonapi.PyBytes_AsString
+address_of_bytes.restype = ctypes.c_void_p
+address_of_bytes.argtypes = [ctypes.py_object]
+
+
+class Ring:
+    """Two queues in memory that we share with the kernel.
+
+    We write at the tail of the submissions and read at the head of the
+    completions; the kernel has the two other ends. It looks at them while we
+    are in io_uring_enter(), and at no other time (DEFER_TASKRUN).
+    """
+
+    def __init__(self) -> None:
+        parameters = bytearray(120)
+        struct.pack_into(
+            "=III",
+            parameters,
+            0,
+            0,
+            COMPLETIONS,
+            CQSIZE | SUBMIT_ALL | SINGLE_ISSUER | DEFER_TASKRUN,
+        )
+        self._fd = call(SETUP, SUBMISSIONS, address_of(parameters))
+        sq = struct.unpack_from("=7I", parameters, 40)
+        cq = struct.unpack_from("=6I", parameters, 80)
+        self._sq_head, self._sq_tail, _, _, _, _, order = sq
+        self._cq_head, self._cq_tail, _, _, _, self._cqes = cq
+        ends = self._cqes + 16 * COMPLETIONS, order + 4 * SUBMISSIONS
+        self._ring = mmap.mmap(self._fd, max(ends))
+        self._submissions = mmap.mmap(
+            self._fd, SUBMISSIONS * SUBMISSION.size, offset=SUBMISSION_ARRAY
+        )
+        self._tail = 0
+        # Submissions are taken in the order in which they stand.
+        struct.pack_into(
+            f"={SUBMISSIONS}I", self._ring, order, *range(SUBMISSIONS)
+        )
+
+        self._memory = mmap.mmap(-1, BUFFERS * common.RECEIVE_BYTES)
+        self._address = address_of(self._memory)
+        self._free = mmap.mmap(-1, mmap.PAGESIZE)
+        self._freed = 0
+        group = struct.pack(
+            "=QIHH24x", address_of(self._free), BUFFERS, 0, 0
+        )
+        call(
+            REGISTER, self._fd, REGISTER_BUFFERS, address_of_bytes(group), 1
+        )
+        for number in range(BUFFERS):
+            self._give(number)
+        self._pause = struct.pack("=qq", 0, int(common.RETRY_S * 10**9))
+
+    def accept(self, fd: int) -> None:
+        """Accept whoever comes, until it fails."""
+        self._submit(
+            ACCEPT, 0, ACCEPT_MULTISHOT, fd, 0, 0, 0, socket.SOCK_CLOEXEC,
+            fd << 2 | ACCEPTED,
+        )
+
+    def pause(self, fd: int) -> None:
+        """Fail to accept, a little later."""
+        address = address_of_bytes(self._pause)
+        self._submit(TIMEOUT, 0, 0, -1, 0, address, 1, 0, fd << 2 | ACCEPTED)
+
+    def receive(self, fd: int) -> None:
+        """Receive whatever comes, until it ends or fails."""
+        self._submit(
+            RECV, BUFFER_SELECT, RECV_MULTISHOT, fd, 0, 0, 0, 0,
+            fd << 2 | RECEIVED,
+        )
+
+    def send(self, fd: int, data: bytes) -> None:
+        """Send as much of it as there is room for, and some at least."""
+        address, length = address_of_bytes(data), len(data)
+        self._submit(SEND, 0, 0, fd, 0, address, length, 0, fd << 2 | SENT)
+
+    def cancel(self, fd: int, what: int) -> None:
+        """Let it fail soon, if it is not completed before."""
+        self._submit(
+            ASYNC_CANCEL, CQE_SKIP_SUCCESS, 0, -1, 0, fd << 2 | what, 0, 0,
+            fd << 2 | CANCELLED,
+        )
+
+    def completions(self) -> Iterator[tuple[int, int, int, int]]:
+        """Hand over, wait, and yield (descriptor, what, result, flags)."""
+        self._enter(1)
+        head, tail = self._read(self._cq_head), self._read(self._cq_tail)
+        for at in range(head, head + (tail - head) % 2**32):
+            mark, result, flags = COMPLETION.unpack_from(
+                self._ring, self._cqes + at % COMPLETIONS * COMPLETION.size
+            )
+            yield mark >> 2, mark & 3, result, flags
+        self._write(self._cq_head, tail)
+
+    def taken(self, length: int, flags: int) -> bytes:
+        """What a completed receive has brought; b"" if it was the end."""
+        if not length:
+            return b""
+        number = flags >> 16
+        start = number * common.RECEIVE_BYTES
+        data = self._memory[start : start + length]
+        self._give(number)
+        return data
+
+    def _give(self, number: int) -> None:
+        """Let the kernel have this buffer (again)."""
+        address = self._address + number * common.RECEIVE_BYTES
+        at = self._freed % BUFFERS * 16
+        BUFFER.pack_into(
+            self._free, at, address, common.RECEIVE_BYTES, number
+        )
+        self._freed = (self._freed + 1) % 2**16
+        # The tail of this queue stands in a gap of its first entry.
+        struct.pack_into("=H", self._free, 14, self._freed)
+
+    def _submit(self, *fields: int) -> None:
+        if (self._tail - self._read(self._sq_head)) % 2**32 == SUBMISSIONS:
+            self._enter(0)
+        at = self._tail % SUBMISSIONS * SUBMISSION.size
+        SUBMISSION.pack_into(self._submissions, at, *fields, 0)
+        self._tail = (self._tail + 1) % 2**32
+        self._write(self._sq_tail, self._tail)
+
+    def _enter(self, wait_for: int) -> None:
+        waiting = (self._tail - self._read(self._sq_head)) % 2**32
+        try:
+            call(ENTER, self._fd, waiting, wait_for, GET_EVENTS)
+        except InterruptedError:
+            pass
+        except OSError as error:  # it has no room for what is completed
+            if error.errno not in (errno.EAGAIN, errno.EBUSY):
+                raise
+
+    def _read(self, at: int) -> int:
+        return int.from_bytes(self._ring[at : at + 4], "little")
+
+    def _write(self, at: int, value: int) -> None:
+        struct.pack_into("=I", self._ring, at, value)
+
+
+def call(number: int, *arguments: int) -> int:
+    """A system call that Python has no function for. Raises OSError."""
+    result: int = system_call(number, *arguments, *[0] * (6 - len(arguments)))
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result
+
+
+def address_of(buffer: bytearray | mmap.mmap) -> int:
+    """Where a buffer lies that can be written to."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+
+
+if __name__ == "__main__":
+    common.main(serve)

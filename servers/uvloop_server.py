@@ -1,0 +1,87 @@
+"""Let an event loop written in C call back: the same protocol, libuv below.
+
+After:  asyncio_server.py
+Waits:  in epoll_wait(), inside libuv.
+Costs:  O(ready) per call, and three Python calls for everybody who is ready.
+Breaks: when one callback takes long: everybody waits for it.
+            python -m loadgen duel uvloop asyncio --connections 64
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import cast
+
+import uvloop
+
+from servers import common
+from servers.protocol import HIGH_WATER_BYTES, Session
+
+
+def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
+    uvloop.run(listen(listener, new_session))
+
+
+async def listen(
+    listener: socket.socket, new_session: Callable[[], Session]
+) -> None:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(
+        lambda: Conversation(new_session()),
+        sock=listener,
+        backlog=common.BACKLOG,
+    )
+    await server.serve_forever()
+
+
+class Conversation(asyncio.Protocol):
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.taken = True  # does the client take what is said to it?
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
+        self.proceed()
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self.session.receive(data)
+        except MemoryError:
+            self.session.abort()
+        self.proceed()
+
+    def eof_received(self) -> bool:
+        self.session.receive(b"")
+        self.proceed()
+        return True  # what is owed may still be sent
+
+    def pause_writing(self) -> None:
+        self.taken = False
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self.taken = True
+        self.transport.resume_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        # The loop closes the socket after this.
+        sock = socket.socket(
+            fileno=self.transport.get_extra_info("socket").fileno()
+        )
+        common.finish(sock)
+        sock.detach()
+
+    def proceed(self) -> None:
+        # The transport keeps what the socket does not take. Who takes too
+        # little is not read from, see pause_writing().
+        if self.session.wants_write:
+            data = self.session.outgoing
+            self.session.sent(len(data))
+            self.transport.write(data)
+        if not self.session.wants_read:
+            self.transport.close()  # once everything is sent
+
+
+if __name__ == "__main__":
+    common.main(serve)
