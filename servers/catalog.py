@@ -4,6 +4,7 @@ The tests, the load generator and the charts know a server by its line here
 and by its command line, and by nothing else.
 """
 
+import importlib
 import importlib.util
 from dataclasses import dataclass
 
@@ -33,7 +34,9 @@ class Model:
                      no limit of its own)
     refuses_threads  refuses clients for which it can start no thread
     sleeps           uses no CPU while nothing happens
+    workers          shares the clients among several: takes `--workers`
     needs            modules outside the standard library
+    asks             its module says whether the kernel has what it needs
     """
 
     name: str
@@ -48,7 +51,9 @@ class Model:
     descriptor_limit: int | None = None
     refuses_threads: bool = False
     sleeps: bool = True
+    workers: bool = False
     needs: tuple[str, ...] = ()
+    asks: bool = False
 
     @property
     def module(self) -> str:
@@ -91,6 +96,9 @@ class Model:
         for library in self.needs:
             if importlib.util.find_spec(library) is None:
                 return f"{library} is not installed"
+        if self.asks:
+            reason: str | None = importlib.import_module(self.module).why_not()
+            return reason
         return None
 
 
@@ -159,8 +167,177 @@ MODELS = (
         colour="#D55E00",
         marker="P",
     ),
+    Model(
+        name="epoll_et",
+        family="readiness",
+        idea="Hear of a socket only when something new happens, then drain it.",
+        waits="epoll_wait()",
+        cost="O(ready), and one EAGAIN for each",
+        breaks="a chatty client, without a cap",
+        colour="#8C2D04",
+        marker="X",
+    ),
+    Model(
+        name="selectors",
+        family="readiness",
+        idea="Let the standard library choose among select, poll and epoll.",
+        waits="epoll_wait()",
+        cost="O(ready), and a tuple for each",
+        breaks="when descriptors run out",
+        colour="#F4A582",
+        marker="p",
+    ),
+    Model(
+        name="sigio",
+        family="signals",
+        idea="Sleep until a signal says that something new has happened.",
+        waits="sigwaitinfo()",
+        cost="O(clients) system calls",
+        breaks="slower with every client",
+        colour="#882255",
+        marker="h",
+    ),
+    Model(
+        name="threadpool",
+        family="threads",
+        idea="Start a fixed number of threads, each serving one client at a time.",
+        waits="accept(), recv(), send(), in every thread",
+        cost="O(1)",
+        breaks="with client 17, for 16 threads",
+        colour="#B8860B",
+        marker="<",
+        clients_at_once=16,
+        workers=True,
+    ),
+    Model(
+        name="socketserver",
+        family="threads",
+        idea="Let the standard library's framework start a thread per client.",
+        waits="recv(), send(), in every thread",
+        cost="O(1), a thread per client",
+        breaks="with a thousand busy clients",
+        colour="#F0C75E",
+        marker=">",
+        refuses_threads=True,
+    ),
+    Model(
+        name="epoll_threads",
+        family="threads",
+        idea="Let a pool of threads find the answers, so that none holds up others.",
+        waits="epoll_wait(), and every thread",
+        cost="O(ready), two queues per answer",
+        breaks="16 slow answers at a time",
+        colour="#7F6000",
+        marker="H",
+        workers=True,
+    ),
+    Model(
+        name="fork",
+        family="processes",
+        idea="Give every client a process of its own, and let each of them block.",
+        waits="recv(), send(), in every process",
+        cost="O(1), a process per client",
+        breaks="with clients that come and go",
+        colour="#44AA99",
+        marker="d",
+    ),
+    Model(
+        name="prefork",
+        family="processes",
+        idea="Start a fixed number of processes that share a listening socket.",
+        waits="epoll_wait(), in every process",
+        cost="O(ready), a herd per newcomer",
+        breaks="one worker may get most clients",
+        colour="#117733",
+        marker="*",
+        workers=True,
+    ),
+    Model(
+        name="reuseport",
+        family="processes",
+        idea="Start a fixed number of processes, each with a listening socket.",
+        waits="epoll_wait(), in every process",
+        cost="O(ready)",
+        breaks="few clients are spread badly",
+        colour="#999933",
+        marker="8",
+        workers=True,
+    ),
+    Model(
+        name="asyncio",
+        family="frameworks",
+        idea="Let an event loop call back whenever a client has said something.",
+        waits="epoll_wait(), in the loop",
+        cost="O(ready), three calls for each",
+        breaks="one slow callback holds up all",
+        colour="#332288",
+        marker="o",
+    ),
+    Model(
+        name="asyncio_buffered",
+        family="frameworks",
+        idea="Let the event loop receive into a buffer of ours.",
+        waits="epoll_wait(), in the loop",
+        cost="O(ready), three calls for each",
+        breaks="one slow callback holds up all",
+        colour="#6699CC",
+        marker="s",
+    ),
+    Model(
+        name="asyncio_streams",
+        family="frameworks",
+        idea="Give every client a coroutine that reads as if it blocked.",
+        waits="epoll_wait(), in the loop",
+        cost="O(ready), a task's turn for each",
+        breaks="one slow coroutine holds up all",
+        colour="#88CCEE",
+        marker="D",
+    ),
+    Model(
+        name="uvloop",
+        family="frameworks",
+        idea="Let an event loop written in C call back, with libuv below.",
+        waits="epoll_wait(), in libuv",
+        cost="O(ready), three calls for each",
+        breaks="one slow callback holds up all",
+        colour="#AA4499",
+        marker="^",
+        needs=("uvloop",),
+    ),
+    Model(
+        name="gevent",
+        family="frameworks",
+        idea="Give every client a greenlet, switched wherever it waits.",
+        waits="epoll_wait(), in libev",
+        cost="O(ready), two switches for each",
+        breaks="one slow greenlet holds up all",
+        colour="#CC6677",
+        marker="v",
+        needs=("gevent",),
+    ),
+    Model(
+        name="trio",
+        family="frameworks",
+        idea="Give every client a coroutine, in a nursery.",
+        waits="epoll_wait(), in the loop",
+        cost="O(ready), a task's turn for each",
+        breaks="one slow coroutine holds up all",
+        colour="#DDCC77",
+        marker="P",
+        needs=("trio",),
+    ),
+    Model(
+        name="io_uring",
+        family="completion",
+        idea="Ask the kernel to receive and send, and hear when it is done.",
+        waits="io_uring_enter()",
+        cost="O(completed), one call for all",
+        breaks="where the kernel has none",
+        colour="#000080",
+        marker="X",
+        asks=True,
+    ),
 )
-
 
 def find(name: str) -> Model:
     """The model of that name; KeyError says which names there are."""

@@ -284,6 +284,15 @@ class Ring:
         struct.pack_into("=I", self._ring, at, value)
 
 
+def why_not() -> str | None:
+    """Why it cannot run here, in words; None if it can."""
+    try:
+        Ring()
+    except OSError as error:
+        return f"io_uring: {error.strerror}"
+    return None
+
+
 def call(number: int, *arguments: int) -> int:
     """A system call that Python has no function for. Raises OSError."""
     result: int = system_call(number, *arguments, *[0] * (6 - len(arguments)))
