@@ -11,7 +11,7 @@ Breaks: when one callback takes long: everybody waits for it.
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from servers import common
 from servers.protocol import HIGH_WATER_BYTES, Session
@@ -29,12 +29,22 @@ async def listen(
     listener: socket.socket, new_session: Callable[[], Session]
 ) -> None:
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(complain)
     server = await loop.create_server(
         lambda: Conversation(new_session()),
         sock=listener,
         backlog=common.BACKLOG,
     )
     await server.serve_forever()
+
+
+def complain(
+    loop: asyncio.AbstractEventLoop, context: dict[str, Any]
+) -> None:
+    """Say what went wrong, but for want of descriptors: it tries again."""
+    error = context.get("exception")
+    if not isinstance(error, OSError) or not common.exhausted(error):
+        loop.default_exception_handler(context)
 
 
 class Conversation(asyncio.BufferedProtocol):

@@ -12,6 +12,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from servers import common
 from servers.protocol import HIGH_WATER_BYTES, Session
@@ -24,15 +25,25 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
 async def listen(
     listener: socket.socket, new_session: Callable[[], Session]
 ) -> None:
-    async def start(
+    async def welcome(
         reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         await converse(reader, writer, new_session())
 
+    asyncio.get_running_loop().set_exception_handler(complain)
     server = await asyncio.start_server(
-        start, sock=listener, backlog=common.BACKLOG
+        welcome, sock=listener, backlog=common.BACKLOG
     )
     await server.serve_forever()
+
+
+def complain(
+    loop: asyncio.AbstractEventLoop, context: dict[str, Any]
+) -> None:
+    """Say what went wrong, but for want of descriptors: it tries again."""
+    error = context.get("exception")
+    if not isinstance(error, OSError) or not common.exhausted(error):
+        loop.default_exception_handler(context)
 
 
 async def converse(

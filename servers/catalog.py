@@ -6,7 +6,9 @@ and by its command line, and by nothing else.
 
 import importlib
 import importlib.util
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
 
 # Descriptors that a server needs before its first client has one: standard
 # input, output and error, the listening socket, and the system's libffi, which
@@ -34,9 +36,13 @@ class Model:
                      no limit of its own)
     refuses_threads  refuses clients for which it can start no thread
     sleeps           uses no CPU while nothing happens
+    threads          how many each of its processes has without a client
+    processes        how many it is
     workers          shares the clients among several: takes `--workers`
     needs            modules outside the standard library
     asks             its module says whether the kernel has what it needs
+    gaps             what it leaves undone, by its nature or by that of its
+                     framework, and why
     """
 
     name: str
@@ -51,9 +57,12 @@ class Model:
     descriptor_limit: int | None = None
     refuses_threads: bool = False
     sleeps: bool = True
+    threads: int = 1
+    processes: Literal["one", "one per client", "one per worker"] = "one"
     workers: bool = False
     needs: tuple[str, ...] = ()
     asks: bool = False
+    gaps: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def module(self) -> str:
@@ -208,6 +217,11 @@ MODELS = (
         marker="<",
         clients_at_once=16,
         workers=True,
+        threads=16,
+        gaps={
+            "no descriptor": "every thread that waits holds one in reserve",
+            "too few threads": "has all of them before the first client",
+        },
     ),
     Model(
         name="socketserver",
@@ -230,6 +244,11 @@ MODELS = (
         colour="#7F6000",
         marker="H",
         workers=True,
+        threads=17,
+        gaps={
+            "many answers": "each takes its way through the pool",
+            "too few threads": "has all of them before the first client",
+        },
     ),
     Model(
         name="fork",
@@ -240,6 +259,8 @@ MODELS = (
         breaks="with clients that come and go",
         colour="#44AA99",
         marker="d",
+        processes="one per client",
+        gaps={"fewer descriptors": "a client takes one in its own process"},
     ),
     Model(
         name="prefork",
@@ -251,6 +272,9 @@ MODELS = (
         colour="#117733",
         marker="*",
         workers=True,
+        processes="one per worker",
+        gaps={"room": "any worker may accept, until none has room",
+        },
     ),
     Model(
         name="reuseport",
@@ -262,6 +286,9 @@ MODELS = (
         colour="#999933",
         marker="8",
         workers=True,
+        processes="one per worker",
+        gaps={"room": "whose worker has no room waits, whoever else has",
+        },
     ),
     Model(
         name="asyncio",
@@ -272,6 +299,7 @@ MODELS = (
         breaks="one slow callback holds up all",
         colour="#332288",
         marker="o",
+        gaps={"full list": "its loop forgets whom it cannot watch"},
     ),
     Model(
         name="asyncio_buffered",
@@ -282,6 +310,7 @@ MODELS = (
         breaks="one slow callback holds up all",
         colour="#6699CC",
         marker="s",
+        gaps={"full list": "its loop forgets whom it cannot watch"},
     ),
     Model(
         name="asyncio_streams",
@@ -292,6 +321,7 @@ MODELS = (
         breaks="one slow coroutine holds up all",
         colour="#88CCEE",
         marker="D",
+        gaps={"full list": "its loop forgets whom it cannot watch"},
     ),
     Model(
         name="uvloop",
@@ -303,6 +333,12 @@ MODELS = (
         colour="#AA4499",
         marker="^",
         needs=("uvloop",),
+        gaps={
+            "failed greeting": "it sends by itself",
+            "no descriptor": "libuv lets newcomers in, and out at once",
+            "fewer descriptors": "libuv lets newcomers in, and out at once",
+            "room": "libuv lets newcomers in, and out at once",
+        },
     ),
     Model(
         name="gevent",
@@ -314,6 +350,7 @@ MODELS = (
         colour="#CC6677",
         marker="v",
         needs=("gevent",),
+        gaps={"failed greeting": "it sends by itself"},
     ),
     Model(
         name="trio",
@@ -325,6 +362,10 @@ MODELS = (
         colour="#DDCC77",
         marker="P",
         needs=("trio",),
+        gaps={
+            "full list": "a client that it cannot watch is let go",
+            "no ctypes": "it cannot be imported",
+        },
     ),
     Model(
         name="io_uring",
@@ -336,6 +377,12 @@ MODELS = (
         colour="#000080",
         marker="X",
         asks=True,
+        gaps={
+            "failed greeting": "sends are completed later, by the kernel",
+            "no descriptor": "the limit counts as it was when accept was asked",
+            "fewer descriptors": "the limit counts as it was then, too",
+            "no ctypes": "there is no other way to the kernel's rings",
+        },
     ),
 )
 

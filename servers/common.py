@@ -242,6 +242,10 @@ def run(serve: Serve, options: argparse.Namespace) -> NoReturn:
         if not exhausted(error):
             raise  # a defect, and the traceback tells where
         sys.exit(f"error: cannot serve: {error.strerror}")
+    except RuntimeError as error:
+        if "start new thread" not in str(error):
+            raise
+        sys.exit(f"error: cannot serve: {error}")
     sys.exit("error: the server loop ended by itself")
 
 
@@ -289,6 +293,7 @@ def exit_in_c(signals: set[signal.Signals]) -> None:
     libc = ctypes.CDLL(None)
     libc.__cxa_at_quick_exit(libc._exit, None)
     for number in signals:
+        signal.signal(number, signal.SIG_DFL)  # or frameworks take it over
         libc.signal(number, libc.quick_exit)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 

@@ -35,7 +35,7 @@ def serve(
     watched: dict[int, int] = {}
     bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
     for _ in range(workers):
-        start(tasks, answers, bell)
+        hire(tasks, answers, bell)
     interest = select.epoll()
     interest.register(bell, select.EPOLLIN)
     interest.register(listener, select.EPOLLIN)
@@ -114,7 +114,7 @@ def serve(
                 interest.modify(listener, select.EPOLLIN if accepting else 0)
 
 
-def start(tasks: Tasks, answers: Answers, bell: int) -> None:
+def hire(tasks: Tasks, answers: Answers, bell: int) -> None:
     worker = threading.Thread(
         target=work, args=(tasks, answers, bell), daemon=True
     )

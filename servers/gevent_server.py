@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+import gevent
 import gevent.monkey
 import gevent.server
 
@@ -21,23 +22,43 @@ from servers.protocol import Session
 # Sleeping becomes letting the others go on.
 gevent.monkey.patch_time()
 
+# Receives and sends after which a greenlet lets the others go on: as long as
+# its socket is ready it would not.
+TURNS = 8
+
 
 def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
-    def start(sock: socket.socket, _: Any) -> None:
+    def welcome(sock: socket.socket, _: Any) -> None:
         converse(sock, new_session())
 
     listener.setblocking(False)
-    server = gevent.server.StreamServer(listener, start)
-    server.max_accept = common.ACCEPTS_PER_WAKE_UP
-    server.serve_forever()
+    Server(listener, welcome).serve_forever()
+
+
+class Server(gevent.server.StreamServer):
+    max_accept = common.ACCEPTS_PER_WAKE_UP
+
+    def do_read(self) -> tuple[socket.socket, Any] | None:
+        try:
+            arrived: tuple[socket.socket, Any] | None = super().do_read()
+        except OSError as error:
+            if common.exhausted(error):
+                self.stop_accepting()
+                gevent.spawn_later(common.RETRY_S, self.start_accepting)
+            return None
+        return arrived
 
 
 def converse(sock: socket.socket, session: Session) -> None:
+    turns = 0
     while session.wants_read or session.wants_write:
         if session.wants_write:
             write(sock, session)
         else:
             read(sock, session)
+        turns += 1
+        if turns % TURNS == 0:
+            gevent.sleep(0)
     sock.setblocking(False)  # let it wait for nothing any more
     common.hang_up(sock)
 

@@ -49,9 +49,9 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
                     else:
                         ring.accept(fd)
                 continue
-            if what == CANCELLED:
-                continue  # in vain: it was completed before
-            client = clients[fd]
+            client = clients.get(fd)
+            if client is None:
+                continue  # a client that was gone before it was cancelled
             session = client.session
             try:
                 if what == SENT:
@@ -60,6 +60,8 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
                         session.abort()
                     elif session.wants_write:
                         session.sent(result)
+                elif what == CANCELLED:
+                    client.unwanted = False  # in vain: it came too late
                 else:
                     client.receiving = bool(flags & GOES_ON)
                     if result >= 0:

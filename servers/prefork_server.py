@@ -27,14 +27,14 @@ def serve(
     workers: int | None = None,
 ) -> None:
     for _ in range(workers or len(os.sched_getaffinity(0))):
-        start(listener, new_session)
+        hire(listener, new_session)
     while True:
         os.wait()  # who ends is replaced
         time.sleep(common.RETRY_S)  # one that ends at once must not be all
-        start(listener, new_session)
+        hire(listener, new_session)
 
 
-def start(listener: socket.socket, new_session: Callable[[], Session]) -> None:
+def hire(listener: socket.socket, new_session: Callable[[], Session]) -> None:
     while True:
         try:
             child = common.fork()

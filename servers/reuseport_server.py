@@ -32,12 +32,12 @@ def serve(
     listeners = [listener]
     for _ in range((workers or len(os.sched_getaffinity(0))) - 1):
         listeners.append(another(listener))
-    at_work = {start(one, new_session): one for one in listeners}
+    at_work = {hire(one, new_session): one for one in listeners}
     while True:
         child, _ = os.wait()  # who ends is replaced
         time.sleep(common.RETRY_S)  # one that ends at once must not be all
         orphan = at_work.pop(child)
-        at_work[start(orphan, new_session)] = orphan
+        at_work[hire(orphan, new_session)] = orphan
 
 
 def another(listener: socket.socket) -> socket.socket:
@@ -50,7 +50,7 @@ def another(listener: socket.socket) -> socket.socket:
     return other
 
 
-def start(listener: socket.socket, new_session: Callable[[], Session]) -> int:
+def hire(listener: socket.socket, new_session: Callable[[], Session]) -> int:
     while True:
         try:
             child = common.fork()

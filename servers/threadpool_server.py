@@ -25,20 +25,17 @@ def serve(
     workers: int = 16,
 ) -> None:
     for _ in range(workers - 1):
-        start(listener, new_session)
+        hire(listener, new_session)
     work(listener, new_session)
 
 
-def start(
+def hire(
     listener: socket.socket, new_session: Callable[[], Session]
 ) -> None:
     worker = threading.Thread(
         target=work, args=(listener, new_session), daemon=True
     )
-    try:
-        worker.start()
-    except RuntimeError:  # "can't start new thread": those there are must do
-        pass
+    worker.start()
 
 
 def work(listener: socket.socket, new_session: Callable[[], Session]) -> None:

@@ -27,11 +27,13 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
 async def listen(
     listener: socket.socket, new_session: Callable[[], Session]
 ) -> None:
-    async def start(stream: trio.SocketStream) -> None:
+    common.stop_when_told()  # again: it has reset SIGINT while it started
+
+    async def welcome(stream: trio.SocketStream) -> None:
         await converse(stream, new_session())
 
     source = trio.socket.from_stdlib_socket(listener)
-    await trio.serve_listeners(start, [trio.SocketListener(source)])
+    await trio.serve_listeners(welcome, [trio.SocketListener(source)])
 
 
 async def converse(stream: trio.SocketStream, session: Session) -> None:

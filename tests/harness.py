@@ -312,26 +312,40 @@ class Server:
         assert client.line() == GREETING
         return client
 
+    def pids(self) -> list[int]:
+        """Its processes, its own first; those that have ended and are not buried are among them."""
+        return sorted({self.pid, *members(self.pid)})
+
     def cpu_s(self) -> float:
-        """CPU time of all its threads so far, exact to nanoseconds (clock_getcpuclockid(3))."""
-        return time.clock_gettime((~self.pid << 3) | 2)
+        """CPU time of all its threads so far, exact to nanoseconds (clock_getcpuclockid(3)); of
+        processes that have ended nothing."""
+        used_s = 0.0
+        for pid in self.pids():
+            with suppress(OSError):  # it has ended
+                used_s += time.clock_gettime((~pid << 3) | 2)
+        return used_s
 
-    def descriptors(self) -> list[int]:
-        """Its open descriptors."""
-        return sorted(map(int, os.listdir(f"/proc/{self.pid}/fd")))
+    def descriptors(self) -> list[list[int]]:
+        """The open descriptors of each process."""
+        return [sorted(map(int, listed(pid, "fd"))) for pid in self.pids()]
 
-    def threads(self) -> int:
-        """How many threads it has."""
-        return len(os.listdir(f"/proc/{self.pid}/task"))
+    def threads(self) -> list[int]:
+        """How many threads each process has; none if it has ended and is not buried."""
+        return [len(listed(pid, "task")) for pid in self.pids()]
 
     def resident_bytes(self) -> int:
-        """Its resident memory (proc(5), statm)."""
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        return pages * resource.getpagesize()
+        """Its resident memory; what processes share counts once (proc(5), smaps_rollup)."""
+        kib = 0
+        for pid in self.pids():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+                kib += int(rollup.partition("\nPss:")[2].split()[0])
+        return 1024 * kib
 
-    def footprint(self) -> tuple[int, int]:
-        """What clients that have gone must not leave behind: (descriptors, threads)."""
-        return len(self.descriptors()), self.threads()
+    def footprint(self) -> tuple[int, int, int]:
+        """What clients that have gone must not leave behind: descriptors, threads, processes."""
+        descriptors, threads = self.descriptors(), self.threads()
+        return sum(map(len, descriptors)), sum(threads), len(threads)
 
     def unread_bytes(self, client: Client) -> int | None:
         """What has come in from a client and has not been received by the server; None before
@@ -348,37 +362,42 @@ class Server:
         wait_until(lambda: self.unread_bytes(client) == 0, "the server has read everything")
 
     def limit_descriptors(self, count: int) -> None:
-        """Change `ulimit -n` of the running server."""
-        self._limit(resource.RLIMIT_NOFILE, count)
+        """Change `ulimit -n` of the running server, of each of its processes."""
+        for pid in self.pids():
+            limit(pid, resource.RLIMIT_NOFILE, count)
+
+    def allow_no_more_descriptors(self) -> None:
+        """Set `ulimit -n` to what each of its processes has."""
+        for pid, open_now in zip(self.pids(), self.descriptors(), strict=True):
+            limit(pid, resource.RLIMIT_NOFILE, max(open_now, default=-1) + 1)
 
     def limit_memory(self, spare_bytes: int) -> None:
-        """Leave the running server that much more address space than it has (`ulimit -v`)."""
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[0])
-        self._limit(resource.RLIMIT_AS, pages * resource.getpagesize() + spare_bytes)
-
-    def _limit(self, what: int, value: int) -> None:
-        _, hard = resource.prlimit(self.pid, what)
-        resource.prlimit(self.pid, what, (value, hard))
+        """Leave each of its processes that much more address space than it has (`ulimit -v`)."""
+        for pid in self.pids():
+            pages = int(Path(f"/proc/{pid}/statm").read_text().split()[0])
+            limit(pid, resource.RLIMIT_AS, pages * resource.getpagesize() + spare_bytes)
 
     def pause(self) -> None:
         """Hold it, so that what happens meanwhile reaches it as one batch of events.
 
         Each thread stops by itself: one may still be receiving when the first has stopped.
         """
-        self.process.send_signal(signal.SIGSTOP)
+        for pid in self.pids():
+            os.kill(pid, signal.SIGSTOP)
         wait_until(lambda: self.thread_states() == {"T"}, "the server is stopped")
 
     def thread_states(self) -> set[str]:
         """What its threads are doing, a letter for each state; see proc(5)."""
         states = set()
-        for thread in os.listdir(f"/proc/{self.pid}/task"):
+        for thread in [thread for pid in self.pids() for thread in listed(pid, "task")]:
             with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
                 states.add(process_state(int(thread)))
         return states
 
     def resume(self) -> None:
         """Let it go on."""
-        self.process.send_signal(signal.SIGCONT)
+        for pid in self.pids():
+            os.kill(pid, signal.SIGCONT)
 
     def stop(self, by: signal.Signals = signal.SIGTERM) -> None:
         """Stop it and assert that it ended as the contract says."""
@@ -394,7 +413,8 @@ class Server:
         took_s = time.monotonic() - started
         assert status == 0, f"exit status {status} on {by.name}: {self.log()}"
         assert took_s < STOP_S, f"took {took_s:.2f} s to stop"
-        assert not left_behind(self.pid), "it left processes behind"
+        while members(self.pid, living=True):
+            assert time.monotonic() - started < STOP_S, "it left processes behind"
         assert self.log() == "", "it wrote to standard error"
         assert self.process.stdout is not None
         assert self.process.stdout.read() == b"", "more on standard output than the ready line"
@@ -478,16 +498,34 @@ def process_state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
-def left_behind(session: int) -> list[int]:
-    """Processes that belong to a session: what a server that has ended left running."""
+def listed(pid: int, what: str) -> list[str]:
+    """The entries of /proc/PID/`what`; none when the process has ended."""
+    try:
+        return os.listdir(f"/proc/{pid}/{what}")
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return []
+
+
+def members(session: int, living: bool = False) -> list[int]:
+    """Processes that belong to a session: those of a server, or what it left running.
+
+    living  leave out those that have ended and that nobody has waited for
+    """
     found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
             with suppress(FileNotFoundError, ProcessLookupError):
-                columns = (entry / "stat").read_text().rpartition(")")[2].split()
-                if int(columns[3]) == session:
-                    found.append(int(entry.name))
+                columns = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
+                if int(columns[3]) == session and not (living and columns[0] in "ZX"):
+                    found.append(int(entry))
     return found
+
+
+def limit(pid: int, what: int, value: int) -> None:
+    """Change a soft limit of a running process, if it still runs."""
+    with suppress(ProcessLookupError):
+        _, hard = resource.prlimit(pid, what)
+        resource.prlimit(pid, what, (value, hard))
 
 
 def allow_descriptors(count: int) -> bool:
