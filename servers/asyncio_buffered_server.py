@@ -16,7 +16,6 @@ from typing import Any, cast
 from servers import common
 from servers.protocol import HIGH_WATER_BYTES, Session
 
-
 # One for everybody: what was received is taken out before anybody else is.
 BUFFER = memoryview(bytearray(common.RECEIVE_BYTES))
 
@@ -38,9 +37,7 @@ async def listen(
     await server.serve_forever()
 
 
-def complain(
-    loop: asyncio.AbstractEventLoop, context: dict[str, Any]
-) -> None:
+def complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Say what went wrong, but for want of descriptors: it tries again."""
     error = context.get("exception")
     if not isinstance(error, OSError) or not common.exhausted(error):
@@ -80,7 +77,7 @@ class Conversation(asyncio.BufferedProtocol):
         self.taken = True
         self.transport.resume_reading()
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         # The loop closes the socket after this.
         sock = socket.socket(
             fileno=self.transport.get_extra_info("socket").fileno()

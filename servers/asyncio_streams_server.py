@@ -1,4 +1,4 @@
-"""Give every client a coroutine: read as if it blocked, wait for nobody else.
+"""Give every client a coroutine, which reads as if nobody else were there.
 
 After:  asyncio_server.py
 Waits:  in epoll_wait(), inside the loop, for all coroutines at once.
@@ -37,9 +37,7 @@ async def listen(
     await server.serve_forever()
 
 
-def complain(
-    loop: asyncio.AbstractEventLoop, context: dict[str, Any]
-) -> None:
+def complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Say what went wrong, but for want of descriptors: it tries again."""
     error = context.get("exception")
     if not isinstance(error, OSError) or not common.exhausted(error):
@@ -47,7 +45,9 @@ def complain(
 
 
 async def converse(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, session: Session
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    session: Session,
 ) -> None:
     writer.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
     while session.wants_read or session.wants_write:

@@ -106,7 +106,8 @@ class Model:
             if importlib.util.find_spec(library) is None:
                 return f"{library} is not installed"
         if self.asks:
-            reason: str | None = importlib.import_module(self.module).why_not()
+            module = importlib.import_module(self.module)
+            reason: str | None = module.why_not()
             return reason
         return None
 
@@ -179,7 +180,7 @@ MODELS = (
     Model(
         name="epoll_et",
         family="readiness",
-        idea="Hear of a socket only when something new happens, then drain it.",
+        idea="Hear of a socket only when something new happens; drain it.",
         waits="epoll_wait()",
         cost="O(ready), and one EAGAIN for each",
         breaks="a chatty client, without a cap",
@@ -209,7 +210,7 @@ MODELS = (
     Model(
         name="threadpool",
         family="threads",
-        idea="Start a fixed number of threads, each serving one client at a time.",
+        idea="Let a fixed number of threads serve a client each at a time.",
         waits="accept(), recv(), send(), in every thread",
         cost="O(1)",
         breaks="with client 17, for 16 threads",
@@ -237,7 +238,7 @@ MODELS = (
     Model(
         name="epoll_threads",
         family="threads",
-        idea="Let a pool of threads find the answers, so that none holds up others.",
+        idea="Let a pool of threads find the answers, so that none blocks.",
         waits="epoll_wait(), and every thread",
         cost="O(ready), two queues per answer",
         breaks="16 slow answers at a time",
@@ -253,7 +254,7 @@ MODELS = (
     Model(
         name="fork",
         family="processes",
-        idea="Give every client a process of its own, and let each of them block.",
+        idea="Give every client a process, and let each of them block.",
         waits="recv(), send(), in every process",
         cost="O(1), a process per client",
         breaks="with clients that come and go",
@@ -265,7 +266,7 @@ MODELS = (
     Model(
         name="prefork",
         family="processes",
-        idea="Start a fixed number of processes that share a listening socket.",
+        idea="Let a fixed number of processes share a listening socket.",
         waits="epoll_wait(), in every process",
         cost="O(ready), a herd per newcomer",
         breaks="one worker may get most clients",
@@ -273,13 +274,14 @@ MODELS = (
         marker="*",
         workers=True,
         processes="one per worker",
-        gaps={"room": "any worker may accept, until none has room",
+        gaps={
+            "room": "any worker may accept, until none has room",
         },
     ),
     Model(
         name="reuseport",
         family="processes",
-        idea="Start a fixed number of processes, each with a listening socket.",
+        idea="Let a fixed number of processes have a listener each.",
         waits="epoll_wait(), in every process",
         cost="O(ready)",
         breaks="few clients are spread badly",
@@ -287,13 +289,14 @@ MODELS = (
         marker="8",
         workers=True,
         processes="one per worker",
-        gaps={"room": "whose worker has no room waits, whoever else has",
+        gaps={
+            "room": "whose worker has no room waits, whoever else has",
         },
     ),
     Model(
         name="asyncio",
         family="frameworks",
-        idea="Let an event loop call back whenever a client has said something.",
+        idea="Let an event loop call back when a client has said something.",
         waits="epoll_wait(), in the loop",
         cost="O(ready), three calls for each",
         breaks="one slow callback holds up all",
@@ -379,12 +382,13 @@ MODELS = (
         asks=True,
         gaps={
             "failed greeting": "sends are completed later, by the kernel",
-            "no descriptor": "the limit counts as it was when accept was asked",
+            "no descriptor": "the limit counts as it was when asked to accept",
             "fewer descriptors": "the limit counts as it was then, too",
             "no ctypes": "there is no other way to the kernel's rings",
         },
     ),
 )
+
 
 def find(name: str) -> Model:
     """The model of that name; KeyError says which names there are."""

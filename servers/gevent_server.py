@@ -1,4 +1,4 @@
-"""Give every client a thread that is none: a greenlet, switched where it waits.
+"""Give every client a greenlet: a thread that is switched where it waits.
 
 After:  threaded_server.py
 Waits:  in epoll_wait(), inside libev, for all greenlets at once.
@@ -35,7 +35,7 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
     Server(listener, welcome).serve_forever()
 
 
-class Server(gevent.server.StreamServer):
+class Server(gevent.server.StreamServer):  # type: ignore[misc]
     max_accept = common.ACCEPTS_PER_WAKE_UP
 
     def do_read(self) -> tuple[socket.socket, Any] | None:

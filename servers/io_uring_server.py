@@ -188,12 +188,8 @@ class Ring:
         self._address = address_of(self._memory)
         self._free = mmap.mmap(-1, mmap.PAGESIZE)
         self._freed = 0
-        group = struct.pack(
-            "=QIHH24x", address_of(self._free), BUFFERS, 0, 0
-        )
-        call(
-            REGISTER, self._fd, REGISTER_BUFFERS, address_of_bytes(group), 1
-        )
+        group = struct.pack("=QIHH24x", address_of(self._free), BUFFERS, 0, 0)
+        call(REGISTER, self._fd, REGISTER_BUFFERS, address_of_bytes(group), 1)
         for number in range(BUFFERS):
             self._give(number)
         self._pause = struct.pack("=qq", 0, int(common.RETRY_S * 10**9))
@@ -201,7 +197,14 @@ class Ring:
     def accept(self, fd: int) -> None:
         """Accept whoever comes, until it fails."""
         self._submit(
-            ACCEPT, 0, ACCEPT_MULTISHOT, fd, 0, 0, 0, socket.SOCK_CLOEXEC,
+            ACCEPT,
+            0,
+            ACCEPT_MULTISHOT,
+            fd,
+            0,
+            0,
+            0,
+            socket.SOCK_CLOEXEC,
             fd << 2 | ACCEPTED,
         )
 
@@ -213,7 +216,14 @@ class Ring:
     def receive(self, fd: int) -> None:
         """Receive whatever comes, until it ends or fails."""
         self._submit(
-            RECV, BUFFER_SELECT, RECV_MULTISHOT, fd, 0, 0, 0, 0,
+            RECV,
+            BUFFER_SELECT,
+            RECV_MULTISHOT,
+            fd,
+            0,
+            0,
+            0,
+            0,
             fd << 2 | RECEIVED,
         )
 
@@ -225,7 +235,14 @@ class Ring:
     def cancel(self, fd: int, what: int) -> None:
         """Let it fail soon, if it is not completed before."""
         self._submit(
-            ASYNC_CANCEL, CQE_SKIP_SUCCESS, 0, -1, 0, fd << 2 | what, 0, 0,
+            ASYNC_CANCEL,
+            CQE_SKIP_SUCCESS,
+            0,
+            -1,
+            0,
+            fd << 2 | what,
+            0,
+            0,
             fd << 2 | CANCELLED,
         )
 
@@ -254,9 +271,7 @@ class Ring:
         """Let the kernel have this buffer (again)."""
         address = self._address + number * common.RECEIVE_BYTES
         at = self._freed % BUFFERS * 16
-        BUFFER.pack_into(
-            self._free, at, address, common.RECEIVE_BYTES, number
-        )
+        BUFFER.pack_into(self._free, at, address, common.RECEIVE_BYTES, number)
         self._freed = (self._freed + 1) % 2**16
         # The tail of this queue stands in a gap of its first entry.
         struct.pack_into("=H", self._free, 14, self._freed)

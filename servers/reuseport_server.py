@@ -29,9 +29,8 @@ def serve(
     new_session: Callable[[], Session],
     workers: int | None = None,
 ) -> None:
-    listeners = [listener]
-    for _ in range((workers or len(os.sched_getaffinity(0))) - 1):
-        listeners.append(another(listener))
+    others = (workers or len(os.sched_getaffinity(0))) - 1
+    listeners = [listener, *(another(listener) for _ in range(others))]
     at_work = {hire(one, new_session): one for one in listeners}
     while True:
         child, _ = os.wait()  # who ends is replaced

@@ -29,9 +29,7 @@ def serve(
     work(listener, new_session)
 
 
-def hire(
-    listener: socket.socket, new_session: Callable[[], Session]
-) -> None:
+def hire(listener: socket.socket, new_session: Callable[[], Session]) -> None:
     worker = threading.Thread(
         target=work, args=(listener, new_session), daemon=True
     )

@@ -35,9 +35,7 @@ async def listen(
     await server.serve_forever()
 
 
-def complain(
-    loop: asyncio.AbstractEventLoop, context: dict[str, Any]
-) -> None:
+def complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Say what went wrong, but for want of descriptors: it tries again."""
     error = context.get("exception")
     if not isinstance(error, OSError) or not common.exhausted(error):
@@ -74,7 +72,7 @@ class Conversation(asyncio.Protocol):
         self.taken = True
         self.transport.resume_reading()
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         # The loop closes the socket after this.
         sock = socket.socket(
             fileno=self.transport.get_extra_info("socket").fileno()
