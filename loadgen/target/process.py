@@ -15,8 +15,10 @@ from pathlib import Path
 
 import psutil
 
+from loadgen.target.account import Account
 from loadgen.target.address import Address
 from loadgen.target.usage import Usage, cpu_clocks, measure_usage, process_tree
+from servers import catalog
 
 # The folder that `python -m servers` finds the servers in.
 LAB = Path(__file__).parents[2]
@@ -42,8 +44,14 @@ class TargetError(Exception):
 class Target:
     """A server that runs, with all the processes that it has started. Made by `started`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], address: Address, log: Path) -> None:
-        self.address = address
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        address: Address,
+        log: Path,
+        account: Account | None = None,
+    ) -> None:
+        self.address, self.account = address, account
         self.command = [str(part) for part in process.args]  # type: ignore[union-attr]
         self._process = process
         self._log = log
@@ -113,7 +121,8 @@ def started(
     command = [*prefix, *server_command(name, options, python)]
     # A tracer has to take its child along, which it cannot when it is killed.
     last = signal.SIGTERM if prefix else signal.SIGKILL
-    with running(command, cpus=cpus, log=log, when_orphaned=last) as target:
+    single = catalog.find(name).processes == "one" and not prefix
+    with running(command, cpus=cpus, log=log, when_orphaned=last, single=single) as target:
         yield target
 
 
@@ -125,12 +134,13 @@ def running(
     log: Path,
     when_orphaned: signal.Signals = signal.SIGKILL,
     folder: Path = LAB,
+    single: bool = False,
 ) -> Iterator[Target]:
     """Any command that says where it listens as our servers do, run in a folder; otherwise like
     `started`.
 
     `when_orphaned` is the signal that it gets when we are killed: SIGKILL also ends a process that
-    is stopped.
+    is stopped. `single` says that it starts no other processes: its own clock tells all.
     """
     # Python drops what a signal handler raises around a fork (os.register_at_fork): it waits.
     interrupted: list[int] = []
@@ -140,12 +150,17 @@ def running(
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+    account = None
     try:
         if interrupted:
             raise KeyboardInterrupt
-        yield Target(process, _await_address(process, log), log)
+        if not single and (account := Account.opened()):
+            account.add(process.pid)
+        yield Target(process, _await_address(process, log), log, account)
     finally:
         _end(process)
+        if account:
+            account.close()
 
 
 _LIBC = ctypes.CDLL(None)

@@ -27,6 +27,7 @@ from loadgen.machine.counters import Snapshot
 from loadgen.machine.cpus import REALTIME_MOST_S, Pinning, realtime_priority, run_pinned
 from loadgen.store.schema import Hiccups, Machine, Record
 from loadgen.target import strace
+from loadgen.target.account import Account
 from loadgen.target.address import Address
 from loadgen.target.process import Target, TargetError, running, server_command, started
 from loadgen.target.usage import Usage
@@ -265,6 +266,11 @@ class Station:
     def cpu_clocks(self) -> list[int]:
         """A clock id per process of the server, for clock_gettime(2); none of somebody else's."""
         return self._target.cpu_clocks() if self._target else []
+
+    @property
+    def account(self) -> Account | None:
+        """Of a server that may start processes, where there can be one."""
+        return self._target.account if self._target else None
 
     @property
     def address(self) -> Address:

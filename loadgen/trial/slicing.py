@@ -95,7 +95,7 @@ class Contestant:
         self.sleeps = station.sleeps is not False
         self._drive, self._clients, self._closed_loop = drive, clients, closed_loop
         self._drain_s, self._drove_s = drain_s, 0.0
-        self._clocks = station.cpu_clocks()
+        self._account, self._clocks = station.account, station.cpu_clocks()
 
     def warm_up(self, seed: int, stop: Int64s) -> None:
         """Drive it until it is warm, and find out how long a turn of its clients takes."""
@@ -137,6 +137,8 @@ class Contestant:
     def cpu_ns(self) -> int:
         """What the server has used so far. Of somebody else's nothing is known, and of one that
         has ended nothing any more."""
+        if self._account:
+            return self._account.cpu_ns()
         try:
             return sum(time.clock_gettime_ns(clock) for clock in self._clocks)
         except OSError:
