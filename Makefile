@@ -4,6 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+FRAMEWORKS := uvloop gevent trio
 
 .PHONY: help setup bench bench-quick bench-full test microbench lint clean
 
@@ -19,10 +20,16 @@ $(READY): pyproject.toml constraints.txt
 	@rm -rf .venv
 	@if command -v uv >/dev/null 2>&1; then \
 	  uv venv -q --python $(PYTHON) .venv && \
-	  uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev,notebooks]'; \
+	  uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev,notebooks]' && \
+	  for library in $(FRAMEWORKS); do \
+	    uv pip install -q --python $(BIN)/python -c constraints.txt --only-binary :all: $$library || echo "no wheel of $$library for this Python: its server is skipped"; \
+	  done; \
 	else \
 	  $(PYTHON) -m venv .venv && \
-	  $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,notebooks]'; \
+	  $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,notebooks]' && \
+	  for library in $(FRAMEWORKS); do \
+	    $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt --only-binary :all: $$library || echo "no wheel of $$library for this Python: its server is skipped"; \
+	  done; \
 	fi
 	@touch $(READY)
 
