@@ -18,8 +18,7 @@ def main() -> None:
     for model in catalog.MODELS:
         command = commands.add_parser(model.name, help=model.idea)
         common.add_options(command)
-        if model.workers:
-            common.add_workers(command)
+        common.add_parameters(command, set(model.parameters))
         command.set_defaults(run=serve, model=model)
 
     command = commands.add_parser("list", help="All servers, as a table.")

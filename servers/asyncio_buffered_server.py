@@ -16,9 +16,6 @@ from typing import Any, cast
 from servers import common
 from servers.protocol import HIGH_WATER_BYTES, Session
 
-# One for everybody: what was received is taken out before anybody else is.
-BUFFER = memoryview(bytearray(common.RECEIVE_BYTES))
-
 
 def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
     asyncio.run(listen(listener, new_session))
@@ -29,8 +26,10 @@ async def listen(
 ) -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(complain)
+    # One for everybody: what was received is taken out before anybody else is.
+    buffer = memoryview(bytearray(common.RECEIVE_BYTES))
     server = await loop.create_server(
-        lambda: Conversation(new_session()),
+        lambda: Conversation(new_session(), buffer),
         sock=listener,
         backlog=common.BACKLOG,
     )
@@ -45,8 +44,8 @@ def complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 
 
 class Conversation(asyncio.BufferedProtocol):
-    def __init__(self, session: Session) -> None:
-        self.session = session
+    def __init__(self, session: Session, buffer: memoryview) -> None:
+        self.session, self.buffer = session, buffer
         self.taken = True  # does the client take what is said to it?
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -55,11 +54,11 @@ class Conversation(asyncio.BufferedProtocol):
         self.proceed()
 
     def get_buffer(self, _: int) -> memoryview:
-        return BUFFER
+        return self.buffer
 
     def buffer_updated(self, count: int) -> None:
         try:
-            self.session.receive(bytes(BUFFER[:count]))
+            self.session.receive(bytes(self.buffer[:count]))
         except MemoryError:
             self.session.abort()
         self.proceed()

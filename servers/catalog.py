@@ -38,9 +38,13 @@ class Model:
     sleeps           uses no CPU while nothing happens
     threads          how many each of its processes has without a client
     processes        how many it is
-    workers          shares the clients among several: takes `--workers`
+    parameters       options that it takes besides those of all
     needs            modules outside the standard library
+    rings            what it sends and receives is not in its system calls
     asks             its module says whether the kernel has what it needs
+    standing         one of the six that tutorials show ("classic"), or the one
+                     of its family that a run takes which names no servers
+                     ("usual"); the others have to be named
     gaps             what it leaves undone, by its nature or by that of its
                      framework, and why
     """
@@ -59,9 +63,11 @@ class Model:
     sleeps: bool = True
     threads: int = 1
     processes: Literal["one", "one per client", "one per worker"] = "one"
-    workers: bool = False
+    parameters: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    rings: bool = False
     asks: bool = False
+    standing: Literal["classic", "usual", "named"] = "named"
     gaps: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -122,6 +128,7 @@ MODELS = (
         breaks="with the second client",
         colour="#000000",
         marker="o",
+        standing="classic",
         clients_at_once=1,
     ),
     Model(
@@ -133,6 +140,7 @@ MODELS = (
         breaks="with a thousand busy clients",
         colour="#E69F00",
         marker="s",
+        standing="classic",
         refuses_threads=True,
     ),
     Model(
@@ -144,6 +152,7 @@ MODELS = (
         breaks="burns a core while idle",
         colour="#CC79A7",
         marker="D",
+        standing="classic",
         sleeps=False,
     ),
     Model(
@@ -155,6 +164,7 @@ MODELS = (
         breaks="at descriptor 1,024",
         colour="#56B4E9",
         marker="^",
+        standing="classic",
         descriptor_limit=1024,
     ),
     Model(
@@ -166,6 +176,7 @@ MODELS = (
         breaks="slower with every idle client",
         colour="#009E73",
         marker="v",
+        standing="classic",
     ),
     Model(
         name="epoll",
@@ -176,6 +187,7 @@ MODELS = (
         breaks="when descriptors run out",
         colour="#D55E00",
         marker="P",
+        standing="classic",
     ),
     Model(
         name="epoll_et",
@@ -184,6 +196,7 @@ MODELS = (
         waits="epoll_wait()",
         cost="O(ready), and one EAGAIN for each",
         breaks="a chatty client, without a cap",
+        parameters=("turns",),
         colour="#8C2D04",
         marker="X",
     ),
@@ -206,6 +219,7 @@ MODELS = (
         breaks="slower with every client",
         colour="#882255",
         marker="h",
+        standing="usual",
     ),
     Model(
         name="threadpool",
@@ -217,7 +231,7 @@ MODELS = (
         colour="#B8860B",
         marker="<",
         clients_at_once=16,
-        workers=True,
+        parameters=("workers",),
         threads=16,
         gaps={
             "no descriptor": "every thread that waits holds one in reserve",
@@ -244,7 +258,7 @@ MODELS = (
         breaks="16 slow answers at a time",
         colour="#7F6000",
         marker="H",
-        workers=True,
+        parameters=("workers",),
         threads=17,
         gaps={
             "many answers": "each takes its way through the pool",
@@ -272,7 +286,8 @@ MODELS = (
         breaks="one worker may get most clients",
         colour="#117733",
         marker="*",
-        workers=True,
+        standing="usual",
+        parameters=("workers",),
         processes="one per worker",
         gaps={
             "room": "any worker may accept, until none has room",
@@ -287,7 +302,7 @@ MODELS = (
         breaks="few clients are spread badly",
         colour="#999933",
         marker="8",
-        workers=True,
+        parameters=("workers",),
         processes="one per worker",
         gaps={
             "room": "whose worker has no room waits, whoever else has",
@@ -302,6 +317,7 @@ MODELS = (
         breaks="one slow callback holds up all",
         colour="#332288",
         marker="o",
+        standing="usual",
         gaps={"full list": "its loop forgets whom it cannot watch"},
     ),
     Model(
@@ -379,6 +395,8 @@ MODELS = (
         breaks="where the kernel has none",
         colour="#000080",
         marker="X",
+        standing="usual",
+        rings=True,
         asks=True,
         gaps={
             "failed greeting": "sends are completed later, by the kernel",
@@ -388,6 +406,11 @@ MODELS = (
         },
     ),
 )
+
+
+def usual() -> list[Model]:
+    """The servers of a run that names none: one of every family at least."""
+    return [model for model in MODELS if model.standing != "named"]
 
 
 def find(name: str) -> Model:

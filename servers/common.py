@@ -25,7 +25,7 @@ Serve = Callable[..., object]
 
 # CPython allocates this much for every recv() and then gives back what was
 # not used. Beyond glibc's mmap threshold (128 KiB, mallopt(3)) each of them
-# would be an mmap and page faults: four times fewer answers per second.
+# would be an mmap and page faults. `--receive-bytes` sets it.
 RECEIVE_BYTES = 65_536
 
 # Clients that may wait to be accepted. The kernel caps it at
@@ -41,6 +41,12 @@ RETRY_S = 0.1
 # Receives thrown away by finish() at most: 1 MiB, because a client that
 # sends without end must not hold up the others.
 DISCARDS = 16
+
+# Of `serve`, besides the listener and the sessions, where it takes them.
+PARAMETERS = {
+    "workers": "threads or processes that share the clients",
+    "turns": "receives and sends for one client in a row",
+}
 
 TOO_MANY = b"Error: too many connections\n"
 
@@ -140,22 +146,40 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="BYTES",
         help="a longer line, \\r included, is an error (default: %(default)s)",
     )
-
-
-def add_workers(parser: argparse.ArgumentParser) -> None:
-    """Add the option of servers that share the clients among several."""
     parser.add_argument(
-        "--workers",
-        type=worker_count,
-        metavar="N",
-        help="threads or processes (default: see the file)",
+        "--receive-bytes",
+        type=receive_size,
+        default=RECEIVE_BYTES,
+        metavar="BYTES",
+        help="received at once, at most (default: %(default)s); what a"
+        " framework receives by itself is its own affair",
     )
 
 
-def worker_count(text: str) -> int:
+def add_parameters(parser: argparse.ArgumentParser, names: set[str]) -> None:
+    """Add the options that only some servers understand: those of PARAMETERS
+    that are among `names`."""
+    for name, meaning in PARAMETERS.items():
+        if name in names:
+            parser.add_argument(
+                f"--{name}",
+                type=small_number,
+                metavar="N",
+                help=f"{meaning} (default: see the file)",
+            )
+
+
+def small_number(text: str) -> int:
     """An argparse type: 1 to 1,000."""
     if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 1_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 1000 workers")
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 1000")
+    return int(text)
+
+
+def receive_size(text: str) -> int:
+    """An argparse type: 1 byte to 16 MiB."""
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 2**24:
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to {2**24} bytes")
     return int(text)
 
 
@@ -207,13 +231,14 @@ def main(serve: Serve, arguments: Sequence[str] | None = None) -> NoReturn:
     """Serve as the command line says, until SIGTERM or Ctrl-C."""
     parser = argparse.ArgumentParser()
     add_options(parser)
-    if "workers" in inspect.signature(serve).parameters:
-        add_workers(parser)
+    add_parameters(parser, set(inspect.signature(serve).parameters))
     run(serve, parser.parse_args(arguments))
 
 
 def run(serve: Serve, options: argparse.Namespace) -> NoReturn:
     """Listen, say so in one line, serve; status 1 if one of them fails."""
+    global RECEIVE_BYTES
+    RECEIVE_BYTES = options.receive_bytes
     stop_when_told()
     module = sys.modules[serve.__module__]  # says what is special about it
     reuse_port = getattr(module, "REUSE_PORT", False)
@@ -233,11 +258,13 @@ def run(serve: Serve, options: argparse.Namespace) -> NoReturn:
     new_session = functools.partial(
         Session, respond=options.work, max_line_bytes=options.max_line
     )
-    workers = getattr(options, "workers", None)
-    if workers is not None:
-        serve = functools.partial(serve, workers=workers)
+    chosen = {
+        name: value
+        for name in PARAMETERS
+        if (value := getattr(options, name, None)) is not None
+    }
     try:
-        serve(listener, new_session)
+        serve(listener, new_session, **chosen)
     except OSError as error:
         if not exhausted(error):
             raise  # a defect, and the traceback tells where

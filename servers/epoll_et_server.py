@@ -22,7 +22,11 @@ from servers.protocol import Session
 TURNS = 32
 
 
-def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
+def serve(
+    listener: socket.socket,
+    new_session: Callable[[], Session],
+    turns: int = TURNS,
+) -> None:
     clients: dict[int, tuple[socket.socket, Session]] = {}
     unfinished: set[int] = set()
     interest = select.epoll()
@@ -44,7 +48,7 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
                 arrivals = True
                 continue
             sock, session = clients[fd]
-            if not converse(sock, session):
+            if not converse(sock, session, turns):
                 unfinished.add(fd)
             elif not session.wants_read and not session.wants_write:
                 del clients[fd]
@@ -84,11 +88,11 @@ def accept(listener: socket.socket) -> tuple[list[socket.socket], bool]:
     return arrived, True
 
 
-def converse(sock: socket.socket, session: Session) -> bool:
+def converse(sock: socket.socket, session: Session, turns: int) -> bool:
     """As with a thread of its own, until it would have to wait; False when
     it was cut off before."""
     try:
-        for _ in range(TURNS):
+        for _ in range(turns):
             if session.wants_write:
                 session.sent(sock.send(session.outgoing))
             elif session.wants_read:

@@ -125,10 +125,18 @@ def verify(address: Address) -> None:
         raise ConversationError(f"the conversation before the trial failed: {error}") from error
 
 
-def ask_in_turn(address: Address, lines: Iterable[bytes], *, idle: int, patience_s: float) -> None:
+def ask_in_turn(
+    address: Address,
+    lines: Iterable[bytes],
+    *,
+    idle: int,
+    patience_s: float,
+    pause_s: float = 0.0,
+) -> None:
     """One client says line after line, each when the one before was answered, beside idle ones.
 
     patience_s   how long each answer is awaited
+    pause_s      how long the client is silent before each line
 
     Raises ConversationError or OSError.
     """
@@ -137,6 +145,7 @@ def ask_in_turn(address: Address, lines: Iterable[bytes], *, idle: int, patience
         for client in clients:
             client.expect(GREETING)
         for line in lines:
+            time.sleep(pause_s)
             clients[0].send(line + b"\n")
             clients[0].expect(PREFIX + line + SUFFIX)
 

@@ -44,12 +44,32 @@ def intermixed(parser: argparse.ArgumentParser) -> None:
     parser.parse_known_args = parse  # type: ignore[assignment, method-assign]
 
 
+ALL_SERVERS = "all"
+
+
 def servers(names: Sequence[str] | None) -> list[Model]:
-    """The servers of these names; all of the catalog where none is named. Raises UsageError."""
+    """The servers of these names; `all` is every one, and none are the usual ones. Raises
+    UsageError."""
+    if not names:
+        return catalog.usual()
+    if list(names) == [ALL_SERVERS]:
+        return list(catalog.MODELS)
     try:
-        return [catalog.find(name) for name in names or ()] or list(catalog.MODELS)
+        return [catalog.find(name) for name in names]
     except KeyError as error:
         raise UsageError(error.args[0]) from error
+
+
+def interpreter(text: str) -> str:
+    """The type of an option: an interpreter that can run servers of ours, by its path or a name
+    that is looked for as a shell does. Raises argparse.ArgumentTypeError."""
+    from loadgen.target.interpreter import InterpreterError, examine
+
+    try:
+        examine(text)
+    except InterpreterError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def resolve(address: Address) -> Address:

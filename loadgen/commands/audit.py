@@ -71,7 +71,7 @@ def planned_cells(header: "Header") -> "list[Cell]":
     return [
         cell
         for name in plan.experiments
-        for cell in experiments.find(name).cells(plan.profile, models)
+        for cell in experiments.cells(name, plan.profile, models, plan.pythons)
     ]
 
 

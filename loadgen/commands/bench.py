@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +42,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--experiments", type=arguments.names, metavar="A,B", help="only these: see `list`"
     )
     parser.add_argument(
-        "--servers", type=arguments.names, metavar="A,B", help="only these: see `list`"
+        "--servers",
+        type=arguments.names,
+        metavar="A,B",
+        help="these, or `all` (default: those that `list` marks; all with --full)",
+    )
+    parser.add_argument(
+        "--python",
+        action="append",
+        type=arguments.interpreter,
+        metavar="PATH",
+        help="an interpreter for the servers; may be repeated, to compare them",
     )
     parser.add_argument("--blocks", type=int, metavar="N", help="measure every cell N times")
     parser.add_argument("--seed", type=int, help="of order and schedules (default: from the clock)")
@@ -96,10 +106,12 @@ def _new_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
     """What was asked for. Raises UserError when that is nothing, or nothing that there is."""
     import time
 
+    from loadgen import experiments
     from loadgen.plan.plan import plan
 
     profile: Profile = "quick" if options.quick else "full" if options.full else "standard"
-    chosen, servers = _experiments(options, profile), arguments.servers(options.servers)
+    usual = [arguments.ALL_SERVERS] if options.full else None
+    chosen, servers = _experiments(options, profile), arguments.servers(options.servers or usual)
     if options.blocks is not None and not 0 < options.blocks <= MOST_BLOCKS:
         raise UsageError(f"--blocks is {options.blocks}: it must be from 1 to {MOST_BLOCKS}")
     seed = int(time.time()) if options.seed is None else options.seed
@@ -109,7 +121,12 @@ def _new_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
         profile,
         [experiment.NAME for experiment in chosen],
         [model.name for model in servers],
-        [cell for experiment in chosen for cell in experiment.cells(profile, servers)],
+        options.python or (),
+        [
+            cell
+            for experiment in chosen
+            for cell in experiments.cells(experiment.NAME, profile, servers, options.python or ())
+        ],
         blocks=options.blocks or BLOCKS[profile],
         trials=options.blocks or TRIALS[profile],
         extra_time=0.0 if options.blocks else EXTRA_TIME[profile],
@@ -127,7 +144,9 @@ def _experiments(options: argparse.Namespace, profile: "Profile") -> "list[Exper
     """Those that were named, or those that the profile has time for. Raises UsageError."""
     from loadgen import experiments
 
-    usual = experiments.QUICK if profile == "quick" else experiments.ALL
+    usual: Sequence[str] = experiments.QUICK if profile == "quick" else experiments.ALL
+    if len(options.python or ()) < 2:  # one cannot be compared
+        usual = [name for name in usual if name != "interpreters"]
     try:
         return [experiments.find(name) for name in options.experiments or usual]
     except KeyError as error:
@@ -136,7 +155,7 @@ def _experiments(options: argparse.Namespace, profile: "Profile") -> "list[Exper
 
 def _expect_no_choice(options: argparse.Namespace) -> None:
     """Raises UsageError when something is chosen that a stopped run has settled."""
-    for name in ("quick", "full", "experiments", "servers", "blocks", "seed", "out"):
+    for name in ("quick", "full", "experiments", "servers", "python", "blocks", "seed", "out"):
         if getattr(options, name) is not None and getattr(options, name) is not False:
             raise UsageError(f"--{name} does not go with --resume: a run goes on as it was planned")
 

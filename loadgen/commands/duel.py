@@ -297,15 +297,19 @@ def _ready(
     systems: Mapping["Cell", "SystemUnderTest"],
 ) -> tuple[dict["Cell", "SystemUnderTest"], dict["Cell", str]]:
     """Those that there are, addresses as numbers; and why there are not the others."""
+    from loadgen.target import interpreter
+    from loadgen.target.interpreter import InterpreterError
+
     ready: dict[Cell, SystemUnderTest] = {}
     failed: dict[Cell, str] = {}
     for cell, system in systems.items():
-        missing = system.model.missing() if system.model else None
         try:
-            if missing:
-                raise UserError(f"it cannot run here: {missing}")
+            if system.model:
+                missing = interpreter.examine(system.python).missing[system.model.name]
+                if missing:
+                    raise UserError(f"it cannot run here: {missing}")
             address = system.address and arguments.resolve(system.address)
-        except UserError as error:
+        except (UserError, InterpreterError) as error:
             failed[cell] = str(error)
         else:
             ready[cell] = replace(system, address=address)
@@ -326,6 +330,7 @@ def _plan(
         "duel",
         ("duel",),
         tuple(dict.fromkeys(cell.server for cell in cells)),
+        (),
         MINIMUM_BLOCKS,
         MINIMUM_BLOCKS,
         MOST_EPOCHS / MINIMUM_BLOCKS - 1,

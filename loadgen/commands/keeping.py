@@ -25,13 +25,8 @@ def expect_new(folder: Path) -> None:
 def environment(cpus: "Pinning") -> "Environment":
     """The machine, and how it is used."""
     from loadgen.machine.describe import describe_machine
-    from loadgen.target.process import SERVER_ENVIRONMENT
 
-    machine = {
-        **describe_machine(),
-        **cpus.as_record(),
-        "server_environment": SERVER_ENVIRONMENT,
-    }
+    machine = {**describe_machine(), **cpus.as_record()}
     return cast("Environment", machine)
 
 

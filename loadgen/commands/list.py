@@ -22,8 +22,8 @@ def run(_: argparse.Namespace) -> int:
     descriptors = raise_descriptor_limit()
     skipped = [
         Skip(cell, reason)
-        for experiment in chosen.values()
-        for cell in experiment.cells("full", catalog.MODELS)
+        for name in chosen
+        for cell in experiments.cells(name, "full", catalog.MODELS)
         if (reason := why_not(cell, descriptors))
     ]
     questions = {name: experiment.QUESTION for name, experiment in chosen.items()}

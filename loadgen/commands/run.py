@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loadgen.commands import UsageError, UserError, arguments
-from servers import common
+from servers import catalog, common
 from servers.protocol import MAX_LINE_BYTES
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HOST:PORT",
         type=arguments.host_and_port,
         help="one that somebody else started",
+    )
+    parser.add_argument(
+        "--python", type=arguments.interpreter, metavar="PATH", help="the interpreter of ours"
     )
     parser.add_argument("--connections", type=int, default=1, help="clients that send (default: 1)")
     parser.add_argument("--idle", type=int, default=0, help="clients that are silent (default: 0)")
@@ -79,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
     if options.raw and not options.raw.parent.is_dir():
         raise UserError(f"{options.raw.parent} is not a folder: make it first")
     workload, system = _workload(options), _system(options)
-    cell = Cell(experiment="run", server=system.name, workload=workload)
+    cell = Cell(experiment="run", server=system.name, workload=workload, python=options.python)
     _expect_descriptors(system, workload)
     cpus = choose_pinning()
     if cpus.shared:
@@ -122,14 +125,21 @@ def _workload(options: argparse.Namespace) -> "Requests":
 
 def _system(options: argparse.Namespace) -> "SystemUnderTest":
     """The server that was asked for. Raises UserError when it cannot be measured."""
+    from loadgen.target import interpreter
     from loadgen.trial.rig import SystemUnderTest
 
     if options.connect:
         if options.work:
             raise UsageError("--work does not go with --connect: it is an option of our servers")
+        if options.python:
+            raise UsageError("--python does not go with --connect: it is for our servers")
         return SystemUnderTest(address=arguments.resolve(options.connect))
-    [model] = arguments.servers([options.server])
-    if missing := model.missing():
+    try:
+        model = catalog.find(options.server)
+    except KeyError as error:
+        raise UsageError(error.args[0]) from error
+    python = options.python or sys.executable
+    if missing := interpreter.examine(python).missing[model.name]:
         raise UserError(f"{model.name} cannot run here: {missing}")
     return SystemUnderTest(model=model)
 

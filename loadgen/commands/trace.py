@@ -71,7 +71,7 @@ def _traces(servers: "list[Model]", workload: "Trace") -> "Iterator[tuple[str, S
 
     with tempfile.TemporaryDirectory(prefix="loadgen-") as folder:
         for model in servers:
-            if reason := workload.missing(model):
+            if reason := model.missing() or workload.missing(model):
                 print(f"skipped: {model.name}: {reason}", file=sys.stderr)
                 continue
             cell = Cell(experiment="trace", server=model.name, workload=workload)

@@ -11,12 +11,14 @@ An experiment is a module with
 
 import importlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, cast
 
 from loadgen.plan.plan import Profile
 from loadgen.report.figure import Figure, Report, Section
 from loadgen.store.runs import ResultsError
 from loadgen.trial.cell import Cell
+from servers import catalog
 from servers.catalog import Model
 
 if TYPE_CHECKING:
@@ -30,11 +32,15 @@ ALL = (
     "churn",
     "slow_clients",
     "handler",
+    "workers",
     "payload",
+    "receive_size",
     "footprint",
     "fairness",
+    "edges",
     "timeline",
     "system_calls",
+    "interpreters",
     "trust",
 )
 
@@ -43,6 +49,23 @@ OTHERS = ("duel",)
 
 # What a run of a minute has time for; the others are named on the command line.
 QUICK = ("throughput", "idle", "load", "timeline")
+
+# Where nobody names servers, these measure one of every family; the others have time for those of
+# the tutorials.
+OF_EVERY_FAMILY = (
+    "throughput",
+    "idle",
+    "idle_cost",
+    "churn",
+    "footprint",
+    "timeline",
+    "system_calls",
+)
+# And these have servers of their own, of all that there are.
+OF_THEIR_OWN = ("workers", "receive_size", "edges", "interpreters")
+
+# Measured under every interpreter that is named; the others under the first.
+UNDER_EACH_INTERPRETER = ("workers", "receive_size", "interpreters")
 
 
 class Experiment(Protocol):
@@ -68,6 +91,26 @@ def find(name: str) -> Experiment:
     if name not in (*ALL, *OTHERS):
         raise KeyError(f"unknown experiment {name!r}; there are: {', '.join(ALL)}")
     return cast(Experiment, importlib.import_module(f"{__name__}.{name}"))
+
+
+def cells(
+    name: str, profile: Profile, servers: Sequence[Model], pythons: Sequence[str] = ()
+) -> list[Cell]:
+    """What is measured for the experiment of that name.
+
+    servers  that were chosen, or those that are for a run in which nobody chooses
+    pythons  interpreters for the servers, as they were named; none: the lab's own
+    """
+    if list(servers) == catalog.usual():
+        if name in OF_THEIR_OWN:
+            servers = catalog.MODELS
+        elif name not in OF_EVERY_FAMILY:
+            servers = [model for model in servers if model.standing == "classic"]
+    found = find(name).cells(profile, servers)
+    under: Sequence[str | None] = pythons or [None]
+    if name not in UNDER_EACH_INTERPRETER:
+        under = under[:1]
+    return [replace(cell, python=python) for python in under for cell in found]
 
 
 def report(run: "Run") -> Report:

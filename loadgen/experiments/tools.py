@@ -44,6 +44,12 @@ def sweep(experiment: str, servers: Sequence[Model], workloads: Sequence[Method]
     return cells + twins
 
 
+def started_as(cell: Cell) -> str:
+    """ "prefork --workers 2", "threaded under python3.14": what is special about its start."""
+    under = (f"under {cell.python}",) if cell.python else ()
+    return " ".join((cell.server, *cell.options, *under))
+
+
 def reference_of(servers: Sequence[Model]) -> str:
     """The server that the others are compared with, and that takes part twice in each comparison
     by slices: so every run shows how often it sees a difference where there is none."""

@@ -30,6 +30,13 @@ class Pinning:
         """One CPU for both: they take it from each other, and figures say little."""
         return bool(self.server & self.generator)
 
+    def wider(self, count: int) -> "Pinning":
+        """With so many CPUs for the server, as far as there are: those that nobody has, and the
+        generator's last, which it then takes its part of."""
+        ours = os.sched_getaffinity(0)
+        free = [*sorted(self.server), *sorted(ours - self.server - self.generator)]
+        return Pinning(frozenset([*free, *sorted(self.generator)][:count]), self.generator)
+
     def as_record(self) -> dict[str, Any]:
         """As stored with every trial."""
         return {

@@ -32,6 +32,9 @@ def planned_order(cells: Sequence[Cell], seed: int, block: int) -> list[Group]:
 
 
 def comparison(cell: Cell) -> Cell:
-    """What a cell has in common with those that it is compared with: question and workload."""
+    """What a cell has in common with those that it is compared with: question and workload. Servers
+    that take turns may differ in how they are started, too."""
     alike = replace(cell, server="", replica=0)
-    return replace(alike, options=()) if cell.workload.together else alike
+    if not cell.workload.together:
+        return alike
+    return replace(alike, options=(), python=None, heap="system")

@@ -8,6 +8,8 @@ from typing import Literal
 from loadgen.machine.limits import lack_of_descriptors
 from loadgen.plan.order import Group, planned_order
 from loadgen.store import schema
+from loadgen.target import interpreter
+from loadgen.target.interpreter import InterpreterError
 from loadgen.trial.cell import Cell
 from servers import catalog
 
@@ -26,6 +28,7 @@ class Skip:
 class Plan:
     """What a run is going to do; stored with it, so that it can be resumed.
 
+    pythons     interpreters that were named for the servers; none: the lab's own
     blocks      cells that are measured by slices are measured at least this often
     trials      and the others, each of which has a trial of its own: they ask less of chance
     extra_time  as a share of the time that this takes: what may go into more blocks of those cells
@@ -36,6 +39,7 @@ class Plan:
     profile: Profile
     experiments: tuple[str, ...]
     servers: tuple[str, ...]
+    pythons: tuple[str, ...]
     blocks: int
     trials: int
     extra_time: float
@@ -74,6 +78,7 @@ class Plan:
         return {
             "experiments": list(self.experiments),
             "servers": list(self.servers),
+            "pythons": list(self.pythons),
             "blocks": self.blocks,
             "trials": self.trials,
             "extra_time": self.extra_time,
@@ -89,6 +94,7 @@ def plan(
     profile: Profile,
     experiments: Sequence[str],
     servers: Sequence[str],
+    pythons: Sequence[str],
     cells: Sequence[Cell],
     *,
     blocks: int,
@@ -103,6 +109,7 @@ def plan(
         profile,
         tuple(experiments),
         tuple(servers),
+        tuple(pythons),
         blocks,
         trials,
         extra_time,
@@ -126,6 +133,7 @@ def stored(header: schema.Header) -> Plan:
         _profile(header["profile"]),
         tuple(found["experiments"]),
         tuple(found["servers"]),
+        tuple(found["pythons"]),
         found["blocks"],
         found["trials"],
         found["extra_time"],
@@ -145,5 +153,13 @@ def _profile(text: str) -> Profile:
 
 def why_not(cell: Cell, descriptors: int) -> str | None:
     """Why a cell cannot be measured here, in words; None if it can."""
-    missing = cell.workload.missing(catalog.find(cell.server))
-    return missing or lack_of_descriptors(cell.workload.clients, descriptors)
+    model = catalog.find(cell.server)
+    try:
+        missing = interpreter.examine(cell.python).missing[model.name] if cell.python else None
+    except InterpreterError as error:
+        return str(error)
+    return (
+        (missing if cell.python else model.missing())
+        or cell.workload.missing(model)
+        or lack_of_descriptors(cell.workload.clients, descriptors)
+    )

@@ -19,8 +19,11 @@ _WORDS: dict[str, Callable[[Any], str]] = {
     "pipeline_depth": lambda value: f"one asks {value} at once" if value else "all alike",
     "p99_limit_s": lambda value: f"p99 < {duration(1e9 * value)}",
     "stall_s": lambda value: "stalled" if value else "",
+    "server_cpus": lambda value: plural(value, "CPU"),
     "work": lambda value: value or "no work",
     "options": " ".join,
+    "python": lambda value: value or "",
+    "heap": lambda value: f"heap {value}" if value != "system" else "",
     "replica": lambda value: "again" if value else "",
 }
 _UNSAID = ("method", "arrivals", "stall_every_s", "max_line_bytes", "requests")
@@ -28,7 +31,7 @@ _UNSAID = ("method", "arrivals", "stall_every_s", "max_line_bytes", "requests")
 
 def named(cell: Cell) -> str:
     """ "throughput epoll, 64 clients" """
-    different = {**cell.workload.differences(), "options": cell.options, "replica": cell.replica}
+    different = {**cell.workload.differences(), **_start(cell)}
     words = [_said(name, value) for name, value in different.items()]
     said = list(filter(None, words)) or [_said("connections", cell.workload.connections)]
     return ", ".join([f"{cell.experiment} {cell.server}", *said])
@@ -72,7 +75,16 @@ def _fields(cell: Cell) -> dict[str, Any]:
     fields = cell.workload.as_record()
     return {
         **{name: value for name, value in fields.items() if name not in TIMES},
+        **_start(cell),
+    }
+
+
+def _start(cell: Cell) -> dict[str, Any]:
+    """How the server is started."""
+    return {
         "options": cell.options,
+        "python": cell.python,
+        "heap": cell.heap,
         "replica": cell.replica,
     }
 

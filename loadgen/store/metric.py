@@ -99,6 +99,11 @@ def _done_ms(record: Record) -> float | None:
     return max(left_ns) / 1e6 if left_ns and all(left_ns) else None
 
 
+def _lost_fraction(record: Record) -> float | None:
+    death = record["death"]
+    return death["lost"] / sum(death["clients"]) if death else None
+
+
 throughput = Metric(
     "throughput_per_s", "per_s", lambda record: record["throughput_per_s"], rate_of_slices
 )
@@ -106,4 +111,5 @@ cpu_us = Metric("cpu_us_per_request", "us", _cpu_us, cpu_us_of_slices)
 cpu_fraction = Metric("cpu_fraction", "fraction", _cpu_fraction)
 knee_per_s = Metric("knee_per_s", "per_s", _knee_per_s)
 system_calls = Metric("system_calls_per_request", "calls", _system_calls)
+lost_fraction = Metric("lost_fraction", "fraction", _lost_fraction)
 done_ms = Metric("done_ms", "ms", _done_ms)

@@ -1,4 +1,4 @@
-"""The form of everything that a run stores, schema 3: `run.json` and the lines of `trials.jsonl`.
+"""The form of everything that a run stores, schema 4: `run.json` and the lines of `trials.jsonl`.
 
 Names carry their units, and what was not measured is null, never absent. A record has exactly the
 fields that stand here: whoever adds or renames a column does it here, with its meaning, raises
@@ -14,11 +14,12 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 # Pydantic cannot read typing.TypedDict before Python 3.12.
 from typing_extensions import TypedDict
 
-SCHEMA: Literal[3] = 3
+SCHEMA: Literal[4] = 4
 
 Outcome = Literal["measured", "crashed"]
 Bottleneck = Literal["server", "generator", "wake-up", "offered", "model", "unknown"]
 Latency = Literal["response", "service", "greeting"]
+Heap = Literal["system", "kept"]
 
 # As JSON has them: 1.0 is a number like 1, but 1 is no truth value, and no field is unknown.
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
@@ -34,6 +35,8 @@ class Cell(TypedDict):
         "`method` and its fields: see loadgen/trial/methods, one file each",
     ]
     options: Annotated[list[str], "further words of the server's command line"]
+    python: Annotated[str | None, "the server's interpreter, as named; null: that of the lab"]
+    heap: Annotated[Heap, "as the C library sets it, or what was freed is not given back"]
     replica: Annotated[int, "0; 1 is the same once more under another name, to be told apart"]
 
 
@@ -43,6 +46,8 @@ class Server(TypedDict):
     name: str
     family: Annotated[str | None, "the group of its model; null where somebody else started it"]
     python: Annotated[str | None, "the interpreter"]
+    implementation: Annotated[str | None, "of Python, with its version: CPython 3.13.5"]
+    gil: Annotated[bool | None, "did one thread at a time run Python? null: not known"]
     command: Annotated[list[str] | None, "its command line, if it got that far"]
 
 
@@ -288,6 +293,20 @@ class SystemCalls(TypedDict):
     sequence: Annotated[list[CallRun], "of a request of median length"]
 
 
+class Death(TypedDict):
+    """What became of clients when one of the workers that share them was stopped, and then killed.
+
+    Newcomers are those that came while it was stopped.
+    """
+
+    clients: Annotated[list[int], "connections of each worker; first those of the one killed"]
+    lost: Annotated[int, "clients whose connection broke with it"]
+    newcomers: int
+    greeted: Annotated[int, "of them, while it was stopped"]
+    greeted_later: Annotated[int, "and after it had died"]
+    broken: Annotated[int, "newcomers whose connection broke with it"]
+
+
 class Slices(TypedDict):
     """What happened in its slices, an element per round; null where a server that had failed was
     not driven any more."""
@@ -326,7 +345,7 @@ class Verdict(TypedDict):
 class Record(TypedDict):
     """One trial: one line of `trials.jsonl`."""
 
-    schema: Literal[3]
+    schema: Literal[4]
     cell: Cell
     block: int
     position: Annotated[int, "within the order of its block"]
@@ -353,6 +372,7 @@ class Record(TypedDict):
     knee: Knee | None
     timeline: Timeline | None
     system_calls: SystemCalls | None
+    death: Annotated[Death | None, "of a server of which a worker was killed"]
     slices: Annotated[Slices | None, "of a server that was measured together with others"]
     verdict: Verdict
     sha256: Annotated[str, "of the line before and of this one; empty until it is stored"]
@@ -370,6 +390,7 @@ class Plan(TypedDict):
 
     experiments: list[str]
     servers: list[str]
+    pythons: Annotated[list[str], "interpreters named for the servers; none: that of the lab"]
     blocks: Annotated[int, "cells measured by slices are measured at least this often"]
     trials: Annotated[int, "and the others, each in a trial of its own"]
     extra_time: Annotated[float, "what more blocks of wide cells may take, as a share of the rest"]
@@ -433,14 +454,13 @@ class Environment(TypedDict):
     server_cpus: list[int]
     generator_cpus: list[int]
     shared: Annotated[bool, "one CPU for both"]
-    server_environment: Annotated[dict[str, str], "set for every server that the lab starts"]
 
 
 @with_config(_STRICT)
 class Header(TypedDict):
     """`run.json`: written once, before the first trial."""
 
-    schema: Literal[3]
+    schema: Literal[4]
     created_at: str
     profile: str
     seed: int

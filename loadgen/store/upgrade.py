@@ -7,6 +7,8 @@ what schema 1 did not store is null.
 
 Schema 2 divided the answers of a slice by its length, and not by what they took, and nobody asked
 whether others wanted the server's CPU.
+
+Schema 3 ran all servers with a heap that gives nothing back, under whatever interpreter.
 """
 
 from collections.abc import Callable, Mapping
@@ -259,6 +261,44 @@ def record_of_2(old: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def header_of_3(old: Mapping[str, Any]) -> dict[str, Any]:
+    """`run.json` of schema 3 in the form of schema 4."""
+    plan = old["plan"]
+    return {
+        **old,
+        "schema": 4,
+        "plan": {
+            **plan,
+            "pythons": [],
+            "cells": list(map(_with_kept_heap, plan["cells"])),
+            "skipped": [
+                {**skip, "cell": _with_kept_heap(skip["cell"])} for skip in plan["skipped"]
+            ],
+        },
+        "environment": _without(old["environment"], "server_environment"),
+    }
+
+
+def record_of_3(old: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of `trials.jsonl`; as `header_of_3`."""
+    return {
+        **old,
+        "schema": 4,
+        "cell": _with_kept_heap(old["cell"]),
+        "server": {**old["server"], "implementation": None, "gil": None},
+        "death": None,
+    }
+
+
+def _with_kept_heap(cell: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **cell,
+        "workload": {**cell["workload"], "server_cpus": 1},
+        "python": None,
+        "heap": "kept",
+    }
+
+
 def _due(connections: Mapping[str, Any], limit: str | None) -> int:
     """How many the model had to greet. Its limits were "serves 1 at a time" and "no descriptor
     beyond 1023"."""
@@ -277,8 +317,8 @@ def _without(value: Mapping[str, Any], *names: str) -> dict[str, Any]:
 Step = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 # From the schema of this number to the next.
-HEADERS: dict[int, Step] = {1: header_of_1, 2: header_of_2}
-RECORDS: dict[int, Step] = {1: record_of_1, 2: record_of_2}
+HEADERS: dict[int, Step] = {1: header_of_1, 2: header_of_2, 3: header_of_3}
+RECORDS: dict[int, Step] = {1: record_of_1, 2: record_of_2, 3: record_of_3}
 
 
 def upgraded(old: Mapping[str, Any], steps: Mapping[int, Step]) -> Mapping[str, Any]:

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import psutil
 
+from loadgen.store.schema import Heap
 from loadgen.target.account import Account
 from loadgen.target.address import Address
+from loadgen.target.interpreter import LAB
 from loadgen.target.usage import Usage, cpu_clocks, measure_usage, process_tree
 from servers import catalog
 
-# The folder that `python -m servers` finds the servers in.
-LAB = Path(__file__).parents[2]
 READY_S = 10.0
 STOP_S = 3.0
 # glibc gives memory back to the kernel, by brk() at the heap's end or munmap(), and takes it again
@@ -29,10 +29,14 @@ STOP_S = 3.0
 # heap: with lines of 64 KiB one and the same server spent 105 us of CPU on an answer (2 calls of
 # brk(), 34 page faults) or 36 us (0.5 page faults). With thresholds this high it keeps what it has
 # (mallopt(3): M_TRIM_THRESHOLD; 32 MiB is the largest M_MMAP_THRESHOLD on 64 bits). Other C
-# libraries do not read this.
-SERVER_ENVIRONMENT = {
-    "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
-    "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+# libraries do not read this. It favours who allocates much, so servers run as the system sets it,
+# but for those that are to show the difference.
+HEAPS: dict[Heap, dict[str, str]] = {
+    "system": {},
+    "kept": {
+        "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
+        "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
+    },
 }
 _READY = re.compile(rb"listening on (.+:\d+)\n")
 
@@ -70,6 +74,20 @@ class Target:
         if found is None or not self.is_alive():
             raise TargetError(self.failure() or "the server is gone")
         return found
+
+    def workers(self) -> list[tuple[psutil.Process, int]]:
+        """The processes that it has started, each with the number of connections that it has; most
+        first."""
+        found = [
+            (
+                worker,
+                sum(
+                    each.status == psutil.CONN_ESTABLISHED for each in worker.net_connections("tcp")
+                ),
+            )
+            for worker in self.processes()[1:]
+        ]
+        return sorted(found, key=lambda entry: -entry[1])
 
     def signal(self, number: int) -> None:
         """Send a signal to all processes of the server at once; to none when the server is gone.
@@ -110,6 +128,7 @@ def started(
     log: Path,
     python: str = sys.executable,
     options: Sequence[str] = (),
+    heap: Heap = "system",
     prefix: Sequence[str] = (),
 ) -> Iterator[Target]:
     """Run `python -m servers NAME` pinned to `cpus`; its standard error goes to the file `log`.
@@ -122,7 +141,9 @@ def started(
     # A tracer has to take its child along, which it cannot when it is killed.
     last = signal.SIGTERM if prefix else signal.SIGKILL
     single = catalog.find(name).processes == "one" and not prefix
-    with running(command, cpus=cpus, log=log, when_orphaned=last, single=single) as target:
+    with running(
+        command, cpus=cpus, log=log, heap=heap, when_orphaned=last, single=single
+    ) as target:
         yield target
 
 
@@ -132,6 +153,7 @@ def running(
     *,
     cpus: set[int],
     log: Path,
+    heap: Heap = "system",
     when_orphaned: signal.Signals = signal.SIGKILL,
     folder: Path = LAB,
     single: bool = False,
@@ -146,7 +168,7 @@ def running(
     interrupted: list[int] = []
     handlers = {n: signal.signal(n, lambda n, _: interrupted.append(n)) for n in _INTERRUPTS}
     try:
-        process = _start(command, cpus, log, when_orphaned, folder)
+        process = _start(command, cpus, log, heap, when_orphaned, folder)
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -172,6 +194,7 @@ def _start(
     command: Sequence[str],
     cpus: set[int],
     log: Path,
+    heap: Heap,
     when_orphaned: signal.Signals,
     folder: Path,
 ) -> subprocess.Popen[bytes]:
@@ -186,7 +209,7 @@ def _start(
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 cwd=folder,
-                env={**os.environ, **SERVER_ENVIRONMENT},
+                env={**os.environ, **HEAPS[heap]},
                 # So that a signal reaches its children too, and a Ctrl-C only us: we end it.
                 process_group=0,
                 preexec_fn=functools.partial(_end_with_parent, os.getpid(), when_orphaned),

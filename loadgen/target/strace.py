@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadgen.store.schema import CallRun, SystemCalls
+from loadgen.store.schema import CallRun, Heap, SystemCalls
 from loadgen.target.address import Address
 from loadgen.target.process import started
 from loadgen.workload.dialogue import PREFIX
@@ -131,6 +131,24 @@ def summarise(requests: Sequence[Sequence[Call]]) -> SystemCalls:
     }
 
 
+def difference(less: Iterable[Call], more: Iterable[Call], requests: int) -> SystemCalls:
+    """What so many requests more have added to a trace, as `summarise` tells it: for a server whose
+    calls do not show what it sends."""
+    counts = Counter(call.label for call in more)
+    counts.subtract(call.label for call in less)
+    added = {label: count for label, count in counts.most_common() if count > 0}
+    return {
+        "requests": requests,
+        "per_request": {label: count / requests for label, count in added.items()},
+        "total": sum(added.values()) / requests,
+        "sequence": [
+            {"call": label, "times": times}
+            for label, count in added.items()
+            if (times := count // requests)
+        ],
+    }
+
+
 def trace(
     name: str,
     converse: Callable[[Address], None],
@@ -139,6 +157,7 @@ def trace(
     cpus: set[int],
     python: str = sys.executable,
     options: Sequence[str] = (),
+    heap: Heap = "system",
 ) -> list[Call]:
     """Start a server under strace, hold a conversation with it, and return all its system calls.
 
@@ -160,6 +179,7 @@ def trace(
             log=log,
             python=python,
             options=options,
+            heap=heap,
             prefix=[*prefix, written.name],
         ) as target:
             converse(target.address)

@@ -14,6 +14,8 @@ class Cell:
     """One combination of a question, a server and a workload.
 
     options   further words of the server's command line, besides what the workload asks for
+    python    the interpreter that the server runs under, as it was named; None: the lab's own
+    heap      "system": as the C library sets it; "kept": what was freed is not given back
     replica   1: the same once more under another name, to be told apart from the first
     """
 
@@ -21,6 +23,8 @@ class Cell:
     server: str
     workload: Method
     options: tuple[str, ...] = ()
+    python: str | None = None
+    heap: schema.Heap = "system"
     replica: int = 0
 
     @property
@@ -32,6 +36,10 @@ class Cell:
             parts.insert(0, self.workload.name)
         if self.options:
             parts.append(" ".join(self.options))
+        if self.python:
+            parts.append(f"python={self.python}")
+        if self.heap != "system":
+            parts.append(f"heap={self.heap}")
         if self.replica:
             parts.append("again")
         return "/".join((self.experiment, self.server, ",".join(parts) or "plain"))
@@ -48,6 +56,8 @@ class Cell:
             "server": self.server,
             "workload": self.workload.as_record(),
             "options": list(self.options),
+            "python": self.python,
+            "heap": self.heap,
             "replica": self.replica,
         }
 
@@ -59,5 +69,7 @@ class Cell:
             server=stored["server"],
             workload=methods.of(cast(Mapping[str, Any], stored["workload"])),
             options=tuple(stored["options"]),
+            python=stored["python"],
+            heap=stored["heap"],
             replica=stored["replica"],
         )

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self, TypeVar, cast
 
-from loadgen.clients import background, scripted, timeline
+from loadgen.clients import background, onlookers, scripted, timeline
 from loadgen.clients.background_process import Behaviour
 from loadgen.clients.connect import GREETING_S, connected, kernel_stamps
 from loadgen.engine import churn, requests
@@ -25,7 +25,7 @@ from loadgen.engine.syscalls import Int64s
 from loadgen.machine import counters, hiccup
 from loadgen.machine.counters import Snapshot
 from loadgen.machine.cpus import REALTIME_MOST_S, Pinning, realtime_priority, run_pinned
-from loadgen.store.schema import Hiccups, Machine, Record
+from loadgen.store.schema import Death, Heap, Hiccups, Machine, Record
 from loadgen.target import strace
 from loadgen.target.account import Account
 from loadgen.target.address import Address
@@ -40,6 +40,8 @@ from servers.catalog import Model
 LIMITED_GREETING_S = 0.2
 # Per answer: a traced server is slow, one that asks a hundred sockets per sweep slower.
 TRACED_PATIENCE_S = 10.0
+# After each answer: by then a traced server waits again.
+TRACED_PAUSE_S = 0.005
 
 T = TypeVar("T")
 
@@ -52,6 +54,7 @@ class SystemUnderTest:
     model    its line in the catalog; None for another server
     python   the interpreter of a server of the catalog
     options  its command line, behind the port
+    heap     as of `Cell`
     command  how to start another server, which says where it listens as ours do; in the folder
              that we were started in
     address  where somebody else's server listens; numeric, because nothing looks it up
@@ -61,6 +64,7 @@ class SystemUnderTest:
     model: Model | None = None
     python: str = sys.executable
     options: tuple[str, ...] = ()
+    heap: Heap = "system"
     command: tuple[str, ...] = ()
     address: Address | None = None
     label: str | None = None
@@ -77,9 +81,14 @@ class SystemUnderTest:
     def started(self, cpus: set[int], log: Path) -> AbstractContextManager[Target]:
         """The server, running, if it is one that we start. Raises TargetError."""
         if self.model is None:
-            return running(self.command, cpus=cpus, log=log, folder=Path.cwd())
+            return running(self.command, cpus=cpus, log=log, heap=self.heap, folder=Path.cwd())
         return started(
-            self.model.name, cpus=cpus, log=log, python=self.python, options=self.options
+            self.model.name,
+            cpus=cpus,
+            log=log,
+            python=self.python,
+            options=self.options,
+            heap=self.heap,
         )
 
 
@@ -240,21 +249,64 @@ class Station:
         """
         if self.system.model is None:
             raise TrialError("only a server that we start can be traced")
-        command = server_command(self.system.model.name, self.system.options)
+        system = self.system
+        command = server_command(self.system.model.name, system.options, system.python)
         self.record["server"]["command"] = list(map(summary.portable, command))
+        model = self.system.model
         # The first request is not counted: there is no answer before it.
         lines = [strace.request_line(number) for number in range(requests + 1)]
-        calls = strace.trace(
-            self.system.model.name,
-            lambda address: scripted.ask_in_turn(
-                address, lines, idle=idle, patience_s=TRACED_PATIENCE_S
-            ),
-            log=self._log,
-            cpus=set(self._cpus.server),
-            options=self.system.options,
-        )
-        traced = strace.summarise(strace.per_request(calls))
-        summary.fill_in_trace(self.record, traced, clients=1 + idle)
+
+        def traced(lines: Sequence[bytes]) -> list[strace.Call]:
+            return strace.trace(
+                model.name,
+                lambda address: scripted.ask_in_turn(
+                    address,
+                    lines,
+                    idle=idle,
+                    patience_s=TRACED_PATIENCE_S,
+                    # A request that is there before the server waits for it would save it a call.
+                    pause_s=TRACED_PAUSE_S if model.sleeps else 0.0,
+                ),
+                log=self._log,
+                cpus=set(self._cpus.server),
+                python=system.python,
+                options=system.options,
+                heap=system.heap,
+            )
+
+        if model.rings:
+            found = strace.difference(traced(lines[:1]), traced(lines), requests)
+        else:
+            found = strace.summarise(strace.per_request(traced(lines)))
+        summary.fill_in_trace(self.record, found, clients=1 + idle)
+
+    def kill_worker(self, newcomers: int, patience_s: float) -> Death:
+        """Stop the worker with the most clients, let newcomers come, kill it.
+
+        patience_s   how long newcomers are watched before it is killed, and after (s)
+
+        Raises TrialError where there is none.
+        """
+        workers = self._target.workers() if self._target else []
+        if not workers:
+            raise TrialError("it has no process that could be killed")
+        victim = workers[0][0]
+        victim.suspend()
+        with onlookers.coming(self.address, newcomers) as socks:
+            before = onlookers.states(socks, patience_s)
+            victim.kill()
+            after = onlookers.states(socks, patience_s)
+        # What a process leaves behind is closed before it is gone.
+        victim.wait(patience_s)
+        clients = onlookers.states(self.socks, 0.0)
+        return {
+            "clients": [count for _, count in workers],
+            "lost": clients["broken"],
+            "newcomers": newcomers,
+            "greeted": before["greeted"],
+            "greeted_later": after["greeted"] - before["greeted"],
+            "broken": after["broken"],
+        }
 
     def _pinned(
         self,

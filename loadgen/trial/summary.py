@@ -54,6 +54,8 @@ def empty_record(
             "name": system.name,
             "family": model.family if model else None,
             "python": portable(system.python) if model else None,
+            "implementation": None,
+            "gil": None,
             "command": None,
         },
         "offered_per_s": None,
@@ -82,6 +84,7 @@ def empty_record(
         "knee": None,
         "timeline": None,
         "system_calls": None,
+        "death": None,
         "slices": None,
         "verdict": {
             "valid": False,

@@ -1,6 +1,7 @@
 """One trial: start > verify > connect > warm up > measure > drain > stop  =>  one record."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,8 @@ from loadgen.machine import hiccup
 from loadgen.machine.counters import Snapshot
 from loadgen.machine.cpus import Pinning
 from loadgen.store.schema import Record
+from loadgen.target import interpreter
+from loadgen.target.interpreter import InterpreterError
 from loadgen.target.process import TargetError
 from loadgen.target.strace import TraceError
 from loadgen.trial.cell import Cell
@@ -61,12 +64,23 @@ def measure(
     started_at = datetime.now(UTC)
     entrants = []
     for number, (system, cell, log) in enumerate(systems):
-        ours = replace(system, options=cell.command_options)
+        ours = replace(
+            system,
+            options=cell.command_options,
+            python=cell.python or system.python,
+            heap=cell.heap,
+        )
         record = empty_record(
             ours, cell, block=block, position=position + number, seed=seed, started_at=started_at
         )
+        if ours.model:
+            with suppress(InterpreterError):  # it will not start either, and that is said
+                under = interpreter.examine(ours.python)
+                record["server"] |= {"implementation": under.implementation, "gil": under.gil}
         entrants.append((ours, record, log))
     workload = systems[0][1].workload
+    if workload.server_cpus > 1:
+        cpus = cpus.wider(workload.server_cpus)
     before = Snapshot.take()
     drops: list[int | None] = [None] * len(systems)
     try:

@@ -106,10 +106,17 @@ def woken_up(record: Record) -> bool:
         return False
     if server_starved(record) or generator_starved(record):
         return False  # it is others who keep them from being busy
-    cores = min(len(machine["server_cpus"]), cost["processes"])
-    if max(cost["cpu_fraction"] / cores, generator["busy_fraction"]) >= NOT_BUSY:
+    if max(cost["cpu_fraction"] / cores(record), generator["busy_fraction"]) >= NOT_BUSY:
         return False
     return service["mean"] - 1000 * (cost["cpu_us_per_request"] or 0.0) <= WAKE_UP_NS
+
+
+def cores(record: Record) -> int:
+    """How many CPUs a server can keep busy: each of its processes one, as far as it has so many."""
+    cost, machine = record["server_cost"], record["machine"]
+    if not cost or not machine:
+        return 1
+    return max(1, min(len(machine["server_cpus"]), cost["processes"]))
 
 
 def achieved(counts: Counts, window: Window | None) -> float:
@@ -362,6 +369,8 @@ def shared_cpu(record: Record) -> str | None:
     """Generator and server take it from each other."""
     if not record["machine"] or not record["machine"]["shared"]:
         return None
+    if len(record["machine"]["server_cpus"]) > 1:
+        return "the generator has one of the server's CPUs, and takes its part of it"
     return "generator and server share one CPU: use a machine with two or more"
 
 
@@ -414,13 +423,14 @@ def generator_bound_in_slices(record: Record) -> str | None:
     generator, cost = record["generator"], record["server_cost"]
     if not generator or not cost or record["offered_per_s"] is not None:
         return None
-    if generator["cpu_fraction"] < GENERATOR_CPU_SHARE or cost["cpu_fraction"] >= BUSY_LIMIT:
+    share = cost["cpu_fraction"] / cores(record)
+    if generator["cpu_fraction"] < GENERATOR_CPU_SHARE or share >= BUSY_LIMIT:
         return None
     if generator["busy_fraction"] <= BUSY_LIMIT:
         return None
     return (
         f"the generator was busy for {generator['busy_fraction']:.0%} of its slices, the server for"
-        f" {cost['cpu_fraction']:.0%}: this measures the generator"
+        f" {share:.0%}: this measures the generator"
     )
 
 

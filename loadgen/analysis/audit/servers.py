@@ -28,7 +28,11 @@ def machine(stored: RunFolder) -> Iterator[str]:
         yield "shared is not what the CPUs of server and generator make it"
     if len({*server, *generator}) > described["cpus"]:
         yield f"{described['cpus']} CPUs, and server and generator have more"
-    machines = [found for record in stored.records if (found := record["machine"])]
+    machines = [
+        found
+        for record in stored.records
+        if (found := record["machine"]) and Cell.of(record["cell"]).workload.server_cpus == 1
+    ]
     for name in ("server_cpus", "generator_cpus", "shared"):
         others = [found for found in machines if found[name] != described[name]]
         if others:
@@ -41,9 +45,20 @@ def machine(stored: RunFolder) -> Iterator[str]:
     most = max((_most_bytes(record) for record in stored.records), default=0)
     if most > described["memory_bytes"]:
         yield f"a server held {most:,} bytes, of {described['memory_bytes']:,}"
-    pythons = {record["server"]["python"] for record in stored.records} - {None}
-    if len(pythons) > 1:
-        yield f"the servers ran under {len(pythons)} interpreters"
+    yield from interpreters(stored)
+
+
+def interpreters(stored: RunFolder) -> Iterator[str]:
+    """An interpreter is the same in all trials that name it."""
+    found: dict[str | None, set[tuple[object, ...]]] = {}
+    for record in stored.records:
+        server = record["server"]
+        if server["python"] is not None:
+            told = server["python"], server["implementation"], server["gil"]
+            found.setdefault(record["cell"]["python"], set()).add(told)
+    for named, versions in found.items():
+        if len(versions) > 1:
+            yield f"{named or 'the interpreter of the lab'} was {len(versions)} different ones"
 
 
 def _most_bytes(record: Record) -> int:

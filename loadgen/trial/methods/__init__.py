@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from loadgen.trial.methods.churn import Churn
+from loadgen.trial.methods.death import Death
 from loadgen.trial.methods.method import Method
 from loadgen.trial.methods.requests import Requests
 from loadgen.trial.methods.search import Search
@@ -19,6 +20,7 @@ __all__ = [
     "METHODS",
     "Churn",
     "ChurnSlices",
+    "Death",
     "Method",
     "Requests",
     "Search",
@@ -36,6 +38,7 @@ METHODS: tuple[type[Method], ...] = (
     Churn,
     Timeline,
     Trace,
+    Death,
 )
 
 

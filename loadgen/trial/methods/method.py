@@ -25,6 +25,7 @@ OVERHEAD_S = 0.3
 CONNECTS_PER_S = 5_000
 # As the servers' option --max-line takes it.
 MAX_LINE_LIMITS = (1, 2**30)
+SERVER_CPUS = (1, 1_000)
 # Fields that say how long is measured, and not what.
 TIMES = ("warmup_s", "duration_s", "drain_s", "rounds")
 
@@ -34,6 +35,7 @@ class Method(ABC):
     """A way of measuring; its fields are its workload, and are stored with every record.
 
     connections     clients that ask
+    server_cpus     CPUs that the server has, as far as there are so many: see `Pinning.wider`
     work            what an answer costs the server: "cpu:100us", "sleep:10ms"; None: nothing
     max_line_bytes  the longest line that the server takes
     """
@@ -47,6 +49,7 @@ class Method(ABC):
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {}
 
     connections: int = 1
+    server_cpus: int = 1
     work: str | None = None
     max_line_bytes: int = MAX_LINE_BYTES
 
@@ -89,8 +92,10 @@ class Method(ABC):
         """
 
     def missing(self, model: Model) -> str | None:
-        """Why a model cannot be measured like this here, in words; None if it can."""
-        return model.missing()
+        """Why a model cannot be measured like this here, in words, besides what it needs to run;
+        None if it can."""
+        del model
+        return None
 
     def judge(self, record: Record) -> VerdictRecord:
         """The verdict on a record."""
@@ -101,6 +106,7 @@ class Method(ABC):
         for name, limits in self.limits.items():
             whole = all(isinstance(limit, int) for limit in limits)
             check_number(name, getattr(self, name), limits, whole=whole)
+        check_number("server_cpus", self.server_cpus, SERVER_CPUS, whole=True)
         check_number("max_line_bytes", self.max_line_bytes, MAX_LINE_LIMITS, whole=True)
         if self.work is not None:
             try:
