@@ -44,7 +44,6 @@ MACHINE: Environment = {
     "server_cpus": [0],
     "generator_cpus": [1],
     "shared": False,
-    "server_environment": {},
 }
 
 USAGE: schema.Usage = {
@@ -204,6 +203,7 @@ def plan(cells: Sequence[schema.Cell], blocks: int) -> Plan:
         "cells": list(cells),
         "skipped": [],
         "precision": None,
+        "pythons": [],
     }
 
 

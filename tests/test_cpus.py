@@ -7,7 +7,7 @@ import pytest
 import stubs
 
 from loadgen.engine.syscalls import Int64s
-from loadgen.machine.cpus import realtime_priority, run_pinned
+from loadgen.machine.cpus import choose_pinning, realtime_priority, run_pinned
 
 HERE = frozenset(os.sched_getaffinity(0))
 
@@ -110,3 +110,18 @@ def test_without_it_the_work_is_done_all_the_same(
     with realtime_priority(wanted) as granted:
         assert not granted
     assert asked == ([os.SCHED_FIFO] if wanted else [])
+
+
+def test_more_cpus_for_the_server_are_free_ones_first_and_the_generators_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
+    pinning = choose_pinning()
+
+    assert pinning.wider(1) == pinning
+    assert pinning.wider(2).server == {0, 1}
+    assert pinning.wider(3).server == {0, 1, 2}
+    assert not pinning.wider(3).shared
+    assert pinning.wider(4).server == pinning.wider(9).server == {0, 1, 2, 3}
+    assert pinning.wider(4).shared
+    assert {each.generator for each in map(pinning.wider, range(1, 5))} == {pinning.generator}

@@ -56,7 +56,7 @@ def measured(folder: Path, cells: Sequence[Cell] = CELLS) -> runs.RunFolder:
     trial.compile()
     cpus = choose_pinning()
     plan = Plan("quick", ("throughput",), ("epoll", "poll"), EPOCHS, 1, 0.0, SEED, tuple(cells), ())
-    environment: Any = {**describe_machine(), **cpus.as_record(), "server_environment": {}}
+    environment: Any = {**describe_machine(), **cpus.as_record()}
     runs.create("quick", plan=plan.as_record(), seed=SEED, environment=environment, folder=folder)
     for _ in execute(plan, folder, cpus, needs_more):
         pass

@@ -60,7 +60,8 @@ def chapter() -> str:
         lines += documented(form)
     lines += ["", "### Workloads", "", "`method` says which of these a workload is; with"]
     lines += ["`work`: what an answer costs the server (`cpu:100us`, `sleep:10ms`), null: nothing;"]
-    lines += ["`max_line_bytes`: the longest line that the server takes."]
+    lines += ["`max_line_bytes`: the longest line that the server takes;"]
+    lines += ["`server_cpus`: CPUs that the server has, as far as there are so many."]
     for method in methods.METHODS:
         lines += ["", f"#### {method.name}", "", "```", inspect.getdoc(method) or "", "```"]
     return "\n".join(lines) + "\n"
@@ -139,6 +140,27 @@ def test_slices_of_schema_2_are_divided_by_their_length_as_they_were() -> None:
     assert upgrade.record_of_2({"schema": 2, "slices": None})["slices"] is None
 
 
+def test_servers_of_schema_3_kept_their_heap_and_ran_under_the_python_of_the_lab() -> None:
+    cell = {"server": "epoll", "workload": {"method": "slices"}}
+    found = upgrade.record_of_3({"schema": 3, "cell": cell, "server": {"name": "epoll"}})
+
+    now = {
+        "server": "epoll",
+        "workload": {"method": "slices", "server_cpus": 1},
+        "python": None,
+        "heap": "kept",
+    }
+    unknown = {"name": "epoll", "implementation": None, "gil": None}
+    assert found == {"schema": 4, "cell": now, "server": unknown, "death": None}
+    plan = {"cells": [cell], "skipped": [{"cell": cell, "reason": "why"}]}
+    environment = {"cpu": "some", "server_environment": {"MALLOC_TRIM_THRESHOLD_": "1"}}
+    assert upgrade.header_of_3({"schema": 3, "plan": plan, "environment": environment}) == {
+        "schema": 4,
+        "plan": {"cells": [now], "skipped": [{"cell": now, "reason": "why"}], "pythons": []},
+        "environment": {"cpu": "some"},
+    }
+
+
 def test_each_older_schema_has_a_step_to_the_next() -> None:
     older = set(range(1, schema.SCHEMA))
     assert upgrade.HEADERS.keys() == upgrade.RECORDS.keys() == older
@@ -154,7 +176,7 @@ def test_steps_follow_each_other_up_to_the_last() -> None:
 
 def test_an_old_run_is_not_written_to() -> None:
     with (
-        pytest.raises(runs.ResultsError, match="has schema 1 and this lab writes 3: start a new"),
+        pytest.raises(runs.ResultsError, match="has schema 1 and this lab writes 4: start a new"),
         runs.append_to(ROOT / "tests" / "data" / "schema-1"),
     ):
         pass

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from loadgen.machine.cpus import choose_pinning
+from loadgen.store.schema import Heap
 from loadgen.target import process
 from loadgen.target.process import Target, TargetError, running, started
 
@@ -25,16 +26,21 @@ def environ(pid: int) -> dict[str, str]:
     return dict(entry.split("=", 1) for entry in entries if entry)
 
 
-def test_servers_keep_their_heap_whatever_we_were_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("heap", "changed"),
+    [
+        ("system", {}),
+        ("kept", {"MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_MMAP_THRESHOLD_": "33554432"}),
+    ],
+)
+def test_servers_have_the_heap_of_the_system_unless_another_is_asked_for(
+    heap: Heap, changed: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1")
-    with started("epoll", cpus=CPUS, log=tmp_path / "log") as server:
+    with started("epoll", cpus=CPUS, log=tmp_path / "log", heap=heap) as server:
         found = environ(server.processes()[0].pid)
 
-    assert found == {**os.environ, **process.SERVER_ENVIRONMENT}
-    assert found["MALLOC_TRIM_THRESHOLD_"] == "268435456"
-    assert found["MALLOC_MMAP_THRESHOLD_"] == "33554432"
+    assert found == {**os.environ, **changed}
 
 
 def test_a_descendant_that_ends_by_itself_meanwhile_is_no_error(

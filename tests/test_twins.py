@@ -32,10 +32,10 @@ VERSIONS = {
     "Conversation.resume_writing": 1,
     "accept": 2,  # for sockets that block, and for sockets that do not
     "complain": 1,
-    "converse": 5,  # that blocks, until it would, of gevent, of asyncio, of trio
+    "converse": 6,  # that blocks, until it would, of gevent, of asyncio, of trio
     "hang_up": 2,  # of asyncio, of trio
     "hire": 4,
-    "listen": 3,  # of callbacks, of streams, of trio
+    "listen": 4,  # of callbacks, of streams, of trio
     "read": 4,  # as accept, of asyncio, of trio
     "start": 2,  # a thread, a process
     "watch": 2,  # by select(), by SIGIO

@@ -599,3 +599,18 @@ def test_without_answers_nobody_is_named() -> None:
     row["latency_ns"]["service"] = histogram.summary(np.zeros(0, np.int64))
 
     assert slower_side(row) == "unknown"
+
+
+@pytest.mark.parametrize(("processes", "cpus", "cores"), [(1, 2, 1), (3, 2, 2), (2, 4, 2)])
+def test_a_server_is_busy_when_it_is_on_all_cpus_that_its_processes_can_have(
+    processes: int, cpus: int, cores: int
+) -> None:
+    row = in_slices()
+    busy_in_slices(row)
+    row["server_cost"]["processes"] = processes
+    row["machine"]["server_cpus"] = list(range(cpus))
+    assert verdict.cores(cast(Record, row)) == cores
+    row["server_cost"]["cpu_fraction"] = 0.95 * cores
+    assert judge(row)["valid"]
+    row["server_cost"]["cpu_fraction"] = 0.85 * cores
+    assert "this measures the generator" in judge(row)["reasons"][0]

@@ -121,7 +121,6 @@ def _new_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
         profile,
         [experiment.NAME for experiment in chosen],
         [model.name for model in servers],
-        options.python or (),
         [
             cell
             for experiment in chosen
@@ -132,6 +131,7 @@ def _new_plan(options: argparse.Namespace, descriptors: int) -> "Plan":
         extra_time=0.0 if options.blocks else EXTRA_TIME[profile],
         seed=seed,
         descriptors=descriptors,
+        pythons=options.python or (),
     )
     if not planned.cells:
         reasons = dict.fromkeys(skip.reason for skip in planned.skipped)

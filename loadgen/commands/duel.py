@@ -330,7 +330,6 @@ def _plan(
         "duel",
         ("duel",),
         tuple(dict.fromkeys(cell.server for cell in cells)),
-        (),
         MINIMUM_BLOCKS,
         MINIMUM_BLOCKS,
         MOST_EPOCHS / MINIMUM_BLOCKS - 1,

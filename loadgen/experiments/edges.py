@@ -18,8 +18,8 @@ from loadgen.experiments.tools import (
     interval,
     listed,
     measured_by,
-    started_as,
     sweep,
+    with_options,
 )
 from loadgen.plan.plan import Profile
 from loadgen.report.figure import Figure
@@ -108,10 +108,10 @@ def figures(run: Run) -> list[Figure]:
 
 def by_load(run: Run) -> tuple[dict[str, CellData], dict[str, CellData], dict[str, CellData]]:
     """Server => cell: all clients busy, traced, beside a greedy client."""
-    busy = {started_as(data.cell): data for data, _ in measured_by(run, NAME, Slices)}
-    traced = {started_as(data.cell): data for data, _ in measured_by(run, NAME, Trace)}
+    busy = {with_options(data.cell): data for data, _ in measured_by(run, NAME, Slices)}
+    traced = {with_options(data.cell): data for data, _ in measured_by(run, NAME, Trace)}
     starved = {
-        started_as(data.cell): data
+        with_options(data.cell): data
         for data, load in measured_by(run, NAME, Requests)
         if load.pipeline_depth
     }

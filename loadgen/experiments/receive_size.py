@@ -19,6 +19,7 @@ from loadgen.experiments.tools import (
     compared,
     lines,
     measured_by,
+    with_options,
 )
 from loadgen.plan.plan import Profile
 from loadgen.report.figure import Figure, Panel
@@ -168,7 +169,7 @@ def finding(run: Run) -> str:
     for python in pythons(run):
         for heap in HEAPS:
             rows = [*by_size(run, python)[heap].values(), *by_protocol(run, python)[heap].values()]
-            row = {" ".join((data.server, *data.cell.options)): data for data in rows}
+            row = {with_options(data.cell): data for data in rows}
             clauses = [
                 compared(row, one, other, throughput, *ANSWERS)
                 for one, other in COMPARED

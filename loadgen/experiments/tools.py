@@ -44,10 +44,14 @@ def sweep(experiment: str, servers: Sequence[Model], workloads: Sequence[Method]
     return cells + twins
 
 
+def with_options(cell: Cell) -> str:
+    """ "prefork --workers 2" """
+    return " ".join((cell.server, *cell.options))
+
+
 def started_as(cell: Cell) -> str:
-    """ "prefork --workers 2", "threaded under python3.14": what is special about its start."""
-    under = (f"under {cell.python}",) if cell.python else ()
-    return " ".join((cell.server, *cell.options, *under))
+    """ "prefork --workers 2", "threaded under python3.14" """
+    return f"{with_options(cell)} under {cell.python}" if cell.python else with_options(cell)
 
 
 def reference_of(servers: Sequence[Model]) -> str:

@@ -28,18 +28,17 @@ class Skip:
 class Plan:
     """What a run is going to do; stored with it, so that it can be resumed.
 
-    pythons     interpreters that were named for the servers; none: the lab's own
     blocks      cells that are measured by slices are measured at least this often
     trials      and the others, each of which has a trial of its own: they ask less of chance
     extra_time  as a share of the time that this takes: what may go into more blocks of those cells
                 whose interval is wide
     precision   of ratios, at which more is not worth it: 0.02 is +-2 %; None: that of the analysis
+    pythons     interpreters that were named for the servers; none: the lab's own
     """
 
     profile: Profile
     experiments: tuple[str, ...]
     servers: tuple[str, ...]
-    pythons: tuple[str, ...]
     blocks: int
     trials: int
     extra_time: float
@@ -47,6 +46,7 @@ class Plan:
     cells: tuple[Cell, ...]
     skipped: tuple[Skip, ...]
     precision: float | None = None
+    pythons: tuple[str, ...] = ()
 
     def total_s(self) -> float:
         """About how long the planned blocks take."""
@@ -78,7 +78,6 @@ class Plan:
         return {
             "experiments": list(self.experiments),
             "servers": list(self.servers),
-            "pythons": list(self.pythons),
             "blocks": self.blocks,
             "trials": self.trials,
             "extra_time": self.extra_time,
@@ -87,6 +86,7 @@ class Plan:
                 {"cell": skip.cell.as_record(), "reason": skip.reason} for skip in self.skipped
             ],
             "precision": self.precision,
+            "pythons": list(self.pythons),
         }
 
 
@@ -94,7 +94,6 @@ def plan(
     profile: Profile,
     experiments: Sequence[str],
     servers: Sequence[str],
-    pythons: Sequence[str],
     cells: Sequence[Cell],
     *,
     blocks: int,
@@ -102,6 +101,7 @@ def plan(
     extra_time: float,
     seed: int,
     descriptors: int,
+    pythons: Sequence[str] = (),
 ) -> Plan:
     """Decide which of the `cells` are run here. `descriptors` is the limit of one process."""
     reasons = [why_not(cell, descriptors) for cell in cells]
@@ -109,7 +109,6 @@ def plan(
         profile,
         tuple(experiments),
         tuple(servers),
-        tuple(pythons),
         blocks,
         trials,
         extra_time,
@@ -120,6 +119,7 @@ def plan(
             for cell, reason in zip(cells, reasons, strict=True)
             if reason is not None
         ),
+        pythons=tuple(pythons),
     )
 
 
@@ -133,7 +133,6 @@ def stored(header: schema.Header) -> Plan:
         _profile(header["profile"]),
         tuple(found["experiments"]),
         tuple(found["servers"]),
-        tuple(found["pythons"]),
         found["blocks"],
         found["trials"],
         found["extra_time"],
@@ -141,6 +140,7 @@ def stored(header: schema.Header) -> Plan:
         tuple(map(Cell.of, found["cells"])),
         tuple(Skip(Cell.of(skip["cell"]), skip["reason"]) for skip in found["skipped"]),
         found["precision"],
+        tuple(found["pythons"]),
     )
 
 

@@ -321,8 +321,10 @@ def show_list(
     for model in servers:
         missing = model.missing()
         breaks = f"skipped: {missing}" if missing else model.breaks
-        table.add_row(model.name, model.idea, model.cost, breaks)
+        usual = "" if model.standing == "named" else " *"
+        table.add_row(f"{model.name}{usual}", model.idea, model.cost, breaks)
     CONSOLE.print(table)
+    CONSOLE.print("* takes part in a bench that names no servers")
     CONSOLE.print()
     table = Table("experiment", "question", box=None, pad_edge=False)
     for name, question in questions.items():

@@ -390,7 +390,6 @@ class Plan(TypedDict):
 
     experiments: list[str]
     servers: list[str]
-    pythons: Annotated[list[str], "interpreters named for the servers; none: that of the lab"]
     blocks: Annotated[int, "cells measured by slices are measured at least this often"]
     trials: Annotated[int, "and the others, each in a trial of its own"]
     extra_time: Annotated[float, "what more blocks of wide cells may take, as a share of the rest"]
@@ -399,6 +398,7 @@ class Plan(TypedDict):
     precision: Annotated[
         float | None, "of a duel: half the width, relative, at which its ratios are decided"
     ]
+    pythons: Annotated[list[str], "interpreters named for the servers; none: that of the lab"]
 
 
 class Model(TypedDict):

@@ -27,7 +27,6 @@ from loadgen.plan.plan import plan
 from loadgen.plan.plan import stored as stored_plan
 from loadgen.store import provenance, runs
 from loadgen.store.schema import Environment, Record
-from loadgen.target.process import SERVER_ENVIRONMENT
 from loadgen.trial import calibrate
 from servers import catalog
 
@@ -89,7 +88,7 @@ def stored(tmp_path: Path) -> Path:
         seed=records.SEED,
         descriptors=raise_descriptor_limit(),
     )
-    machine = {**describe_machine(), **choose_pinning().as_record(), "server_environment": {}}
+    machine = {**describe_machine(), **choose_pinning().as_record()}
     folder = runs.create(
         planned.profile,
         plan=planned.as_record(),
@@ -245,8 +244,6 @@ def test_a_run_on_a_busy_machine_begins_with_a_warning(
 
     warning = "warning: other programs use 71 % of CPU 0: figures will be disturbed\n"
     assert capsys.readouterr().err == (warning if busy > 0.5 else "")
-    header = runs.load(tmp_path / "run").header
-    assert header["environment"]["server_environment"] == SERVER_ENVIRONMENT
 
 
 # Stopping and killing.

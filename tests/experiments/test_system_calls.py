@@ -11,6 +11,7 @@ from loadgen import experiments
 from loadgen.analysis import run as analysis
 from loadgen.store.schema import Record
 from loadgen.trial.methods import Trace
+from servers import catalog
 
 
 @traced
@@ -24,9 +25,15 @@ def test_system_calls_end_to_end(server: str, tmp_path: Path) -> None:
     found = record["system_calls"]
     assert found is not None
     assert found["requests"] == Trace().requests
-    assert found["per_request"]["recvfrom"] >= 1
-    assert found["per_request"]["sendto"] == 1
-    assert found["sequence"][-1] == {"call": "sendto", "times": 1}
+    if catalog.find(server).rings:  # what it receives and sends is not a call
+        assert set(found["per_request"]) == {"io_uring_enter"}
+        assert found["total"] >= 1
+    else:
+        each = found["per_request"]
+        assert each.get("recvfrom", 0) + each.get("read", 0) >= 1
+        assert each.get("sendto", 0) + each.get("write", 0) >= 1
+        assert found["sequence"][-1]["call"] in ("sendto", "write")
+        assert found["sequence"][-1]["times"] == 1
     assert found["total"] == pytest.approx(sum(found["per_request"].values()))
 
 

@@ -138,7 +138,6 @@ def due_plan(stored: RunFolder) -> Plan:
         "standard",  # says nothing about what is due
         tuple(header["plan"]["experiments"]),
         tuple(header["plan"]["servers"]),
-        tuple(header["plan"]["pythons"]),
         header["plan"]["blocks"],
         header["plan"]["trials"],
         header["plan"]["extra_time"],
