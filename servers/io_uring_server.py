@@ -2,13 +2,25 @@
 
 After:  epoll_server.py
 Waits:  in io_uring_enter(), for whatever is completed first.
-Costs:  O(completed) per call, and one call for all of it: what is asked for
-        is written into a queue that the kernel reads (submissions), and what
-        became of it is read from another one (completions). A receive is
-        asked for once per client and goes on completing (multishot).
+Costs:  O(completed) per call, and one call for all of it (io_uring(7)). epoll
+        says who could be received from, and a recv() for each has to follow.
+        Here we share two queues in memory with the kernel. We write into one
+        what is to be done (submissions), and read from the other what became
+        of it (completions). For whoever knows epoll:
+            EPOLL_CTL_ADD     a receive that is asked for once and completes
+                              whenever something has come in (multishot)
+            epoll_wait()      io_uring_enter(): hand over, and wait
+            an event          a completion: the mark of its submission, and
+                              the result that recv() or send() would have had
+            recv()            it is done: the bytes lie in one of the buffers
+                              that we lent to the kernel, and want back
+            without EPOLLIN   cancel the receive; what has come in until it
+                              ends is held for later
+            close()           not before the kernel has let go of the client
 Breaks: where the kernel does not offer it: before Linux 6.1, and wherever it
-        is switched off (kernel.io_uring_disabled, most containers).
+        is forbidden, as in most containers. As root:
             sysctl kernel.io_uring_disabled=2; python -m servers io_uring
+            sysctl kernel.io_uring_disabled=0
 """
 
 import ctypes
@@ -184,7 +196,11 @@ class Ring:
             f"={SUBMISSIONS}I", self._ring, order, *range(SUBMISSIONS)
         )
 
-        self._memory = mmap.mmap(-1, BUFFERS * common.RECEIVE_BYTES)
+        self._memory = mmap.mmap(
+            -1,
+            BUFFERS * common.RECEIVE_BYTES,
+            mmap.MAP_SHARED | mmap.MAP_POPULATE,  # no page faults later on
+        )
         self._address = address_of(self._memory)
         self._free = mmap.mmap(-1, mmap.PAGESIZE)
         self._freed = 0
@@ -193,6 +209,10 @@ class Ring:
         for number in range(BUFFERS):
             self._give(number)
         self._pause = struct.pack("=qq", 0, int(common.RETRY_S * 10**9))
+
+    def close(self) -> None:
+        """Give everything back."""
+        os.close(self._fd)
 
     def accept(self, fd: int) -> None:
         """Accept whoever comes, until it fails."""
@@ -277,7 +297,7 @@ class Ring:
         struct.pack_into("=H", self._free, 14, self._freed)
 
     def _submit(self, *fields: int) -> None:
-        if (self._tail - self._read(self._sq_head)) % 2**32 == SUBMISSIONS:
+        while (self._tail - self._read(self._sq_head)) % 2**32 == SUBMISSIONS:
             self._enter(0)
         at = self._tail % SUBMISSIONS * SUBMISSION.size
         SUBMISSION.pack_into(self._submissions, at, *fields, 0)
@@ -304,7 +324,7 @@ class Ring:
 def why_not() -> str | None:
     """Why it cannot run here, in words; None if it can."""
     try:
-        Ring()
+        Ring().close()
     except OSError as error:
         return f"io_uring: {error.strerror}"
     return None
