@@ -82,6 +82,8 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
                         session.abort()
                 while client.held and session.wants_read:
                     session.receive(client.held.pop(0))
+                if client.held:
+                    client.ahead = False
             except MemoryError:
                 session.abort()
             proceed(ring, client)
@@ -95,8 +97,10 @@ class Client:
     """A client, and what the kernel does for it.
 
     receiving  it goes on receiving
-    unwanted   and has been told to stop
-    held       what came in when the session did not want any more
+    unwanted   and has been told to stop, which may come too late
+    held       what came in after the session had wanted no more
+    ahead      it may receive more than once per request; no longer after it
+               was too much, else a flood would fill the memory
     sending    it reads these bytes, which have to stay where they are
     """
 
@@ -106,6 +110,7 @@ class Client:
         self.receiving = False
         self.unwanted = False
         self.held: list[bytes] = []
+        self.ahead = True
         self.sending = b""
 
 
@@ -120,7 +125,7 @@ def proceed(ring: "Ring", client: Client) -> None:
     if session.wants_read and not client.receiving:
         client.receiving = True
         client.unwanted = False
-        ring.receive(fd)
+        ring.receive(fd, client.ahead)
     elif client.receiving and not session.wants_read and not client.unwanted:
         client.unwanted = True
         ring.cancel(fd, RECEIVED)
@@ -233,12 +238,12 @@ class Ring:
         address = address_of_bytes(self._pause)
         self._submit(TIMEOUT, 0, 0, -1, 0, address, 1, 0, fd << 2 | ACCEPTED)
 
-    def receive(self, fd: int) -> None:
-        """Receive whatever comes, until it ends or fails."""
+    def receive(self, fd: int, ahead: bool) -> None:
+        """Receive whatever comes, until it ends or fails; or but once."""
         self._submit(
             RECV,
             BUFFER_SELECT,
-            RECV_MULTISHOT,
+            RECV_MULTISHOT if ahead else 0,
             fd,
             0,
             0,
