@@ -3,8 +3,8 @@ r"""Let a pool of threads find the answers, so that a slow one holds up nobody.
 After:  epoll_server.py
 Waits:  in epoll_wait(), for all clients and for the pool.
 Costs:  O(ready) per call, and for every answer two queues, two changes of
-        thread, a write to the bell and a change of interest: twice the CPU
-        time of an answer that costs nothing.
+        thread, a write to the bell and a change of interest. An answer that
+        costs nothing else takes half as much CPU time again, or more.
             python -m loadgen duel epoll epoll_threads
 Breaks: with more slow answers at a time than there are threads: 16 of 100 ms
         make 160 a second, however many clients ask.
