@@ -1,11 +1,23 @@
-"""Let an event loop call back whenever a client has said something.
+r"""Let an event loop call back whenever a client has said something.
 
 After:  epoll_server.py
 Waits:  in epoll_wait(), inside the loop.
-Costs:  O(ready) per call, a handle and three Python calls for everybody who
-        is ready, and a receive of 256 KiB, which costs more than all of it.
-Breaks: when one callback takes long: everybody waits for it.
-            python -m loadgen duel asyncio epoll --connections 64
+Costs:  O(ready) per call, three Python calls for everybody who is ready, and
+        a receive of 256 KiB. By glibc's rules (mallopt(3), M_MMAP_THRESHOLD)
+        that is an mmap(), an mremap() and a munmap() each time, unless the
+        program happens to have freed as much in one piece before. Without
+        that luck:
+            MALLOC_MMAP_THRESHOLD_=131072 strace -c \
+                python -m servers asyncio --port 8000
+            python -m loadgen run --connect 127.0.0.1:8000
+Breaks: when one callback takes long: everybody waits for it, as in any loop.
+        When descriptors run out it calls accept() not once a second but as
+        often as the backlog is long (_accept_connection() of CPython's
+        asyncio/selector_events.py goes on after the error):
+            ulimit -n 64; python -m servers asyncio --port 8000 &
+            strace -ce accept4 -p $!
+            python -m loadgen run --connect 127.0.0.1:8000 --connections 100 \
+                --duration 5
 """
 
 import asyncio
@@ -44,7 +56,6 @@ def complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 class Conversation(asyncio.Protocol):
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.taken = True  # does the client take what is said to it?
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -58,17 +69,14 @@ class Conversation(asyncio.Protocol):
             self.session.abort()
         self.proceed()
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> None:
         self.session.receive(b"")
         self.proceed()
-        return True  # what is owed may still be sent
 
     def pause_writing(self) -> None:
-        self.taken = False
         self.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        self.taken = True
         self.transport.resume_reading()
 
     def connection_lost(self, _: Exception | None) -> None:

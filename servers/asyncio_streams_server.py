@@ -4,8 +4,13 @@ After:  asyncio_server.py
 Waits:  in epoll_wait(), inside the loop, for all coroutines at once.
 Costs:  as asyncio, and for every answer two more rounds: a future that wakes
         a task, and the buffers of two streams.
-Breaks: when one coroutine computes for long: everybody waits for it.
-            python -m loadgen duel asyncio_streams asyncio --connections 64
+Breaks: when one coroutine computes for long: everybody waits for it. And
+        without drain(), which is easily forgotten, because all works without
+        it until a client does not take its answers. They fill the memory:
+            sed '/await writer.drain/d' servers/asyncio_streams_server.py |
+                python - --port 8000 & top -p $!
+            yes >/dev/tcp/127.0.0.1/8000
+            python -m servers client --port 8000
 """
 
 import asyncio

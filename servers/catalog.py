@@ -112,7 +112,10 @@ class Model:
             if importlib.util.find_spec(library) is None:
                 return f"{library} is not installed"
         if self.asks:
-            module = importlib.import_module(self.module)
+            try:
+                module = importlib.import_module(self.module)
+            except ImportError as error:  # a Python without ctypes
+                return f"{error.name} is not installed"
             reason: str | None = module.why_not()
             return reason
         return None
@@ -206,7 +209,7 @@ MODELS = (
         idea="Let the standard library choose among select, poll and epoll.",
         waits="epoll_wait()",
         cost="O(ready), and a tuple for each",
-        breaks="when descriptors run out",
+        breaks="as whatever it has found",
         colour="#F4A582",
         marker="p",
     ),
@@ -314,7 +317,7 @@ MODELS = (
         idea="Let an event loop call back when a client has said something.",
         waits="epoll_wait(), in the loop",
         cost="O(ready), three calls for each",
-        breaks="one slow callback holds up all",
+        breaks="keeps trying out of descriptors",
         colour="#332288",
         marker="o",
         standing="usual",
@@ -325,7 +328,7 @@ MODELS = (
         family="frameworks",
         idea="Let the event loop receive into a buffer of ours.",
         waits="epoll_wait(), in the loop",
-        cost="O(ready), three calls for each",
+        cost="O(ready), four calls for each",
         breaks="one slow callback holds up all",
         colour="#6699CC",
         marker="s",
@@ -337,7 +340,7 @@ MODELS = (
         idea="Give every client a coroutine that reads as if it blocked.",
         waits="epoll_wait(), in the loop",
         cost="O(ready), a task's turn for each",
-        breaks="one slow coroutine holds up all",
+        breaks="memory, without drain()",
         colour="#88CCEE",
         marker="D",
         gaps={"full list": "its loop forgets whom it cannot watch"},
@@ -347,8 +350,8 @@ MODELS = (
         family="frameworks",
         idea="Let an event loop written in C call back, with libuv below.",
         waits="epoll_wait(), in libuv",
-        cost="O(ready), three calls for each",
-        breaks="one slow callback holds up all",
+        cost="O(ready), one call for each",
+        breaks="without descriptors it hangs up",
         colour="#AA4499",
         marker="^",
         needs=("uvloop",),
@@ -365,7 +368,7 @@ MODELS = (
         idea="Give every client a greenlet, switched wherever it waits.",
         waits="epoll_wait(), in libev",
         cost="O(ready), two switches for each",
-        breaks="one slow greenlet holds up all",
+        breaks="a call that is not patched",
         colour="#CC6677",
         marker="v",
         needs=("gevent",),
@@ -377,7 +380,7 @@ MODELS = (
         idea="Give every client a coroutine, in a nursery.",
         waits="epoll_wait(), in the loop",
         cost="O(ready), a task's turn for each",
-        breaks="one slow coroutine holds up all",
+        breaks="one error ends all",
         colour="#DDCC77",
         marker="P",
         needs=("trio",),

@@ -241,6 +241,9 @@ def run(serve: Serve, options: argparse.Namespace) -> NoReturn:
     RECEIVE_BYTES = options.receive_bytes
     stop_when_told()
     module = sys.modules[serve.__module__]  # says what is special about it
+    missing = getattr(module, "why_not", lambda: None)()
+    if missing:
+        sys.exit(f"error: cannot serve: {missing}")
     reuse_port = getattr(module, "REUSE_PORT", False)
     try:
         listener = listen(options.host, options.port, reuse_port)

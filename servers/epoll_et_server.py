@@ -4,10 +4,16 @@ After:  epoll_server.py
 Waits:  in epoll_wait(), for all clients at once; edge-triggered: who became
         ready is named once, and not again for what was left undone.
 Costs:  O(ready) per call, one call that fails with EAGAIN for each client
-        named (only that proves it drained), and no change of interest ever.
-Breaks: without TURNS: one chatty client would never let go of the loop.
-            python -m servers epoll_et --port 8000
-            python -m loadgen run --connect 127.0.0.1:8000 --greedy 1
+        named, and no change of interest ever. (A receive that fills less
+        than was offered says "drained" as well, but leaves open whether
+        there is an end of file behind it: epoll(7), EPOLLRDHUP.)
+Breaks: without TURNS. A client that sends and takes as fast as the server
+        never lets it see EAGAIN, and nobody else has a turn, newcomers
+        neither:
+            sed 's/^TURNS =.*/TURNS = 10**9/' servers/epoll_et_server.py |
+                python - --port 8000
+            exec 3<>/dev/tcp/127.0.0.1/8000; yes >&3 & cat <&3 >/dev/null &
+            python -m servers client --port 8000
 """
 
 import select

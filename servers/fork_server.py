@@ -2,11 +2,11 @@
 
 After:  threaded_server.py
 Waits:  in accept(), recv() and send(), in as many processes as clients.
-Costs:  O(1) per call, but a process per client: to copy its page tables
-        costs more than hundreds of answers; no GIL is shared.
+Costs:  O(1) per call, and no GIL is shared; but a process per client, whose
+        start (page tables are copied) costs as much as some fifty answers.
 Breaks: with clients that come and go, and when there are no more processes:
         that client is refused.
-            python -m loadgen duel fork epoll --churn
+            python -m loadgen bench --experiments churn --servers epoll,fork
 """
 
 import os
@@ -55,7 +55,11 @@ def start(
 
 
 def bury(*_: object) -> None:
-    """Ask for every child that has ended: until then it is a zombie."""
+    """Ask for every child that has ended: until then it is a zombie.
+
+    One signal may stand for many. To ignore SIGCHLD would do as well, but
+    then nobody hears what the children used (wait(2), getrusage(2)).
+    """
     with suppress(ChildProcessError):  # there are none at all
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

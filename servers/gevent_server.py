@@ -4,8 +4,12 @@ After:  threaded_server.py
 Waits:  in epoll_wait(), inside libev, for all greenlets at once.
 Costs:  O(ready) per call, a small stack per client that is copied away, and
         two switches for every wait; a socket is tried before it waits.
-Breaks: when one greenlet computes for long: everybody waits for it.
-            python -m loadgen duel gevent threaded --connections 64
+Breaks: when one greenlet computes for long, or waits in a call that gevent
+        knows nothing about: everybody waits for it. Without the patch below
+        clients sleep one after the other, with it all at once:
+            sed /patch_time/d servers/gevent_server.py |
+                python - --port 8000 --work sleep:100ms
+            python -m loadgen run --connect 127.0.0.1:8000 --connections 10
 """
 
 import socket

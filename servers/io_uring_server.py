@@ -2,13 +2,25 @@
 
 After:  epoll_server.py
 Waits:  in io_uring_enter(), for whatever is completed first.
-Costs:  O(completed) per call, and one call for all of it: what is asked for
-        is written into a queue that the kernel reads (submissions), and what
-        became of it is read from another one (completions). A receive is
-        asked for once per client and goes on completing (multishot).
+Costs:  O(completed) per call, and one call for all of it (io_uring(7)). epoll
+        says who could be received from, and a recv() for each has to follow.
+        Here we share two queues in memory with the kernel. We write into one
+        what is to be done (submissions), and read from the other what became
+        of it (completions). For whoever knows epoll:
+            EPOLL_CTL_ADD     a receive that is asked for once and completes
+                              whenever something has come in (multishot)
+            epoll_wait()      io_uring_enter(): hand over, and wait
+            an event          a completion: the mark of its submission, and
+                              the result that recv() or send() would have had
+            recv()            it is done: the bytes lie in one of the buffers
+                              that we lent to the kernel, and want back
+            without EPOLLIN   cancel the receive; what has come in until it
+                              ends is held for later
+            close()           not before the kernel has let go of the client
 Breaks: where the kernel does not offer it: before Linux 6.1, and wherever it
-        is switched off (kernel.io_uring_disabled, most containers).
+        is forbidden, as in most containers. As root:
             sysctl kernel.io_uring_disabled=2; python -m servers io_uring
+            sysctl kernel.io_uring_disabled=0
 """
 
 import ctypes
@@ -70,6 +82,8 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
                         session.abort()
                 while client.held and session.wants_read:
                     session.receive(client.held.pop(0))
+                if client.held:
+                    client.ahead = False
             except MemoryError:
                 session.abort()
             proceed(ring, client)
@@ -83,8 +97,10 @@ class Client:
     """A client, and what the kernel does for it.
 
     receiving  it goes on receiving
-    unwanted   and has been told to stop
-    held       what came in when the session did not want any more
+    unwanted   and has been told to stop, which may come too late
+    held       what came in after the session had wanted no more
+    ahead      it may receive more than once per request; no longer after it
+               was too much, else a flood would fill the memory
     sending    it reads these bytes, which have to stay where they are
     """
 
@@ -94,6 +110,7 @@ class Client:
         self.receiving = False
         self.unwanted = False
         self.held: list[bytes] = []
+        self.ahead = True
         self.sending = b""
 
 
@@ -108,7 +125,7 @@ def proceed(ring: "Ring", client: Client) -> None:
     if session.wants_read and not client.receiving:
         client.receiving = True
         client.unwanted = False
-        ring.receive(fd)
+        ring.receive(fd, client.ahead)
     elif client.receiving and not session.wants_read and not client.unwanted:
         client.unwanted = True
         ring.cancel(fd, RECEIVED)
@@ -184,7 +201,11 @@ class Ring:
             f"={SUBMISSIONS}I", self._ring, order, *range(SUBMISSIONS)
         )
 
-        self._memory = mmap.mmap(-1, BUFFERS * common.RECEIVE_BYTES)
+        self._memory = mmap.mmap(
+            -1,
+            BUFFERS * common.RECEIVE_BYTES,
+            mmap.MAP_SHARED | mmap.MAP_POPULATE,  # no page faults later on
+        )
         self._address = address_of(self._memory)
         self._free = mmap.mmap(-1, mmap.PAGESIZE)
         self._freed = 0
@@ -193,6 +214,10 @@ class Ring:
         for number in range(BUFFERS):
             self._give(number)
         self._pause = struct.pack("=qq", 0, int(common.RETRY_S * 10**9))
+
+    def close(self) -> None:
+        """Give everything back."""
+        os.close(self._fd)
 
     def accept(self, fd: int) -> None:
         """Accept whoever comes, until it fails."""
@@ -213,12 +238,12 @@ class Ring:
         address = address_of_bytes(self._pause)
         self._submit(TIMEOUT, 0, 0, -1, 0, address, 1, 0, fd << 2 | ACCEPTED)
 
-    def receive(self, fd: int) -> None:
-        """Receive whatever comes, until it ends or fails."""
+    def receive(self, fd: int, ahead: bool) -> None:
+        """Receive whatever comes, until it ends or fails; or but once."""
         self._submit(
             RECV,
             BUFFER_SELECT,
-            RECV_MULTISHOT,
+            RECV_MULTISHOT if ahead else 0,
             fd,
             0,
             0,
@@ -277,7 +302,7 @@ class Ring:
         struct.pack_into("=H", self._free, 14, self._freed)
 
     def _submit(self, *fields: int) -> None:
-        if (self._tail - self._read(self._sq_head)) % 2**32 == SUBMISSIONS:
+        while (self._tail - self._read(self._sq_head)) % 2**32 == SUBMISSIONS:
             self._enter(0)
         at = self._tail % SUBMISSIONS * SUBMISSION.size
         SUBMISSION.pack_into(self._submissions, at, *fields, 0)
@@ -304,7 +329,7 @@ class Ring:
 def why_not() -> str | None:
     """Why it cannot run here, in words; None if it can."""
     try:
-        Ring()
+        Ring().close()
     except OSError as error:
         return f"io_uring: {error.strerror}"
     return None

@@ -1,14 +1,20 @@
 """Start a fixed number of processes that share one listening socket.
 
 After:  epoll_server.py
-Waits:  in epoll_wait(), in every worker; whoever is woken first accepts.
-Costs:  O(ready) per call. A newcomer wakes every worker that watches the
-        listener, all but one in vain (the thundering herd); EPOLLEXCLUSIVE
-        lets the kernel wake one, or a few.
-Breaks: nothing is shared, so nothing is balanced: who was woken last is woken
-        first, and one worker may get most of the clients.
+Waits:  in epoll_wait(), in every worker; whoever is woken accepts.
+Costs:  O(ready) per call. A newcomer would wake every worker that sleeps, and
+        all but one in vain: the thundering herd. EPOLLEXCLUSIVE lets the
+        kernel stop at the first one that it could wake (epoll_ctl(2) promises
+        "one or more"). The herd, as accept4() that fail:
+            sed 's/ | select.EPOLLEXCLUSIVE//' servers/prefork_server.py |
+                strace -fce accept4 python - --workers 8 --port 8000
+            for i in {1..50}; do : </dev/tcp/127.0.0.1/8000; sleep .05; done
+Breaks: nothing is shared, so nothing is balanced. The kernel asks the workers
+        in the order in which they began to watch (fs/eventpoll.c): the first
+        gets everybody who comes while it sleeps.
             python -m servers prefork --workers 4 --port 8000
-            python -m loadgen run --connect 127.0.0.1:8000 --connections 64
+            (for i in {1..64}; do exec {fd}<>/dev/tcp/127.0.0.1/8000; done
+            ss -tnpH sport = :8000 | grep -o pid=.*, | sort | uniq -c)
 """
 
 import os
@@ -94,12 +100,16 @@ def work(listener: socket.socket, new_session: Callable[[], Session]) -> None:
                     common.refuse(sock)
                     continue
                 clients[sock.fileno()] = sock, session
+            # What is exclusive cannot be modified (epoll_ctl(2), EINVAL).
             if could and not accepting:
-                interest.unregister(listener)  # it cannot be modified
+                interest.unregister(listener)
             elif accepting and not could:
-                interest.register(
-                    listener, select.EPOLLIN | select.EPOLLEXCLUSIVE
-                )
+                try:
+                    interest.register(
+                        listener, select.EPOLLIN | select.EPOLLEXCLUSIVE
+                    )
+                except OSError:  # the list may be full (epoll_ctl(2))
+                    accepting = False
 
 
 def wanted(session: Session) -> int:

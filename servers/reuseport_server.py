@@ -4,11 +4,18 @@ After:  prefork_server.py
 Waits:  in epoll_wait(), in every worker, each with a backlog of its own.
 Costs:  O(ready) per call; no herd: the kernel hashes a newcomer's address and
         port to one of the sockets (SO_REUSEPORT, socket(7)), busy or not.
-Breaks: with few clients: the hash spreads them badly. And who waits in a
-        worker's backlog when it dies would be reset; here the parent keeps
-        the socket open, and they wait for the worker's successor.
+Breaks: with few clients: the hash spreads them badly.
             python -m servers reuseport --workers 4 --port 8000
-            python -m loadgen run --connect 127.0.0.1:8000 --connections 8
+            (for i in {1..8}; do exec {fd}<>/dev/tcp/127.0.0.1/8000; done
+            ss -tnpH sport = :8000 | grep -o pid=.*, | sort | uniq -c)
+        And who waits in the backlog of a socket that is closed is reset, as
+        it is when its only owner dies (unless net.ipv4.tcp_migrate_req is
+        set). Here the parent holds all sockets, and they wait for the
+        worker's successor. A client that comes after STOP, if it is hashed to
+        that worker, gets its Welcome! after KILL:
+            kill -STOP $(pgrep -nf servers.reuseport)
+            python -m servers client --port 8000
+            kill -KILL $(pgrep -nf servers.reuseport)
 """
 
 import os
@@ -20,7 +27,8 @@ from collections.abc import Callable
 from servers import common
 from servers.protocol import Session
 
-# Whoever shares an address has to say so before the first client comes.
+# All sockets that share an address have to say so before bind(), the first
+# one too (socket(7)), so common.py asks for this.
 REUSE_PORT = True
 
 

@@ -37,7 +37,8 @@ def hire(listener: socket.socket, new_session: Callable[[], Session]) -> None:
 
 
 def work(listener: socket.socket, new_session: Callable[[], Session]) -> None:
-    # All of them wait in accept(), and the kernel wakes one for a newcomer.
+    # All of them wait in accept(), and the kernel wakes one for a newcomer:
+    # no herd (net/ipv4/inet_connection_sock.c, inet_csk_wait_for_connect).
     while True:
         sock = accept(listener)
         if sock is not None:

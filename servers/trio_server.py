@@ -4,8 +4,14 @@ After:  asyncio_streams_server.py
 Waits:  in epoll_wait(), inside the loop, for all coroutines at once.
 Costs:  O(ready) per call; before a socket is waited for it is tried, and a
         checkpoint after every call gives the others their turn.
-Breaks: when one coroutine computes for long: everybody waits for it.
-            python -m loadgen duel trio asyncio_streams --connections 64
+Breaks: when one coroutine computes for long: everybody waits for it. And a
+        nursery ends as a whole: an error that nobody catches cancels all
+        conversations and ends the server (asyncio's would log it and go on).
+        Here is one that strikes when a client leaves:
+            sed 's/_BYTES)/& or 1/' servers/trio_server.py |
+                python - --port 8000
+            python -m servers client --port 8000     # in two terminals;
+                                                     # Ctrl-D in one
 """
 
 import logging
@@ -42,7 +48,7 @@ async def converse(stream: trio.SocketStream, session: Session) -> None:
             await write(stream, session)
         else:
             await read(stream, session)
-    await hang_up(stream)
+    hang_up(stream)
 
 
 async def read(stream: trio.SocketStream, session: Session) -> None:
@@ -61,11 +67,11 @@ async def write(stream: trio.SocketStream, session: Session) -> None:
         session.abort()
 
 
-async def hang_up(stream: trio.SocketStream) -> None:
+def hang_up(stream: trio.SocketStream) -> None:
+    # serve_listeners() closes the stream after this.
     sock = socket.socket(fileno=stream.socket.fileno())
     common.finish(sock)
     sock.detach()
-    await stream.aclose()
 
 
 if __name__ == "__main__":

@@ -370,9 +370,12 @@ def test_list_is_a_table_of_the_catalog() -> None:
     result = run("list")
     assert (result.returncode, result.stderr) == (0, "")
     head, *rows = result.stdout.splitlines()
-    assert head.split("  ")[0] == "server"
+    assert head.split() == ["family", "server", "waits", "in", "cost", "per", "wake-up", "breaks"]
+    families = list(dict.fromkeys(model.family for model in MODELS))
+    by_family = sorted(MODELS, key=lambda model: families.index(model.family))
     assert len(rows) == len(MODELS)
-    for model, row in zip(MODELS, rows, strict=True):
+    for model, row in zip(by_family, rows, strict=True):
+        assert row.startswith(model.family)
         for text in (
             model.name,
             model.waits,
@@ -380,6 +383,18 @@ def test_list_is_a_table_of_the_catalog() -> None:
             model.missing() or model.breaks,
         ):
             assert text in row
+
+
+def test_list_imports_no_framework() -> None:
+    """It only asks whether a library is there."""
+    code = "import sys; from servers import __main__; sys.argv = ['servers', 'list']; "
+    code += "__main__.main(); print(*sys.modules, file=sys.stderr)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    imported = {name.split(".")[0] for name in result.stderr.split()}
+    needed = {need for model in MODELS for need in model.needs}
+    assert not imported & (needed | {"asyncio", "loadgen"})
 
 
 def test_list_as_json_is_the_catalog() -> None:

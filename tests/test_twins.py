@@ -239,6 +239,15 @@ def test_the_readme_has_the_table_of_the_catalog() -> None:
     )
 
 
+def test_the_readme_has_the_diff_of_every_step() -> None:
+    steps = set()
+    for server, path in FILES.items():
+        doc = ast.get_docstring(ast.parse(path.read_text())) or ""
+        if after := re.search(r"^After: +(\w+)_server\.py", doc, re.MULTILINE):
+            steps.add((f"servers/{after[1]}_server.py", f"servers/{server}_server.py"))
+    assert set(re.findall(r"^\$ diff (\S+) (\S+)$", README, re.MULTILINE)) == steps
+
+
 def test_the_readme_shows_what_diff_prints() -> None:
     commands = re.findall(r"^\$ diff (\S+) (\S+)$", README, re.MULTILINE)
     assert all((ROOT / path).is_file() for command in commands for path in command)
