@@ -186,8 +186,8 @@ class Ring:
         self._submissions = mmap.mmap(
             self._fd, SUBMISSIONS * SUBMISSION.size, offset=SUBMISSION_ARRAY
         )
-        self._tail = 0
-        self._waiting = 0
+        self._asked = 0
+        self._handed_over = 0
         # Submissions are taken in the order in which they stand.
         for at in range(SUBMISSIONS):
             self._words[order // 4 + at] = at
@@ -263,7 +263,6 @@ class Ring:
         at = self._freed % BUFFERS * 16
         self._free[at : at + BUFFER.size] = self._buffers[number]
         self._freed += 1
-        self._free_tail[0] = self._freed % 2**16
 
     def _submit(
         self,
@@ -276,9 +275,9 @@ class Ring:
         options: int,
         mark: int,
     ) -> None:
-        if self._waiting == SUBMISSIONS:
+        if self._asked - self._handed_over == SUBMISSIONS:
             self._enter(0)
-        at = self._tail % SUBMISSIONS * SUBMISSION.size
+        at = self._asked % SUBMISSIONS * SUBMISSION.size
         SUBMISSION.pack_into(
             self._submissions,
             at,
@@ -291,14 +290,15 @@ class Ring:
             options,
             mark,
         )
-        self._tail += 1
-        self._waiting += 1
+        self._asked += 1
 
     def _enter(self, wait_for: int) -> None:
-        self._words[self._sq_tail] = self._tail % 2**32
+        self._words[self._sq_tail] = self._asked % 2**32
+        self._free_tail[0] = self._freed % 2**16
+        waiting = self._asked - self._handed_over
         try:
-            self._waiting -= call(
-                ENTER, self._fd, self._waiting, wait_for, GET_EVENTS
+            self._handed_over += call(
+                ENTER, self._fd, waiting, wait_for, GET_EVENTS
             )
         except InterruptedError:
             pass
