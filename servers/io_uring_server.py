@@ -29,6 +29,7 @@ import mmap
 import os
 import socket
 import struct
+import sys
 from collections.abc import Callable, Iterator
 
 from servers import common
@@ -47,14 +48,15 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
     while True:
         # One call hands over all that was asked for since the last one, and
         # waits until something is done, whoever asked for it and when.
-        for fd, what, result, flags in ring.completions():
+        for mark, result, flags in ring.completions():
+            fd, what = mark >> 2, mark & 3
             if what == ACCEPTED:
                 if result >= 0:
                     sock = socket.socket(
                         listener.family, listener.type, fileno=result
                     )
                     clients[result] = Client(sock, new_session())
-                    proceed(ring, clients[result])
+                    proceed(ring, result, clients[result])
                 if not flags & GOES_ON:
                     if -result in common.EXHAUSTED:
                         ring.pause(fd)  # it completes as if nobody had come
@@ -86,7 +88,7 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
                     client.ahead = False
             except MemoryError:
                 session.abort()
-            proceed(ring, client)
+            proceed(ring, fd, client)
             # Whatever the kernel does for a client keeps the connection open.
             if not client.receiving and not client.sending:
                 del clients[fd]
@@ -114,13 +116,14 @@ class Client:
         self.sending = b""
 
 
-def proceed(ring: "Ring", client: Client) -> None:
+def proceed(ring: "Ring", fd: int, client: Client) -> None:
     """Ask for what the session wants next."""
-    fd, session = client.sock.fileno(), client.session
-    if session.wants_write and not client.sending:
-        client.sending = session.outgoing
-        ring.send(fd, client.sending)
-    elif client.sending and not session.wants_write:  # aborted
+    session = client.session
+    if session.wants_write:
+        if not client.sending:
+            client.sending = session.outgoing
+            ring.send(fd, client.sending)
+    elif client.sending:  # aborted
         ring.cancel(fd, SENT)
     if session.wants_read and not client.receiving:
         client.receiving = True
@@ -153,18 +156,20 @@ GOES_ON = 1 << 1  # IORING_CQE_F_MORE
 SUBMISSION_ARRAY = 0x10000000  # IORING_OFF_SQES
 REGISTER_BUFFERS = 22  # IORING_REGISTER_PBUF_RING
 
-# operation, its flags, its priority, descriptor, offset, address, length,
-# flags of the operation, mark, group of buffers
-SUBMISSION = struct.Struct("=BBHiQQIIQH22x")
+# operation, flags, how often, descriptor, address, length, flags of the
+# operation, mark
+SUBMISSION = struct.Struct("=BBHi8xQIIQ24x")
 COMPLETION = struct.Struct("=QiI")  # mark, result, flags
 BUFFER = struct.Struct("=QIH")  # address, length, number
 
 system_call = ctypes.CDLL(None, use_errno=True).syscall
 system_call.restype = ctypes.c_long
 system_call.argtypes = [ctypes.c_long] * 7
-address_of_bytes = ctypes.pythonapi.PyBytes_AsString
-address_of_bytes.restype = ctypes.c_void_p
-address_of_bytes.argtypes = [ctypes.py_object]
+
+# An object's id is its address (CPython), and bytes stand at its end, before
+# a zero. A call of PyBytes_AsString() says the same and takes five times as
+# long, for every answer.
+BYTES = bytes.__basicsize__ - 1
 
 
 class Ring:
@@ -188,18 +193,22 @@ class Ring:
         self._fd = call(SETUP, SUBMISSIONS, address_of(parameters))
         sq = struct.unpack_from("=7I", parameters, 40)
         cq = struct.unpack_from("=6I", parameters, 80)
-        self._sq_head, self._sq_tail, _, _, _, _, order = sq
-        self._cq_head, self._cq_tail, _, _, _, self._cqes = cq
-        ends = self._cqes + 16 * COMPLETIONS, order + 4 * SUBMISSIONS
-        self._ring = mmap.mmap(self._fd, max(ends))
+        _, sq_tail, _, _, _, _, order = sq
+        cq_head, cq_tail, _, _, _, cqes = cq
+        ends = cqes + COMPLETIONS * COMPLETION.size, order + 4 * SUBMISSIONS
+        ring = memoryview(mmap.mmap(self._fd, max(ends)))
+        self._words = ring.cast("I")
+        self._sq_tail = sq_tail // 4
+        self._cq_head, self._cq_tail = cq_head // 4, cq_tail // 4
+        self._completions = ring[cqes : ends[0]]
         self._submissions = mmap.mmap(
             self._fd, SUBMISSIONS * SUBMISSION.size, offset=SUBMISSION_ARRAY
         )
-        self._tail = 0
+        self._asked = 0
+        self._handed_over = 0
         # Submissions are taken in the order in which they stand.
-        struct.pack_into(
-            f"={SUBMISSIONS}I", self._ring, order, *range(SUBMISSIONS)
-        )
+        for at in range(SUBMISSIONS):
+            self._words[order // 4 + at] = at
 
         self._memory = mmap.mmap(
             -1,
@@ -208,9 +217,16 @@ class Ring:
         )
         self._address = address_of(self._memory)
         self._free = mmap.mmap(-1, mmap.PAGESIZE)
+        # The tail of this queue stands in a gap of its first entry.
+        self._free_tail = memoryview(self._free).cast("H")[7:8]
         self._freed = 0
         group = struct.pack("=QIHH24x", address_of(self._free), BUFFERS, 0, 0)
-        call(REGISTER, self._fd, REGISTER_BUFFERS, address_of_bytes(group), 1)
+        call(REGISTER, self._fd, REGISTER_BUFFERS, id(group) + BYTES, 1)
+        size = common.RECEIVE_BYTES
+        self._buffers = [
+            BUFFER.pack(self._address + number * size, size, number)
+            for number in range(BUFFERS)
+        ]
         for number in range(BUFFERS):
             self._give(number)
         self._pause = struct.pack("=qq", 0, int(common.RETRY_S * 10**9))
@@ -221,66 +237,43 @@ class Ring:
 
     def accept(self, fd: int) -> None:
         """Accept whoever comes, until it fails."""
-        self._submit(
-            ACCEPT,
-            0,
-            ACCEPT_MULTISHOT,
-            fd,
-            0,
-            0,
-            0,
-            socket.SOCK_CLOEXEC,
-            fd << 2 | ACCEPTED,
-        )
+        mark = fd << 2 | ACCEPTED
+        flags = socket.SOCK_CLOEXEC
+        self._submit(ACCEPT, 0, ACCEPT_MULTISHOT, fd, 0, 0, flags, mark)
 
     def pause(self, fd: int) -> None:
         """Fail to accept, a little later."""
-        address = address_of_bytes(self._pause)
-        self._submit(TIMEOUT, 0, 0, -1, 0, address, 1, 0, fd << 2 | ACCEPTED)
+        mark = fd << 2 | ACCEPTED
+        address = id(self._pause) + BYTES
+        self._submit(TIMEOUT, 0, 0, -1, address, 1, 0, mark)
 
     def receive(self, fd: int, ahead: bool) -> None:
         """Receive whatever comes, until it ends or fails; or but once."""
-        self._submit(
-            RECV,
-            BUFFER_SELECT,
-            RECV_MULTISHOT if ahead else 0,
-            fd,
-            0,
-            0,
-            0,
-            0,
-            fd << 2 | RECEIVED,
-        )
+        mark = fd << 2 | RECEIVED
+        how = RECV_MULTISHOT if ahead else 0
+        self._submit(RECV, BUFFER_SELECT, how, fd, 0, 0, 0, mark)
 
     def send(self, fd: int, data: bytes) -> None:
         """Send as much of it as there is room for, and some at least."""
-        address, length = address_of_bytes(data), len(data)
-        self._submit(SEND, 0, 0, fd, 0, address, length, 0, fd << 2 | SENT)
+        mark = fd << 2 | SENT
+        address = id(data) + BYTES
+        self._submit(SEND, 0, 0, fd, address, len(data), 0, mark)
 
     def cancel(self, fd: int, what: int) -> None:
         """Let it fail soon, if it is not completed before."""
-        self._submit(
-            ASYNC_CANCEL,
-            CQE_SKIP_SUCCESS,
-            0,
-            -1,
-            0,
-            fd << 2 | what,
-            0,
-            0,
-            fd << 2 | CANCELLED,
-        )
+        mark, which = fd << 2 | CANCELLED, fd << 2 | what
+        self._submit(ASYNC_CANCEL, CQE_SKIP_SUCCESS, 0, -1, which, 0, 0, mark)
 
-    def completions(self) -> Iterator[tuple[int, int, int, int]]:
-        """Hand over, wait, and yield (descriptor, what, result, flags)."""
+    def completions(self) -> Iterator[tuple[int, int, int]]:
+        """Hand over, wait, and take (mark, result, flags) of what is done."""
         self._enter(1)
-        head, tail = self._read(self._cq_head), self._read(self._cq_tail)
-        for at in range(head, head + (tail - head) % 2**32):
-            mark, result, flags = COMPLETION.unpack_from(
-                self._ring, self._cqes + at % COMPLETIONS * COMPLETION.size
-            )
-            yield mark >> 2, mark & 3, result, flags
-        self._write(self._cq_head, tail)
+        head, tail = self._words[self._cq_head], self._words[self._cq_tail]
+        start = head % COMPLETIONS * COMPLETION.size
+        length = (tail - head) % 2**32 * COMPLETION.size
+        done = bytes(self._completions[start : start + length])
+        done += self._completions[: length - len(done)]  # from the beginning
+        self._words[self._cq_head] = tail
+        return COMPLETION.iter_unpack(done)
 
     def taken(self, length: int, flags: int) -> bytes:
         """What a completed receive has brought; b"" if it was the end."""
@@ -294,40 +287,57 @@ class Ring:
 
     def _give(self, number: int) -> None:
         """Let the kernel have this buffer (again)."""
-        address = self._address + number * common.RECEIVE_BYTES
         at = self._freed % BUFFERS * 16
-        BUFFER.pack_into(self._free, at, address, common.RECEIVE_BYTES, number)
-        self._freed = (self._freed + 1) % 2**16
-        # The tail of this queue stands in a gap of its first entry.
-        struct.pack_into("=H", self._free, 14, self._freed)
+        self._free[at : at + BUFFER.size] = self._buffers[number]
+        self._freed += 1
 
-    def _submit(self, *fields: int) -> None:
-        while (self._tail - self._read(self._sq_head)) % 2**32 == SUBMISSIONS:
+    def _submit(
+        self,
+        code: int,
+        flags: int,
+        how: int,
+        fd: int,
+        address: int,
+        length: int,
+        options: int,
+        mark: int,
+    ) -> None:
+        while self._asked - self._handed_over == SUBMISSIONS:
             self._enter(0)
-        at = self._tail % SUBMISSIONS * SUBMISSION.size
-        SUBMISSION.pack_into(self._submissions, at, *fields, 0)
-        self._tail = (self._tail + 1) % 2**32
-        self._write(self._sq_tail, self._tail)
+        at = self._asked % SUBMISSIONS * SUBMISSION.size
+        SUBMISSION.pack_into(
+            self._submissions,
+            at,
+            code,
+            flags,
+            how,
+            fd,
+            address,
+            length,
+            options,
+            mark,
+        )
+        self._asked += 1
 
     def _enter(self, wait_for: int) -> None:
-        waiting = (self._tail - self._read(self._sq_head)) % 2**32
+        self._words[self._sq_tail] = self._asked % 2**32
+        self._free_tail[0] = self._freed % 2**16
+        waiting = self._asked - self._handed_over
         try:
-            call(ENTER, self._fd, waiting, wait_for, GET_EVENTS)
+            self._handed_over += call(
+                ENTER, self._fd, waiting, wait_for, GET_EVENTS
+            )
         except InterruptedError:
             pass
         except OSError as error:  # it has no room for what is completed
             if error.errno not in (errno.EAGAIN, errno.EBUSY):
                 raise
 
-    def _read(self, at: int) -> int:
-        return int.from_bytes(self._ring[at : at + 4], "little")
-
-    def _write(self, at: int, value: int) -> None:
-        struct.pack_into("=I", self._ring, at, value)
-
 
 def why_not() -> str | None:
     """Why it cannot run here, in words; None if it can."""
+    if sys.implementation.name != "cpython":
+        return "only CPython says where bytes are"
     try:
         Ring().close()
     except OSError as error:
@@ -335,9 +345,11 @@ def why_not() -> str | None:
     return None
 
 
-def call(number: int, *arguments: int) -> int:
+def call(
+    number: int, a: int, b: int, c: int = 0, d: int = 0, e: int = 0, f: int = 0
+) -> int:
     """A system call that Python has no function for. Raises OSError."""
-    result: int = system_call(number, *arguments, *[0] * (6 - len(arguments)))
+    result: int = system_call(number, a, b, c, d, e, f)
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
