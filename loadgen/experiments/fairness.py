@@ -14,7 +14,7 @@ from typing import Literal
 
 from loadgen.analysis.estimate import Metric
 from loadgen.analysis.run import CellData, Run
-from loadgen.experiments.tools import dot_panel, compared, measured_by, sweep
+from loadgen.experiments.tools import compared, dot_panel, measured_by, sweep
 from loadgen.plan.plan import Profile
 from loadgen.report.figure import Figure, Panel
 from loadgen.store.schema import Record

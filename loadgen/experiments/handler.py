@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from loadgen.analysis.estimate import Metric
 from loadgen.analysis.run import CellData, Run
-from loadgen.experiments.tools import ANSWERS, dot_panel, compared, measured_by, sweep
+from loadgen.experiments.tools import ANSWERS, compared, dot_panel, measured_by, sweep
 from loadgen.plan.plan import Profile
 from loadgen.report.figure import Figure, Panel
 from loadgen.report.units import Format
@@ -77,8 +77,8 @@ def figures(run: Run) -> list[Figure]:
             name="handler-latency",
             title="Answers that take time: how long a client waits",
             panels=panels("service time, median", latency_us("service", "p50"), "microseconds"),
-            caption="Further left is better. The blocking server answers one client quickly; the other"
-            " fifteen wait for ever, and do not count here.",
+            caption="Further left is better. The blocking server answers one client quickly; the"
+            " other fifteen wait for ever, and do not count here.",
             columns=2,
             panel_height_in=2.6,
         ),

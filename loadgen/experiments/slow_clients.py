@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from loadgen.analysis.estimate import Metric
 from loadgen.analysis.run import CellData, Run
-from loadgen.experiments.tools import ANSWERS, dot_panel, compared, listed, measured_by, sweep
+from loadgen.experiments.tools import ANSWERS, compared, dot_panel, listed, measured_by, sweep
 from loadgen.plan.plan import Profile
 from loadgen.report.figure import Figure, Panel
 from loadgen.report.units import Format

@@ -657,7 +657,7 @@ def _limit_dots(panel: Panel, ax: Axes) -> tuple[float, float]:
         # As many ticks as have room.
         fine = [LogLocator(subs=subs, numticks=20) for subs in ((1, 2, 5), (1, 3), (1,))]
         ticks = [[x for x in each.tick_values(low, high) if low <= x <= high] for each in fine]
-        ax.set_xticks(next((xs for xs in ticks if len(xs) <= wide), ticks[-1][:: 2]))
+        ax.set_xticks(next((xs for xs in ticks if len(xs) <= wide), ticks[-1][::2]))
     elif panel.kind == "ratios":
         ax.axvline(1, color=FAINT, linewidth=0.9)
         low, high = min(1.0, *reached), max(1.0, *reached)
