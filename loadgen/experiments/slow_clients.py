@@ -88,8 +88,8 @@ def figures(run: Run) -> list[Figure]:
             name="slow_clients-latency",
             title="Slow clients: how long the others wait",
             panels=panels("service time of normal clients, p99", p99_us, "microseconds"),
-            caption="Further left is better. A server that serves none of the normal clients has no dot:"
-            " they wait for ever.",
+            caption="Further left is better. A server that serves none of the normal clients has no"
+            " dot: they wait for ever.",
             panel_height_in=2.4,
             same_x=True,
         ),
