@@ -28,10 +28,11 @@ HYPOTHESIS = (
 WORK_MS = 4
 WORKLOAD = Timeline(work=f"sleep:{WORK_MS}ms")
 HOW_TO_READ = (
-    f"Time runs to the right, from when the first client connects; each row is a client."
-    f" Five clients come {APART_NS // 10**6} ms apart, ask {WORKLOAD.requests} times each and leave. The server"
-    f" sleeps {WORK_MS} ms for every answer, as tutorials do, and then sends it at once, so those"
-    f" are the {WORK_MS} ms before it arrives. One client pauses in the middle of its second line."
+    "Time runs to the right, from when the first client connects; each row is a client."
+    f" Five clients come {APART_NS // 10**6} ms apart, ask {WORKLOAD.requests} times each and"
+    f" leave. The server sleeps {WORK_MS} ms for every answer, as tutorials do, and then"
+    f" sends it at once, so those are the {WORK_MS} ms before it arrives. One client pauses in"
+    " the middle of its second line."
 )
 BEHIND = SLOW_CLIENT + 1
 
