@@ -27,10 +27,11 @@ class Model:
     waits            the call in which it sleeps
     cost             system calls or work per wake-up
     breaks           what gives first
-    colour           the same in every chart; after Okabe and Ito's palette,
-                     which colour-blind readers can tell apart
+    colour           the same in every chart: a hue for each family, and in it
+                     shades that differ in lightness, for colour-blind readers;
+                     the six of the tutorials have Okabe and Ito's palette
     marker           the same in every chart, in Matplotlib's letters; so that
-                     models are told apart without colour
+                     the models of a family are told apart without colour
     clients_at_once  how many it serves at a time (None: no limit of its own)
     descriptor_limit  clients with a descriptor this high are refused (None:
                      no limit of its own)
@@ -200,7 +201,7 @@ MODELS = (
         cost="O(ready), and one EAGAIN for each",
         breaks="a chatty client, without a cap",
         parameters=("turns",),
-        colour="#8C2D04",
+        colour="#7F2A00",
         marker="X",
     ),
     Model(
@@ -210,8 +211,8 @@ MODELS = (
         waits="epoll_wait()",
         cost="O(ready), and a tuple for each",
         breaks="as whatever it has found",
-        colour="#F4A582",
-        marker="p",
+        colour="#F0A080",
+        marker="d",
     ),
     Model(
         name="sigio",
@@ -220,8 +221,8 @@ MODELS = (
         waits="sigwaitinfo()",
         cost="O(clients) system calls",
         breaks="slower with every client",
-        colour="#882255",
-        marker="h",
+        colour="#00565B",
+        marker="v",
         standing="usual",
     ),
     Model(
@@ -231,7 +232,7 @@ MODELS = (
         waits="accept(), recv(), send(), in every thread",
         cost="O(1)",
         breaks="with client 17, for 16 threads",
-        colour="#B8860B",
+        colour="#A86A00",
         marker="<",
         clients_at_once=16,
         parameters=("workers",),
@@ -259,8 +260,8 @@ MODELS = (
         waits="epoll_wait(), and every thread",
         cost="O(ready), two queues per answer",
         breaks="16 slow answers at a time",
-        colour="#7F6000",
-        marker="H",
+        colour="#5E3A00",
+        marker="D",
         parameters=("workers",),
         threads=17,
         gaps={
@@ -275,8 +276,8 @@ MODELS = (
         waits="recv(), send(), in every process",
         cost="O(1), a process per client",
         breaks="with clients that come and go",
-        colour="#44AA99",
-        marker="d",
+        colour="#C6CC5A",
+        marker="o",
         processes="one per client",
         gaps={"fewer descriptors": "a client takes one in its own process"},
     ),
@@ -287,7 +288,7 @@ MODELS = (
         waits="epoll_wait(), in every process",
         cost="O(ready), a herd per newcomer",
         breaks="one worker may get most clients",
-        colour="#117733",
+        colour="#4A5500",
         marker="*",
         standing="usual",
         parameters=("workers",),
@@ -303,8 +304,8 @@ MODELS = (
         waits="epoll_wait(), in every process",
         cost="O(ready)",
         breaks="few clients are spread badly",
-        colour="#999933",
-        marker="8",
+        colour="#8C9622",
+        marker="s",
         parameters=("workers",),
         processes="one per worker",
         gaps={
@@ -318,8 +319,8 @@ MODELS = (
         waits="epoll_wait(), in the loop",
         cost="O(ready), three calls for each",
         breaks="keeps trying out of descriptors",
-        colour="#332288",
-        marker="o",
+        colour="#4B2A9B",
+        marker="^",
         standing="usual",
         gaps={"full list": "its loop forgets whom it cannot watch"},
     ),
@@ -330,7 +331,7 @@ MODELS = (
         waits="epoll_wait(), in the loop",
         cost="O(ready), four calls for each",
         breaks="one slow callback holds up all",
-        colour="#6699CC",
+        colour="#7F69D0",
         marker="s",
         gaps={"full list": "its loop forgets whom it cannot watch"},
     ),
@@ -341,7 +342,7 @@ MODELS = (
         waits="epoll_wait(), in the loop",
         cost="O(ready), a task's turn for each",
         breaks="memory, without drain()",
-        colour="#88CCEE",
+        colour="#D0C4F5",
         marker="D",
         gaps={"full list": "its loop forgets whom it cannot watch"},
     ),
@@ -352,8 +353,8 @@ MODELS = (
         waits="epoll_wait(), in libuv",
         cost="O(ready), one call for each",
         breaks="without descriptors it hangs up",
-        colour="#AA4499",
-        marker="^",
+        colour="#23083F",
+        marker="o",
         needs=("uvloop",),
         gaps={
             "failed greeting": "it sends by itself",
@@ -369,7 +370,7 @@ MODELS = (
         waits="epoll_wait(), in libev",
         cost="O(ready), two switches for each",
         breaks="a call that is not patched",
-        colour="#CC6677",
+        colour="#CF86E5",
         marker="v",
         needs=("gevent",),
         gaps={"failed greeting": "it sends by itself"},
@@ -381,7 +382,7 @@ MODELS = (
         waits="epoll_wait(), in the loop",
         cost="O(ready), a task's turn for each",
         breaks="one error ends all",
-        colour="#DDCC77",
+        colour="#7A3DA8",
         marker="P",
         needs=("trio",),
         gaps={
@@ -396,7 +397,7 @@ MODELS = (
         waits="io_uring_enter()",
         cost="O(completed), one call for all",
         breaks="where the kernel has none",
-        colour="#000080",
+        colour="#0072B2",
         marker="X",
         standing="usual",
         rings=True,

@@ -411,9 +411,13 @@ def test_a_variant_is_found_by_its_name() -> None:
         catalog.find("nosuch")
 
 
-@pytest.mark.parametrize("field", ["name", "colour", "marker"])
+@pytest.mark.parametrize("field", ["name", "colour"])
 def test_each_variant_can_be_told_from_the_others(field: str) -> None:
     assert len({getattr(model, field) for model in MODELS}) == len(MODELS)
+
+
+def test_markers_tell_the_models_of_a_family_apart() -> None:
+    assert len({(model.family, model.marker) for model in MODELS}) == len(MODELS)
 
 
 def test_colours_and_markers_are_those_of_charts() -> None:

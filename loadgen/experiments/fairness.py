@@ -14,7 +14,7 @@ from typing import Literal
 
 from loadgen.analysis.estimate import Metric
 from loadgen.analysis.run import CellData, Run
-from loadgen.experiments.tools import bar_panel, compared, measured_by, sweep
+from loadgen.experiments.tools import compared, dot_panel, measured_by, sweep
 from loadgen.plan.plan import Profile
 from loadgen.report.figure import Figure, Panel
 from loadgen.store.schema import Record
@@ -91,7 +91,7 @@ def figures(run: Run) -> list[Figure]:
         title = "one client is greedy" if depth else "all clients are equal"
         others: tuple[Who, ...] = ("slowest", "greedy" if depth else "fastest")
         panels += [
-            bar_panel(
+            dot_panel(
                 title,
                 f"{who} client (of an equal share)",
                 row,

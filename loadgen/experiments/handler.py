@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from loadgen.analysis.estimate import Metric
 from loadgen.analysis.run import CellData, Run
-from loadgen.experiments.tools import ANSWERS, bar_panel, compared, measured_by, sweep
+from loadgen.experiments.tools import ANSWERS, compared, dot_panel, measured_by, sweep
 from loadgen.plan.plan import Profile
 from loadgen.report.figure import Figure, Panel
 from loadgen.report.units import Format
@@ -26,8 +26,8 @@ HYPOTHESIS = (
     " for each client. Work for the CPU is done one answer at a time in both, because of the GIL."
 )
 HOW_TO_READ = (
-    "Sixteen clients in a closed loop. Each panel says what an answer costs the server. Longer bars"
-    " are more answers per second. Scales differ from panel to panel."
+    "Sixteen clients in a closed loop. Each panel says what an answer costs the server. Further"
+    " right is more answers per second. Scales differ from panel to panel."
 )
 
 CLIENTS = 16
@@ -60,7 +60,7 @@ def figures(run: Run) -> list[Figure]:
 
     def panels(label: str, metric: Metric, written: Format) -> tuple[Panel, ...]:
         made = (
-            bar_panel(in_words(work), label, row, metric, written) for work, row in table.items()
+            dot_panel(in_words(work), label, row, metric, written) for work, row in table.items()
         )
         return tuple(panel for panel in made if panel.series)
 
@@ -77,8 +77,8 @@ def figures(run: Run) -> list[Figure]:
             name="handler-latency",
             title="Answers that take time: how long a client waits",
             panels=panels("service time, median", latency_us("service", "p50"), "microseconds"),
-            caption="Shorter is better. The blocking server answers one client quickly; the other"
-            " fifteen wait for ever, and do not count here.",
+            caption="Further left is better. The blocking server answers one client quickly; the"
+            " other fifteen wait for ever, and do not count here.",
             columns=2,
             panel_height_in=2.6,
         ),

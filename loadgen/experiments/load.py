@@ -173,13 +173,13 @@ def _knee_figure(run: Run, knees: Mapping[str, Sequence[float]]) -> Figure:
                     )
                     for name, e in found.items()
                 ),
-                kind="bars",
+                kind="dots",
                 ceiling=run.ceiling_per_s,
             ),
         ),
         caption=f"Each answer burns {WORK_US} us of CPU. The rate is doubled until the server"
         " fails, then bisected, anew in every block; each line is the 95 % confidence interval"
-        " over blocks. Longer is better. The blocking server has one client, which sends all"
+        " over blocks. Further right is better. The blocking server has one client, which sends all"
         " requests, so that one receive takes many of them.",
         panel_height_in=3.0,
     )

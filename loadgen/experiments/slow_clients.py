@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from loadgen.analysis.estimate import Metric
 from loadgen.analysis.run import CellData, Run
-from loadgen.experiments.tools import ANSWERS, bar_panel, compared, listed, measured_by, sweep
+from loadgen.experiments.tools import ANSWERS, compared, dot_panel, listed, measured_by, sweep
 from loadgen.plan.plan import Profile
 from loadgen.report.figure import Figure, Panel
 from loadgen.report.units import Format
@@ -27,8 +27,8 @@ HYPOTHESIS = (
     " reading from a client that does not read."
 )
 HOW_TO_READ = (
-    "Eight normal clients in a closed loop, alone or beside eight slow ones. Bars of equal length"
-    ' in all panels: the normal clients do not notice the slow ones. "0 of 8 served" counts the'
+    "Eight normal clients in a closed loop, alone or beside eight slow ones. Equal values in"
+    ' all panels: the normal clients do not notice the slow ones. "0 of 8 served" counts the'
     " normal clients that the server ever got to."
 )
 
@@ -69,7 +69,7 @@ def figures(run: Run) -> list[Figure]:
 
     def panels(label: str, metric: Metric, written: Format) -> tuple[Panel, ...]:
         made = (
-            bar_panel(TITLES[behaviour], label, row, metric, written)
+            dot_panel(TITLES[behaviour], label, row, metric, written)
             for behaviour, row in table.items()
         )
         return tuple(panel for panel in made if panel.series)
@@ -88,8 +88,8 @@ def figures(run: Run) -> list[Figure]:
             name="slow_clients-latency",
             title="Slow clients: how long the others wait",
             panels=panels("service time of normal clients, p99", p99_us, "microseconds"),
-            caption="Shorter is better. A server that serves none of the normal clients has no bar:"
-            " they wait for ever.",
+            caption="Further left is better. A server that serves none of the normal clients has no"
+            " dot: they wait for ever.",
             panel_height_in=2.4,
             same_x=True,
         ),

@@ -5,7 +5,6 @@ other, the rows of threads side by side, and a loop that serves its clients in t
 four loops draw the same picture: they differ in what waiting costs, not in who waits.
 """
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 
 from loadgen.analysis.catalog import CatalogLine
@@ -29,13 +28,12 @@ HYPOTHESIS = (
 WORK_MS = 4
 WORKLOAD = Timeline(work=f"sleep:{WORK_MS}ms")
 HOW_TO_READ = (
-    f"Time runs to the right; each row is a client. Five clients come"
-    f" {APART_NS // 10**6} ms apart, ask {WORKLOAD.requests} times each and leave. The server"
-    f" sleeps {WORK_MS} ms for every answer, as tutorials do, and then sends it at once, so those"
-    f" are the {WORK_MS} ms before it arrives. One client pauses in the middle of its second line."
+    "Time runs to the right, from when the first client connects; each row is a client."
+    f" Five clients come {APART_NS // 10**6} ms apart, ask {WORKLOAD.requests} times each and"
+    f" leave. The server sleeps {WORK_MS} ms for every answer, as tutorials do, and then"
+    f" sends it at once, so those are the {WORK_MS} ms before it arrives. One client pauses in"
+    " the middle of its second line."
 )
-# To the right of the last bar, for "all done".
-ROOM = 1.2
 BEHIND = SLOW_CLIENT + 1
 
 
@@ -54,16 +52,14 @@ def figures(run: Run) -> list[Figure]:
     panels = [
         panel(name, run.catalog.find(name), record, longest_ms) for name, record in shown.items()
     ]
-    panels[-1] = dataclasses.replace(
-        panels[-1], x_label="milliseconds since the first client connected"
-    )
     return [
         Figure(
             name="timeline",
             title="Five clients, one of them slow: who waits for whom",
             panels=(key(longest_ms), *panels),
             caption=HOW_TO_READ,
-            columns=1,
+            columns=2,
+            same_x=True,
             panel_height_in=1.75,
         )
     ]
@@ -94,8 +90,9 @@ def panel(name: str, line: CatalogLine | None, record: Record, longest_ms: float
             f"client {number + 1}{', slow' if number == slow else ''}"
             for number in range(WORKLOAD.connections)
         ),
-        walls=(Wall(done, f"all done: {done:.0f} ms", name),),
-        x_range=(0, longest_ms * ROOM),
+        walls=(Wall(done, f"all done:\n{done:.0f} ms", name),),
+        x_range=(0, longest_ms),
+        x_format="milliseconds",
     )
 
 
@@ -122,18 +119,17 @@ def key(longest_ms: float) -> Panel:
         ("solid", "is being answered"),
         ("hatched", "pauses in the middle of a line"),
     )
-    half = longest_ms * ROOM / 2
     return Panel(
         "",
         "",
         title="what the bars mean",
         kind="key",
         bars=tuple(
-            Bar(1 + 2 * (place // 2), place % 2 * half, place % 2 * half + 8, "key", style, text)
-            for place, (style, text) in enumerate(meanings)
+            Bar(lane, 0, longest_ms / 12, "key", style, text)
+            for lane, (style, text) in enumerate(meanings)
         ),
         lanes=("",) * WORKLOAD.connections,
-        x_range=(0, longest_ms * ROOM),
+        x_range=(0, longest_ms),
     )
 
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 from loadgen.analysis.claim import Claim, claim
 from loadgen.analysis.estimate import MINIMUM_BLOCKS, Estimate, Metric, estimate, ratio
 from loadgen.analysis.run import CellData, Run
+from loadgen.report import figure
 from loadgen.report.figure import Panel, Point, Series
 from loadgen.report.units import Format, formatted
 from loadgen.trial.cell import Cell
@@ -15,7 +16,7 @@ from servers.catalog import Model
 
 # How more requests per second are told.
 ANSWERS = ("answers", "times as many requests per second as")
-REFERENCE = "epoll"
+REFERENCE = figure.REFERENCE
 
 Rows = Mapping[str, Mapping[float, CellData]]
 W = TypeVar("W", bound=Method)
@@ -246,10 +247,10 @@ def largest_common(rows: Rows, names: Sequence[str]) -> float | None:
     return max(shared, default=None)
 
 
-def bars(cells: Mapping[str, CellData], metric: Metric, written: Format) -> tuple[Series, ...]:
-    """One horizontal bar per server; "0 of 8 served" is a result too, a bar of no length.
+def dots(cells: Mapping[str, CellData], metric: Metric, written: Format) -> tuple[Series, ...]:
+    """A row with a dot per server; "0 of 8 served" is a result too, without a dot.
 
-    written   the format in which the figure stands beside its bar
+    written   the format in which the figure stands in its row
     """
     found = []
     for name in cells:
@@ -258,16 +259,16 @@ def bars(cells: Mapping[str, CellData], metric: Metric, written: Format) -> tupl
             found.append(Series(name, (point,), note, partial=partial([cells[name]])))
         elif cells[name].first["connections"]["active"] == 0:
             clients = cells[name].cell.workload.connections
-            found.append(Series(name, (Point(0, 0),), f"0 of {clients:,} served"))
+            found.append(Series(name, (), f"0 of {clients:,} served"))
     return tuple(found)
 
 
-def bar_panel(
+def dot_panel(
     title: str, label: str, cells: Mapping[str, CellData], metric: Metric, written: Format
 ) -> Panel:
-    """`bars` over an axis that is written alike."""
-    shown = bars(cells, metric, written)
-    return Panel(label, "", shown, title=title, kind="bars", x_format=written)
+    """`dots` over an axis that is written alike."""
+    shown = dots(cells, metric, written)
+    return Panel(label, "", shown, title=title, kind="dots", x_format=written)
 
 
 def compared(

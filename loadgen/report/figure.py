@@ -11,6 +11,8 @@ from typing import Literal
 from loadgen.report.units import Format
 
 NEUTRAL = "#555555"
+REFERENCE = "epoll"  # the server that others are compared with
+BEYOND = "more than the generator reached when it was calibrated"
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,17 @@ class Point:
     hollow: bool = False
 
 
+Role = Literal["front", "behind", "reference"]
+
+
 @dataclass(frozen=True)
 class Series:
-    """One line, or one set of bars. `label` is the name of a server, or any text.
+    """One line, or one row of dots. `label` is the name of a server, or any text.
 
     tone     the colour of a label that is no server
     partial  of a server that serves a part of the clients only, and does not compare: in grey
+    role     of a line: "behind" others it is thin, grey and without a name; the "reference" is
+             dashed and named
     """
 
     label: str
@@ -38,6 +45,7 @@ class Series:
     dashed: bool = False
     tone: str = NEUTRAL
     partial: bool = False
+    role: Role = "front"
 
 
 @dataclass(frozen=True)
@@ -73,9 +81,9 @@ class Bar:
 class Panel:
     """One pair of axes.
 
-    kind     "lines"; "bars": one horizontal bar per series, its first point's y; "ratios": a dot
-             per series around 1, likewise, and a tick where its second point says that it should
-             be; "lanes": `bars`; "key": `bars` too, as a legend without axes
+    kind     "lines"; "dots": a row per series, with a dot at its first point's y, counted from
+             zero; "ratios": likewise, around 1, and a tick where its second point says that it
+             should be; "lanes": `bars`; "key": `bars` too, as a legend without axes
     ceiling  value above which the generator is the limit: shaded
     nines    the x axis is a percentile: 90 % and 99 % are as far apart as 99 % and 99.9 %
     x_format, y_format  how a value is written on the axis
@@ -85,7 +93,7 @@ class Panel:
     y_label: str
     series: tuple[Series, ...] = ()
     title: str = ""
-    kind: Literal["lines", "bars", "ratios", "lanes", "key"] = "lines"
+    kind: Literal["lines", "dots", "ratios", "lanes", "key"] = "lines"
     x_log: bool = False
     y_log: bool = False
     nines: bool = False
@@ -108,6 +116,7 @@ class Figure:
     caption  how to read it
     columns  panels beside each other
     same_x   all panels have the x axis of the one that reaches farthest
+    shared   the panels of a row have the same y axis, which is written once, on the left
     """
 
     name: str
@@ -116,6 +125,7 @@ class Figure:
     caption: str
     columns: int = 1
     same_x: bool = False
+    shared: bool = False
     panel_height_in: float = 3.6
 
 

@@ -8,6 +8,7 @@ import io
 import itertools
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure as Canvas
 from matplotlib.font_manager import FontProperties
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox, ScaledTranslation, Transform
 from PIL import Image
 
 from loadgen.analysis.catalog import Catalog
-from loadgen.report.figure import Bar, Figure, Panel, Point, Series, Wall
+from loadgen.report.figure import BEYOND, Bar, Figure, Panel, Point, Series, Wall
+from loadgen.report.spread import MANY, family, spread
 from loadgen.report.units import formatted
 
 WIDTH_IN = 9.0
@@ -33,19 +34,21 @@ DPI = 144  # 1,296 pixels: sharp where a page shows 900
 PALETTE = 128  # colours in a PNG: none is missed, and the file is a third of the size
 TEXT_POINTS = 9.0
 LABEL_POINTS = 8.5
+PANEL_TITLE_POINTS = 10.0
 INK, FAINT, GRID = "#222222", "#5F5F5F", "#E3E3E3"
-PARTIAL = "#9A9A9A"
+PARTIAL, BEHIND = "#9A9A9A", "#D2D2D2"
 NINES = (0, 50, 90, 99, 99.9, 99.99, 99.999)
-BEYOND = "more than the generator reached when it was calibrated"
 MARKER = "o"  # of what is no server
-# Curves that coincide: each is shifted by this much to the right of the one before, and thinner.
-# Axes that are narrower than DODGE_FULL_IN shift less.
+# Curves that coincide: each is shifted by this much to the right of the one before. Axes that are
+# narrower than DODGE_FULL_IN shift less.
 DODGE_POINTS, DODGE_FULL_IN = 2.4, 5.0
 TICK_IN = 0.6  # for the text of one, with its unit
-THICKEST_POINTS, THINNEST_POINTS = 3.0, 1.2
-# Inches around the axes of a panel.
+LINE_POINTS, REFERENCE_POINTS, BEHIND_POINTS = 1.8, 1.3, 0.8
+CONTRAST = 3.0  # of a text, at least, with the paper
+FAMILY_GAP = 0.5  # of a row, between families where there are many models
+# Inches around the axes of a panel; and how much less is below an axis without a label.
 TITLE_IN, PANEL_TITLE_IN, LEFT_IN, BELOW_IN, LINE_IN, EDGE_IN = 0.5, 0.22, 0.8, 0.54, 0.175, 0.12
-HALO = withStroke(linewidth=3.2, foreground="white")  # a dark line over a dark bar
+UNLABELLED_IN = 0.2
 STYLE: Any = {  # matplotlib lists the keys it knows as a type of its own
     # The same figure gives the same bytes, so that redrawing shows no difference.
     "svg.hashsalt": "io-lab",
@@ -78,7 +81,7 @@ def save(figure: Figure, folder: Path, catalog: Catalog) -> list[Path]:
 def draw(figure: Figure, catalog: Catalog) -> Canvas:
     """As a Matplotlib figure, with the looks that `catalog` gives to its servers."""
     with matplotlib.rc_context(STYLE):
-        return _Sheet(figure, catalog).canvas
+        return _Sheet(spread(figure, catalog), catalog).canvas
 
 
 class _Sheet:
@@ -88,10 +91,21 @@ class _Sheet:
         self._catalog = catalog
         self.canvas = Canvas(figsize=(WIDTH_IN, 1), dpi=DPI)
         FigureCanvasAgg(self.canvas)
-        caption = self._wrapped(figure.caption, WIDTH_IN - 2 * EDGE_IN)
-        rows = -(-len(figure.panels) // figure.columns)
+        caption = self.wrapped(figure.caption, WIDTH_IN - 2 * EDGE_IN)
+        left_in, right_in = self._margins(figure)
+        pitch_in = (WIDTH_IN - left_in * figure.shared) / figure.columns
+        width_in = pitch_in - right_in - left_in * (not figure.shared)
+        title_in = pitch_in - EDGE_IN - left_in * (not figure.shared)
+        panels = [self._in_place(figure, number, title_in) for number in range(len(figure.panels))]
+        # All axes are equally high, whatever is above and below them.
+        lines = max(panel.title.count("\n") + bool(panel.title) for panel in panels)
+        has_labels = any(panel.x_label for panel in panels)
+        above_in = PANEL_TITLE_IN * bool(lines) + LINE_IN * max(lines - 1, 0)
+        axes_in = figure.panel_height_in - BELOW_IN - PANEL_TITLE_IN * bool(lines) - EDGE_IN
+        row_in = EDGE_IN + above_in + axes_in + BELOW_IN - UNLABELLED_IN * (not has_labels)
+        rows = -(-len(panels) // figure.columns)
         below_in = 2 * EDGE_IN + LINE_IN * len(caption)
-        height_in = TITLE_IN + rows * figure.panel_height_in + below_in
+        height_in = TITLE_IN + rows * row_in + below_in
         self.canvas.set_size_inches(WIDTH_IN, height_in)
         self.canvas.text(
             EDGE_IN / WIDTH_IN,
@@ -110,26 +124,45 @@ class _Sheet:
             va="bottom",
             linespacing=1.3,
         )
-        panel_in = WIDTH_IN / figure.columns
-        left_in, right_in = self._margins(figure)
-        for number, panel in enumerate(figure.panels):
+        for number, panel in enumerate(panels):
             row, column = divmod(number, figure.columns)
-            bottom_in = below_in + (rows - 1 - row) * figure.panel_height_in + BELOW_IN
-            above_in = BELOW_IN + (PANEL_TITLE_IN if panel.title else 0) + EDGE_IN
+            top_in = height_in - TITLE_IN - row * row_in - EDGE_IN - above_in
             ax = self.canvas.add_axes(
                 (
-                    (column * panel_in + left_in) / WIDTH_IN,
-                    bottom_in / height_in,
-                    (panel_in - left_in - right_in) / WIDTH_IN,
-                    (figure.panel_height_in - above_in) / height_in,
+                    (column * pitch_in + left_in) / WIDTH_IN,
+                    (top_in - axes_in) / height_in,
+                    width_in / WIDTH_IN,
+                    axes_in / height_in,
                 )
             )
-            _dress(panel, ax)
+            _dress(panel, ax, self)
             _PAINTERS[panel.kind](panel, ax, self)
+            if figure.shared:
+                ax.xaxis.set_label_coords(0, -0.28 / axes_in)
+                ax.xaxis.label.set_horizontalalignment("left")
+                ax.tick_params(labelleft=column == 0)
         if figure.same_x:
             reach = max(ax.get_xlim()[1] for ax in self.canvas.axes)
             for ax in self.canvas.axes:
                 ax.set_xlim(right=reach)
+
+    def _in_place(self, figure: Figure, number: int, title_in: float) -> Panel:
+        """A panel as it is written where it stands: its title in lines, and axes that it shares
+        with others named once."""
+        panel = figure.panels[number]
+        column = number % figure.columns
+        is_lowest = number + figure.columns >= len(figure.panels)
+        lines = [
+            line
+            for part in panel.title.split("\n")
+            for line in self.wrapped(part, title_in, PANEL_TITLE_POINTS)
+        ]
+        return replace(
+            panel,
+            title="\n".join(lines),
+            x_label="" if figure.shared and (column or not is_lowest) else panel.x_label,
+            y_label="" if figure.shared and column else panel.y_label,
+        )
 
     def colour(self, label: str, otherwise: str = FAINT) -> str:
         """That of the server with this name; a text may follow the name."""
@@ -138,7 +171,16 @@ class _Sheet:
 
     def tint(self, series: Series) -> str:
         """The colour of the server with this label, or the series' own tone."""
+        if series.role != "front":
+            return INK if series.role == "reference" else BEHIND
         return PARTIAL if series.partial else self.colour(series.label, series.tone)
+
+    def rows(self, labels: Sequence[str]) -> list[float]:
+        """Where rows stand; where there are many, families stand apart."""
+        gap = FAMILY_GAP if len(labels) > MANY else 0.0
+        families = [family(label, self._catalog) for label in labels]
+        apart = [0, *(one != other for one, other in itertools.pairwise(families))]
+        return [row + gap * count for row, count in enumerate(itertools.accumulate(apart))]
 
     def marker(self, label: str) -> str:
         """Tells models apart without colour."""
@@ -154,30 +196,36 @@ class _Sheet:
 
     def _margins(self, figure: Figure) -> tuple[float, float]:
         """Left and right of all panels alike, so that their axes stand below each other."""
-        left, right = [LEFT_IN], [0.3]
+        left, right = [LEFT_IN + LINE_IN * figure.shared], [0.3]  # low axes have names of two lines
         for panel in figure.panels:
             if panel.kind == "lines":
-                right += [self.width_in(_name(each)) + 0.35 for each in panel.series]
+                named = [each for each in panel.series if each.role != "behind"]
+                right += [self.width_in(_name(each)) + 0.35 for each in named]
             else:
+                values = [_value(each, panel) for each in panel.series]
+                right += [self.width_in(value) + 0.3 for value in values]
                 names = [each.label for each in panel.series] + list(panel.lanes)
                 left += [self.width_in(name, TEXT_POINTS) + 0.25 for name in names]
         return max(left), max(right)
 
-    def _wrapped(self, text: str, width_in: float) -> list[str]:
+    def wrapped(self, text: str, width_in: float, points: float = TEXT_POINTS) -> list[str]:
+        """A text in lines of this width."""
         lines = [""]
         for word in text.split():
             longer = f"{lines[-1]} {word}".strip()
-            if lines[-1] and self.width_in(longer, TEXT_POINTS) > width_in:
+            if lines[-1] and self.width_in(longer, points) > width_in:
                 lines.append(word)
             else:
                 lines[-1] = longer
         return lines
 
 
-def _dress(panel: Panel, ax: Axes) -> None:
-    ax.set_title(panel.title, size=10, loc="left", color=INK)
+def _dress(panel: Panel, ax: Axes, sheet: _Sheet) -> None:
+    height_in = ax.get_window_extent().height / DPI
+    y_label = "\n".join(sheet.wrapped(panel.y_label, height_in))
+    ax.set_title(panel.title, size=PANEL_TITLE_POINTS, loc="left", color=INK)
     ax.set_xlabel(panel.x_label, size=TEXT_POINTS, color=INK)
-    ax.set_ylabel(panel.y_label, size=TEXT_POINTS, color=INK)
+    ax.set_ylabel(y_label, size=TEXT_POINTS, color=INK)
     ax.tick_params(labelsize=LABEL_POINTS, colors=INK, length=3)
     ax.grid(True, color=GRID, linewidth=0.6, axis="both" if panel.kind == "lines" else "x")
     ax.set_axisbelow(True)
@@ -196,6 +244,22 @@ def _dress(panel: Panel, ax: Axes) -> None:
 
 def _name(series: Series) -> str:
     return f"{series.label} {series.note}".strip()
+
+
+def _value(series: Series, panel: Panel) -> str:
+    """What stands beside a row."""
+    if series.note or not series.points:
+        return series.note
+    return formatted(float(f"{series.points[0].y:.3g}"), panel.x_format)
+
+
+def _legible(colour: str) -> Any:
+    """A colour for words: as dark as it takes to read them on white."""
+    tone = np.array(to_rgb(colour))
+    linear = np.where(tone <= 0.04045, tone / 12.92, ((tone + 0.055) / 1.055) ** 2.4)
+    light = float(linear @ (0.2126, 0.7152, 0.0722))
+    most = 1.05 / CONTRAST - 0.05
+    return colour if light <= most else tuple(tone * (most / light) ** (1 / 2.4))
 
 
 def _width_in(ax: Axes) -> float:
@@ -218,17 +282,15 @@ def _lines(panel: Panel, ax: Axes, sheet: _Sheet) -> None:
     _limit_x(panel, ax, [place(point.x) for point in points])
     _limit_y(panel, ax, points)
     _mark_x(panel, ax, sorted({point.x for point in points}), place)
-    obstacles: list[Pixels] = []
-    ends: list[tuple[Series, Pixels]] = []
-    for depth, series in enumerate(panel.series):
-        if not series.points:
-            continue
-        share = depth / max(len(panel.series) - 1, 1)
-        dodge = depth - (len(panel.series) - 1) / 2
-        track = _one_line(panel, ax, sheet, series, place, share, dodge)
-        obstacles.append(track)
-        ends.append((series, track[-1]))
-    texts = _Texts(ax, sheet, obstacles)
+    shown = [series for series in panel.series if series.points]
+    dodged = [series for series in shown if series.role == "front"]
+    tracks: list[tuple[Series, Pixels]] = []
+    for series in shown:
+        dodge = dodged.index(series) - (len(dodged) - 1) / 2 if series in dodged else 0.0
+        track = _one_line(panel, ax, sheet, series, place, dodge)
+        if series.role != "behind":
+            tracks.append((series, track))
+    texts = _Texts(ax, sheet, [track for _, track in tracks])
     if panel.ceiling is not None:
         _shade(panel.ceiling, ax, texts)
     for wall in panel.walls:
@@ -237,7 +299,7 @@ def _lines(panel: Panel, ax: Axes, sheet: _Sheet) -> None:
         corners = [(x, y) for y in (0.06, 0.94) for x in (0.02, 0.5)]
         spots = [ax.transAxes.transform((x, abs(y - 0.07 * number))) for x, y in corners]
         texts.put(note, FAINT, spots)
-    _label_ends(ends, ax, sheet, texts)
+    _label_ends([(series, track[-1]) for series, track in tracks], ax, sheet, texts)
 
 
 def _words_only(panel: Panel, ax: Axes) -> None:
@@ -248,18 +310,19 @@ def _words_only(panel: Panel, ax: Axes) -> None:
     ax.set_yticks([])
 
 
+_POINTS = {"front": LINE_POINTS, "reference": REFERENCE_POINTS, "behind": BEHIND_POINTS}
+
+
 def _one_line(
     panel: Panel,
     ax: Axes,
     sheet: _Sheet,
     series: Series,
     place: Any,
-    share: float,
     dodge: float,
 ) -> Pixels:
     """Draw one series; returns points along it, in pixels, the last one at its end.
 
-    share   0 for the lowest and thickest of the lines, 1 for the topmost and thinnest
     dodge   by how many steps it is shifted to the right
     """
     tone = sheet.tint(series)
@@ -272,12 +335,13 @@ def _one_line(
         xs,
         ys,
         color=tone,
-        linewidth=THICKEST_POINTS - share * (THICKEST_POINTS - THINNEST_POINTS),
-        linestyle="--" if series.dashed else "-",
+        linewidth=_POINTS[series.role],
+        linestyle="--" if series.dashed or series.role == "reference" else "-",
         solid_capstyle="round",
         transform=moved,
     )
-    if not panel.nines:  # a curve through percentiles has no measured points of its own
+    # A curve through percentiles has no measured points of its own.
+    if not panel.nines and series.role == "front":
         reaches = [
             (x, *reach) for x, p in zip(xs, series.points, strict=True) if (reach := _interval(p))
         ]
@@ -378,7 +442,7 @@ class _Texts:
 
     def __init__(self, ax: Axes, sheet: _Sheet, obstacles: Sequence[Pixels]) -> None:
         self.ax, self._sheet = ax, sheet
-        self._points = np.concatenate(obstacles)
+        self._points = np.concatenate([*obstacles, np.empty((0, 2))])
         self._taken: list[Bbox] = []
 
     def put(self, text: str, colour: str, spots: Iterable[Pixels]) -> None:
@@ -395,7 +459,12 @@ class _Texts:
             outside = max(frame.x0 - box.x0, box.x1 - frame.x1, 0)
             outside += max(frame.y0 - box.y0, box.y1 - frame.y1, 0)
             touched = sum(box.overlaps(other) for other in self._taken)
-            return float(hidden.sum() + 20 * outside + 10_000 * touched)
+            # What is close to a line seems to be its name.
+            close = (abs(self._points[:, 1] - spot[1]) < 3 * half) & (
+                (self._points[:, 0] > box.x0) & (self._points[:, 0] < box.x1)
+            )
+            weighed = hidden.sum() + 0.1 * close.sum()
+            return float(weighed + 20 * outside + 10_000 * touched)
 
         x, y = min(spots, key=badness)
         self._taken.append(Bbox.from_extents(x, y - half, x + width, y + half))
@@ -406,11 +475,15 @@ class _Texts:
             text,
             transform=self.ax.transAxes,
             size=LABEL_POINTS,
-            color=colour,
+            color=_legible(colour),
             va="center",
             bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1},
             zorder=4,
         )
+
+    def fits(self, text: str) -> bool:
+        """Is the panel wide enough for a text?"""
+        return self._sheet.width_in(text) < _width_in(self.ax)
 
     def around(self, text: str, x: float, y: float) -> list[Pixels]:
         """Spots for a text beside a pixel, the nearest first."""
@@ -438,12 +511,15 @@ def _shade(ceiling: float, ax: Axes, texts: _Texts) -> None:
     frame = ax.get_window_extent()
     above = y + LABEL_POINTS * DPI / 72
     spots = [np.array([frame.x0 + share * frame.width, above]) for share in (0.02, 0.3, 0.55)]
-    texts.put(BEYOND, FAINT, spots)
+    if texts.fits(BEYOND):
+        texts.put(BEYOND, FAINT, spots)
 
 
 def _build(wall: Wall, x: float, tone: str, ax: Axes, texts: _Texts) -> None:
     """Draw a wall, and its text beside it."""
     ax.axvline(x, color=tone, linewidth=1.4, linestyle=(0, (1, 1.5)))
+    if not wall.text:
+        return
     frame = ax.get_window_extent()
     at = ax.transData.transform((x, ax.get_ylim()[0]))[0]
     heights = [frame.y0 + share * frame.height for share in np.linspace(0.95, 0.05, 19)]
@@ -457,7 +533,7 @@ def _label_ends(
     """Name each line: right of the axes, or beside its end where it ends early."""
     frame = ax.get_window_extent()
     gap = LABEL_POINTS * 1.25 * DPI / 72
-    last = max(end[0] for _, end in ends)
+    last = max((end[0] for _, end in ends), default=0.0)
     at_edge: list[tuple[float, Series]] = []
     for series, (x, y) in ends:
         if x > last - 0.12 * frame.width:
@@ -474,7 +550,7 @@ def _label_ends(
             xytext=(frame.x1 + 0.18 * DPI, height),
             textcoords="figure pixels",
             size=LABEL_POINTS,
-            color=sheet.tint(series),
+            color=_legible(sheet.tint(series)),
             va="center",
             annotation_clip=False,
             arrowprops={
@@ -515,57 +591,52 @@ def apart(
     ]
 
 
-def _bars(panel: Panel, ax: Axes, sheet: _Sheet) -> None:
-    """Bars from zero; on a log axis, where no bar has a beginning, marks."""
+def _dots(panel: Panel, ax: Axes, sheet: _Sheet) -> None:
+    """A row per series: its name, a dot with its interval, its value."""
     if not panel.series:
         _words_only(panel, ax)
         return
-    right: list[float] = []
-    for row, series in enumerate(panel.series):
-        point = series.points[0]
+    heights = sheet.rows([series.label for series in panel.series])
+    low, high = _limit_dots(panel, ax)
+    for height, series in zip(heights, panel.series, strict=True):
         tone = sheet.tint(series)
-        fill = "white" if point.hollow else tone
-        if panel.x_log:
+        for truth in series.points[1:]:
+            ax.vlines(truth.y, height - 0.3, height + 0.3, color=INK, linewidth=1.6)
+        for point in series.points[:1]:
+            if interval := _interval(point):
+                ends = np.clip(interval, low, high)
+                ax.plot(ends, [height, height], color=tone, linewidth=2.2, solid_capstyle="butt")
             ax.plot(
-                [point.y], [row], marker=sheet.marker(series.label), color=tone, mfc=fill, ls="none"
+                [point.y],
+                [height],
+                marker=sheet.marker(series.label),
+                markersize=7,
+                color=tone,
+                markerfacecolor="white" if point.hollow else tone,
+                linestyle="none",
+                clip_on=False,
             )
-        else:
-            ax.barh(row, point.y, height=0.62, color=fill, edgecolor=tone)
-        reach = point.y
-        if interval := _interval(point):
-            ax.plot(interval, [row, row], color=INK, linewidth=1.4, path_effects=[HALO])
-            reach = max(reach, interval[1])
-        text = series.note or formatted(float(f"{point.y:.3g}"), panel.x_format)
-        # So far right that the text ends inside.
-        room = 1 - (sheet.width_in(text) + 0.15) / _width_in(ax)
-        right.append(reach / max(room, 0.2))
         ax.annotate(
-            text,
-            xy=(reach, row),
-            xytext=(5, 0),
+            _value(series, panel),
+            xy=(1, height),
+            xycoords=("axes fraction", "data"),
+            xytext=(8, 0),
             textcoords="offset points",
             va="center",
             size=LABEL_POINTS,
             color=INK,
         )
-    ax.set_yticks(range(len(panel.series)), [series.label for series in panel.series])
-    ax.set_ylim(len(panel.series) - 0.5, -0.5)
-    if panel.x_log:
-        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
-        ax.margins(x=0.15)
-    else:
-        ax.xaxis.set_major_locator(
-            MaxNLocator(max(2, int(_width_in(ax) / TICK_IN)), steps=[1, 2, 5, 10])
-        )
-        ax.set_xlim(0, max(right) or 1)
-    if panel.x_range:
-        ax.set_xlim(*panel.x_range)
-    if panel.ceiling is not None and panel.ceiling < ax.get_xlim()[1]:
-        ax.axvspan(panel.ceiling, ax.get_xlim()[1], color="#EEEEEE", linewidth=0, zorder=0)
+    ax.set_yticks(heights, [series.label for series in panel.series])
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    ax.grid(True, axis="y", color=GRID, linewidth=0.6, linestyle=(0, (1, 2)))
+    ax.set_ylim(heights[-1] + 0.6, -0.6)
+    if panel.ceiling is not None and panel.ceiling < high:
+        ax.axvspan(panel.ceiling, high, color="#EEEEEE", linewidth=0, zorder=0)
         ax.annotate(
             BEYOND,
-            xy=(ax.get_xlim()[1], 1),
-            xycoords=("data", "axes fraction"),
+            xy=(1, 1),
+            xycoords="axes fraction",
             xytext=(0, 4),
             textcoords="offset points",
             ha="right",
@@ -574,50 +645,31 @@ def _bars(panel: Panel, ax: Axes, sheet: _Sheet) -> None:
         )
 
 
-def _ratios(panel: Panel, ax: Axes, sheet: _Sheet) -> None:
-    """Dots with their intervals; a line at 1, because a ratio has no zero to begin at."""
-    if not panel.series:
-        _words_only(panel, ax)
-        return
-    ax.axvline(1, color=FAINT, linewidth=0.9)
-    reached = [1.0]
-    for row, series in enumerate(panel.series):
-        point, *truths = series.points
-        tone = sheet.tint(series)
-        for truth in truths:
-            ax.vlines(truth.y, row - 0.3, row + 0.3, color=INK, linewidth=1.6)
-        interval = _interval(point)
-        if interval:
-            ax.plot(interval, [row, row], color=tone, linewidth=2.2, solid_capstyle="butt")
-        ax.plot(
-            [point.y],
-            [row],
-            marker=sheet.marker(series.label),
-            markersize=7,
-            color=tone,
-            markerfacecolor="white" if point.hollow else tone,
-            linestyle="none",
-        )
-        reached += [point.y, *(truth.y for truth in truths), *(interval or ())]
-    low, high = min(reached), max(reached)
-    margin = 0.04 * (high - low or 1)
-    texts_in = max(sheet.width_in(series.note) for series in panel.series) + 0.2
-    share = min(texts_in / _width_in(ax), 0.6)
-    left, right = low - margin, high + margin
-    ax.set_xlim(left, left + (right - left) / (1 - share))
-    for row, series in enumerate(panel.series):
-        ax.annotate(
-            series.note,
-            xy=(1, row),
-            xycoords=("axes fraction", "data"),
-            ha="right",
-            va="center",
-            size=LABEL_POINTS,
-            color=INK,
-        )
-    ax.set_yticks(range(len(panel.series)), [series.label for series in panel.series])
-    ax.set_ylim(len(panel.series) - 0.5, -0.5)
-    ax.xaxis.set_major_locator(MaxNLocator(max(2, int(_width_in(ax) * (1 - share) / TICK_IN))))
+def _limit_dots(panel: Panel, ax: Axes) -> tuple[float, float]:
+    """Room for all dots, and for intervals unless they dwarf them; returns the ends of the axis."""
+    points = [point for series in panel.series for point in series.points]
+    values = [point.y for point in points]
+    reached = [*values, *(end for point in points for end in _interval(point) or ())]
+    wide = max(2, int(_width_in(ax) / TICK_IN))
+    if panel.x_log:
+        positive = [value for value in reached if value > 0] or [1.0]
+        low, high = min(positive) / 1.15, max(positive) * 1.15
+        # As many ticks as have room.
+        fine = [LogLocator(subs=subs, numticks=20) for subs in ((1, 2, 5), (1, 3), (1,))]
+        ticks = [[x for x in each.tick_values(low, high) if low <= x <= high] for each in fine]
+        ax.set_xticks(next((xs for xs in ticks if len(xs) <= wide), ticks[-1][::2]))
+    elif panel.kind == "ratios":
+        ax.axvline(1, color=FAINT, linewidth=0.9)
+        low, high = min(1.0, *reached), max(1.0, *reached)
+        margin = 0.04 * (high - low or 1)
+        low, high = low - margin, high + margin
+        ax.xaxis.set_major_locator(MaxNLocator(wide))
+    else:
+        low, high = 0.0, 1.04 * min(1.5 * max(values, default=0), max(reached, default=0)) or 1.0
+        ax.xaxis.set_major_locator(MaxNLocator(wide, steps=[1, 2, 5, 10]))
+    low, high = panel.x_range or (low, high)
+    ax.set_xlim(low, high)
+    return low, high
 
 
 # How much of its colour a bar has; and how high it is, of the height of a lane.
@@ -629,10 +681,15 @@ def _lanes(panel: Panel, ax: Axes, sheet: _Sheet) -> None:
     ax.set_yticks(range(len(panel.lanes)), panel.lanes)
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ticks = max(2, int(_width_in(ax) / TICK_IN))
+    ax.xaxis.set_major_locator(MaxNLocator(min(ticks, 9), integer=True))
     ax.set_ylim(len(panel.lanes) - 0.5, -0.5)
     last = max((bar.end for bar in panel.bars), default=1)
-    ax.set_xlim(*(panel.x_range or (0, last * 1.05)))
+    low, high = panel.x_range or (0, last * 1.05)
+    for wall in panel.walls:  # their texts end inside
+        share = (max(map(sheet.width_in, wall.text.split("\n"))) + 0.1) / _width_in(ax)
+        high = max(high, low + (wall.x - low) / (1 - min(share, 0.8)))
+    ax.set_xlim(low, high)
     for bar in panel.bars:
         tone = to_rgb(sheet.colour(bar.server))
         ax.barh(
@@ -657,7 +714,7 @@ def _lanes(panel: Panel, ax: Axes, sheet: _Sheet) -> None:
             xytext=(4, 0),
             textcoords="offset points",
             size=LABEL_POINTS,
-            color=tone_name,
+            color=_legible(tone_name),
             va="center",
         )
 
@@ -683,8 +740,9 @@ def _inscribe(bar: Bar, ax: Axes, sheet: _Sheet) -> None:
 
 
 def _key(panel: Panel, ax: Axes, sheet: _Sheet) -> None:
-    _lanes(panel, ax, sheet)
     ax.set_axis_off()
+    if panel.lanes:
+        _lanes(panel, ax, sheet)
 
 
-_PAINTERS = {"lines": _lines, "bars": _bars, "ratios": _ratios, "lanes": _lanes, "key": _key}
+_PAINTERS = {"lines": _lines, "dots": _dots, "ratios": _dots, "lanes": _lanes, "key": _key}

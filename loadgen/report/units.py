@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Literal
 
-Format = Literal["number", "size", "microseconds", "percent"]
+Format = Literal["number", "size", "microseconds", "milliseconds", "percent"]
 
 
 def formatted(value: float, name: Format) -> str:
@@ -62,6 +62,11 @@ def microseconds(value_us: float) -> str:
     return duration(1000 * value_us)
 
 
+def milliseconds(value_ms: float) -> str:
+    """A time in milliseconds: 20 => 20 ms."""
+    return duration(1e6 * value_ms)
+
+
 def plural(number: int, noun: str) -> str:
     """1 client, 8 clients, 5,000 clients"""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
@@ -76,5 +81,6 @@ _FORMATS: dict[Format, Callable[[float], str]] = {
     "number": number,
     "size": size,
     "microseconds": microseconds,
+    "milliseconds": milliseconds,
     "percent": percent,
 }
