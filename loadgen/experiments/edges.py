@@ -13,8 +13,8 @@ from loadgen.experiments.system_calls import calls
 from loadgen.experiments.tools import (
     ANSWERS,
     REFERENCE,
-    bar_panel,
     compared,
+    dot_panel,
     interval,
     listed,
     measured_by,
@@ -38,7 +38,7 @@ HYPOTHESIS = (
     " io_uring has received already when it is told: fewer calls, less CPU per answer."
 )
 HOW_TO_READ = (
-    "Above: sixty-four clients in a closed loop; longer bars are more answers per second, or more"
+    "Above: sixty-four clients in a closed loop; further right is more answers per second, or more"
     " CPU per answer. Below, left: system calls per request of a single client, counted by strace."
     " Right: one client keeps 1,024 requests outstanding and fifteen keep one each; this is the"
     " share of the slowest, 100 % would be an equal one."
@@ -79,10 +79,10 @@ def figures(run: Run) -> list[Figure]:
     panels = tuple(
         panel
         for panel in (
-            bar_panel("64 busy clients", "answers per second", busy, throughput, "number"),
-            bar_panel("64 busy clients", "server CPU per answer", busy, cpu_us, "microseconds"),
-            bar_panel("one client", "system calls per request", traced, calls, "number"),
-            bar_panel(
+            dot_panel("64 busy clients", "answers per second", busy, throughput, "number"),
+            dot_panel("64 busy clients", "server CPU per answer", busy, cpu_us, "microseconds"),
+            dot_panel("one client", "system calls per request", traced, calls, "number"),
+            dot_panel(
                 "beside a greedy client",
                 "share of the slowest (of an equal one)",
                 starved,

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from loadgen.analysis.run import CellData, Run
 from loadgen.experiments.tools import (
     ANSWERS,
-    bar_panel,
     claimed,
     compared,
+    dot_panel,
     measured_by,
     started_as,
     sweep,
@@ -30,7 +30,7 @@ HYPOTHESIS = (
     " little. Threads whose answers burn CPU gain from a second CPU only where there is no GIL."
 )
 HOW_TO_READ = (
-    "Closed loops; longer bars are more answers per second. On the right each answer burns 100 us"
+    "Closed loops; further right is more answers per second. On the right each answer burns 100 us"
     " of CPU, and the servers have two CPUs where there are so many; the generator may have one of"
     " them too."
 )
@@ -51,7 +51,7 @@ def figures(run: Run) -> list[Figure]:
     table = by_load(run)
     titles = {PLAIN: "64 clients, free answers", BURNING: "16 clients, 100 us of CPU per answer"}
     panels = tuple(
-        bar_panel(titles[load], "answers per second", row, throughput, "number")
+        dot_panel(titles[load], "answers per second", row, throughput, "number")
         for load, row in table.items()
         if row
     )

@@ -15,8 +15,8 @@ from loadgen.experiments.tools import (
     ANSWERS,
     REFERENCE,
     about_hollow,
-    bar_panel,
     compared,
+    dot_panel,
     lines,
     measured_by,
     with_options,
@@ -103,7 +103,7 @@ def figures(run: Run) -> list[Figure]:
             if sizes[heap]
         )
         beside = tuple(
-            bar_panel(HEAP_WORDS[heap], label, protocols[heap], metric, written)
+            dot_panel(HEAP_WORDS[heap], label, protocols[heap], metric, written)
             for label, metric, written in MEASURED
             for heap in HEAPS
             if protocols[heap]
@@ -127,7 +127,7 @@ def figures(run: Run) -> list[Figure]:
                     name=f"receive_size-protocols{under}",
                     title=f"asyncio's protocols beside epoll, with both heaps{told}",
                     panels=beside,
-                    caption="Longer bars are more answers per second, or more CPU per answer."
+                    caption="Further right is more answers per second, or more CPU per answer."
                     " asyncio's Protocol receives 256 KiB at once, which it cannot be told to"
                     " change; asyncio_buffered and uvloop receive into buffers of their own. epoll"
                     f" receives {size(DEFAULT_BYTES)}.",

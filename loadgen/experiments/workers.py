@@ -12,9 +12,9 @@ from loadgen.analysis.run import CellData, Run
 from loadgen.experiments.tools import (
     ANSWERS,
     REFERENCE,
-    bar_panel,
     compared,
     counted,
+    dot_panel,
     listed,
     measured_by,
     started_as,
@@ -40,7 +40,7 @@ HYPOTHESIS = (
 HOW_TO_READ = (
     "Sixty-four clients in a closed loop; each answer burns 100 us of CPU. All servers have the"
     " same CPUs, as many as there are up to the most workers; on a machine with fewer, the"
-    " generator has one of them and takes its part of it. Longer bars are more answers per second,"
+    " generator has one of them and takes its part of it. Further right is more answers per second,"
     " or more CPU per answer."
 )
 
@@ -88,8 +88,8 @@ def figures(run: Run) -> list[Figure]:
     panels = tuple(
         panel
         for panel in (
-            bar_panel("", "answers per second", row, throughput, "number"),
-            bar_panel("", "server CPU per answer", row, cpu_us, "microseconds"),
+            dot_panel("", "answers per second", row, throughput, "number"),
+            dot_panel("", "server CPU per answer", row, cpu_us, "microseconds"),
         )
         if panel.series
     )
