@@ -128,9 +128,14 @@ def report(run: "Run") -> Report:
         )
         for name, experiment in _measured(run)
     )
-    from loadgen.experiments import headlines
+    from loadgen.experiments import headlines, standings
 
-    return Report(tuple(headlines.sentences(run)), headlines.precision(run), sections)
+    return Report(
+        tuple(headlines.sentences(run)),
+        headlines.precision(run),
+        standings.table(run),
+        sections,
+    )
 
 
 def findings(run: "Run") -> list[tuple[str, str]]:

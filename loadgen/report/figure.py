@@ -131,11 +131,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class Report:
-    """What a run has to show: the sentences it was made for, how precise it is, and a section per
-    experiment."""
+    """What a run has to show: the sentences it was made for, how precise it is, every server
+    relative to the reference (a head and rows), and a section per experiment."""
 
     headlines: tuple[str, ...]
     precision: str
+    standings: tuple[tuple[str, ...], ...]
     sections: tuple["Section", ...]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from loadgen.analysis.run import Run
 from loadgen.report import svg
-from loadgen.report.figure import Report
+from loadgen.report.figure import REFERENCE, Report
 from loadgen.report.naming import named
 from loadgen.store.runs import ResultsError
 from loadgen.trial.cell import Cell
@@ -23,6 +23,17 @@ CLAIMED = (
     " beyond 3 %, *equal within 3 %* where the 90 % interval lies within; what is neither is not"
     " resolved. All that follows is exploratory: one comparison in twenty is a false alarm."
 )
+STANDINGS = (
+    "What each does as a multiple of what the reference does in the same comparison, with its 95 %"
+    " confidence interval; more CPU per request is worse. Conversations are those of clients that"
+    " connect for every request."
+)
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """The lines of a table: a head, and rows."""
+    head, *others = (f"| {' | '.join(row)} |" for row in rows)
+    yield from (head, "|---" * len(rows[0]) + "|", *others)
 
 
 def write(run: Run, report: Report, into: Path | None = None) -> list[Path]:
@@ -82,6 +93,9 @@ def _page(run: Run, report: Report) -> Iterator[str]:
         yield from ("", CLAIMED)
     if report.precision:
         yield from ("", report.precision)
+    if report.standings:
+        yield from ("", f"## Every server, relative to {REFERENCE}", "", STANDINGS, "")
+        yield from markdown(report.standings)
     for section in report.sections:
         yield from ("", f"## {section.name}", "", f"**{section.question}**", "")
         yield from (section.finding, "", f"We expected: {section.hypothesis}")
