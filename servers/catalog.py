@@ -302,7 +302,10 @@ MODELS = (
         breaks="one slow callback holds up all",
         colour="#332288",
         marker="o",
-        gaps={"full list": "its loop forgets whom it cannot watch"},
+        gaps={
+            "full list": "its loop forgets whom it cannot watch",
+            "idle while full": "its loop tries 4,096 times, each second",
+        },
     ),
     Model(
         name="asyncio_buffered",
@@ -313,7 +316,10 @@ MODELS = (
         breaks="one slow callback holds up all",
         colour="#6699CC",
         marker="s",
-        gaps={"full list": "its loop forgets whom it cannot watch"},
+        gaps={
+            "full list": "its loop forgets whom it cannot watch",
+            "idle while full": "its loop tries 4,096 times, each second",
+        },
     ),
     Model(
         name="asyncio_streams",
@@ -324,7 +330,10 @@ MODELS = (
         breaks="one slow coroutine holds up all",
         colour="#88CCEE",
         marker="D",
-        gaps={"full list": "its loop forgets whom it cannot watch"},
+        gaps={
+            "full list": "its loop forgets whom it cannot watch",
+            "idle while full": "its loop tries 4,096 times, each second",
+        },
     ),
     Model(
         name="uvloop",
@@ -338,6 +347,7 @@ MODELS = (
         needs=("uvloop",),
         gaps={
             "failed greeting": "it sends by itself",
+            "full accept": "libuv lets newcomers in, and out at once",
             "no descriptor": "libuv lets newcomers in, and out at once",
             "fewer descriptors": "libuv lets newcomers in, and out at once",
             "room": "libuv lets newcomers in, and out at once",
@@ -382,6 +392,7 @@ MODELS = (
         asks=True,
         gaps={
             "failed greeting": "sends are completed later, by the kernel",
+            "failing calls": "the kernel makes them, when it likes",
             "no descriptor": "the limit counts as it was when asked to accept",
             "fewer descriptors": "the limit counts as it was then, too",
             "no ctypes": "there is no other way to the kernel's rings",

@@ -3,7 +3,9 @@
 As in the conformance tests, models differ by capabilities in the catalog and never by name.
 """
 
+import errno
 import resource
+import select
 import signal
 import socket
 import textwrap
@@ -13,8 +15,10 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+import planting
 import pytest
 from harness import (
+    QUIET_NAPS,
     QUIET_S,
     ROOT,
     TINY_BUFFER_BYTES,
@@ -31,7 +35,7 @@ from harness import (
 )
 
 from servers.catalog import Model
-from servers.protocol import GREETING, MAX_LINE_BYTES
+from servers.protocol import GREETING, HIGH_WATER_BYTES, MAX_LINE_BYTES
 
 Start = Callable[..., Server]
 
@@ -41,6 +45,19 @@ ENDLESS_BYTES = 16_000_000
 # What one client may cost a server: the answers to a receive full of empty lines, as Python
 # objects, are 8 MB; whoever keeps what a client does not take needs several times as much.
 MEMORY_BYTES = 16_000_000
+
+# What a server keeps for a client that takes nothing: the high water, and the answers to what it
+# had received by then. asyncio receives 256 KiB at a time, and lines of 99 bytes grow by 8.
+KEPT_BYTES = 4 * HIGH_WATER_BYTES
+
+# What a client that is only connected may cost: a stack, a task, a session, some kernel objects.
+CLIENT_BYTES = 131_072
+
+# How long a client may be silent or slow: for ever. But a test has to end.
+PATIENCE_S = 6.0
+
+# Less than this a server that nobody speaks to may wake up in that time.
+FEW_WAKE_UPS = 10
 
 # The share of a CPU that counts as none. Whoever spins uses ten times as much even when two
 # others want the same CPU; when twenty do, it is still one that wants to run.
@@ -72,6 +89,16 @@ def filled(server: Server) -> tuple[Client, int]:
     accepted = client.pour(endless_lines())
     assert accepted < ENDLESS_BYTES, "the server reads for ever from a client that takes nothing"
     return client, accepted
+
+
+def reads(server: Server, client: Client, data: bytes) -> bool:
+    """Does the server read what a client says?"""
+    client.send(data)
+    for _ in range(QUIET_NAPS * 50):
+        if server.unread_bytes(client) == 0:
+            return True
+        select.poll().poll(1)
+    return False
 
 
 def expect_idle(server: Server, model: Model) -> None:
@@ -162,6 +189,8 @@ def test_a_full_server_stops_reading_and_loses_nothing(server: Server) -> None:
     before_bytes = server.resident_bytes()
     client, accepted = filled(server)
     assert server.resident_bytes() - before_bytes < MEMORY_BYTES
+    kept_bytes = server.kept_bytes(client, endless_lines()[:accepted], answers_to_lines)
+    assert kept_bytes < KEPT_BYTES
     client.half_close()
     expect_said(client.rest(), answers_to_lines(endless_lines()[:accepted]))
 
@@ -183,8 +212,41 @@ def test_memory_is_bounded_when_answers_are_longer_than_lines(server: Server, mo
 
 
 def test_a_full_server_uses_no_cpu(server: Server, model: Model) -> None:
-    filled(server)
+    client, accepted = filled(server)
     expect_idle(server, model)
+    for _ in range(endless_lines().count(b"\n", 0, accepted)):
+        client.line()
+    client.send(b"\n")
+    client.line()
+    expect_idle(server, model)
+    assert client.ask(b"world") == b"Hello, world!\n"
+
+
+@pytest.mark.parametrize(
+    ("end", "last_words"),
+    [
+        (b"exit\n", b""),
+        (b"x" * (MAX_LINE_BYTES + 1), TOO_LONG % MAX_LINE_BYTES),
+        (b"unfinished", b""),
+    ],
+    ids=["exit", "long line", "end of file"],
+)
+def test_nothing_owed_is_lost_at_the_end(server: Server, end: bytes, last_words: bytes) -> None:
+    """Where the server has begun to keep answers, and where it has not yet: so much is said until
+    it does not read any more, and again, a little less, before the end."""
+    step = endless_lines()[:20_000]
+    client = server.greeted(receive_buffer_bytes=TINY_BUFFER_BYTES)
+    steps = 0
+    while steps < ENDLESS_BYTES // len(step) and reads(server, client, step):
+        steps += 1
+    client.close()
+    for fewer in (1, 2, 3, 5, 8, 11):
+        said = step * max(1, steps - fewer)
+        client = server.greeted(receive_buffer_bytes=TINY_BUFFER_BYTES)
+        reads(server, client, said)
+        reads(server, client, end)
+        expect_said(client.converse(b""), answers_to_lines(said) + last_words)
+        client.close()
 
 
 @pytest.mark.usefixtures("many_at_once")
@@ -206,7 +268,45 @@ def test_a_reader_that_starts_late_gets_everything(server: Server) -> None:
     expect_said(client.converse(stream[accepted:]), GREETING + answers_to_lines(stream))
 
 
+@pytest.mark.usefixtures("many_at_once")
+def test_what_a_full_client_said_is_its_own(server: Server) -> None:
+    """What it said is kept somewhere while others speak, and is answered when it reads."""
+    client, accepted = filled(server)
+    other = server.greeted()
+    for number in range(100):
+        line = b"%d" % number * 20_000
+        other.send(line[:60_000] + b"\n")
+        assert other.line() == b"Hello, " + line[:60_000] + b"!\n"
+    client.half_close()
+    expect_said(client.rest(), answers_to_lines(endless_lines()[:accepted]))
+
+
 # Clients that leave.
+
+
+@pytest.mark.usefixtures("many_at_once")
+def test_who_does_not_leave_after_exit_holds_up_nobody(server: Server) -> None:
+    """They keep their end open. So many that half a second for each is more than the deadline."""
+    client = server.greeted()
+    for _ in range(64):
+        staying = server.greeted()
+        staying.send(b"exit\n")
+        assert staying.rest() == b""
+    assert client.ask(b"world") == b"Hello, world!\n"
+
+
+def test_an_answer_goes_to_whom_it_belongs(start: Start) -> None:
+    """Not to whoever has got the descriptor of the one who asked, and did not wait for it."""
+    server = start("--work", "sleep:100ms")
+    for number in range(3):
+        client = server.greeted()
+        client.send(b"first\n")
+        server.expect_read(client)
+        client.reset()
+        newcomer = server.connect()
+        assert newcomer.line() == GREETING
+        assert newcomer.ask(b"%d" % number) == b"Hello, %d!\n" % number
+        newcomer.close()
 
 
 def test_a_reset_while_sending(server: Server, model: Model) -> None:
@@ -315,6 +415,101 @@ def test_a_greeting_that_cannot_be_sent(start_with: Start, model: Model) -> None
     assert server.greeted().ask(b"world") == b"Hello, world!\n"
 
 
+# Calls that fail.
+
+# accept(2): what is there too little of, whoever comes next, and what concerns one client.
+EXHAUSTED = [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM]
+LOST_ON_THE_WAY = [errno.ECONNABORTED, errno.EPERM, errno.EPROTO, errno.EHOSTUNREACH]
+
+# recv(2), send(2), tcp(7), ip(7): what can happen to one connection.
+BROKEN = [
+    *[errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETDOWN],
+    *[errno.ENOBUFS, errno.ENOMEM],
+]
+
+
+@pytest.fixture
+def planted(start: Start, model: Model) -> Server:
+    """The server under test, whose system calls fail when they are told to."""
+    unless(model, "failing calls")
+    if reason := cache(planting.why_not)():
+        pytest.skip(reason)
+    return start(planted=True)
+
+
+def expect_hit(server: Server, model: Model) -> None:
+    """Newcomers come until the planted fault has struck: an accept() that waits has begun before,
+    in each of the server's threads."""
+    assert server.planter is not None
+    for _ in range(model.threads + 1):
+        if not server.planter.hits:
+            with server.greeted() as client:
+                assert client.ask(b"a") == b"Hello, a!\n"
+                client.send(b"exit\n")
+                assert client.rest() == b""
+    planter = server.planter
+    wait_until(lambda: planter.hits, "a call has failed")
+
+
+def test_accept_fails_once(planted: Server, model: Model) -> None:
+    """Whoever is inside goes on, and newcomers get in, if only later."""
+    inside = [planted.greeted()] if model.serves(2) == 2 else []
+    for error in [*LOST_ON_THE_WAY, *(() if "full accept" in model.gaps else EXHAUSTED)]:
+        planted.fail("accept", error)
+        expect_hit(planted, model)
+        for client in inside:
+            assert client.ask(b"world") == b"Hello, world!\n"
+        with planted.greeted() as newcomer:
+            assert newcomer.ask(b"b") == b"Hello, b!\n"
+
+
+def test_accept_fails_for_a_while(planted: Server, model: Model) -> None:
+    """It waits until there is room again, and does not ask again and again."""
+    unless(model, "full accept")
+    assert planted.planter is not None
+    inside = [planted.greeted()] if model.serves(2) == 2 else []
+    for error in EXHAUSTED:
+        planted.fail("accept", error, times=None)
+        for _ in range(model.threads):  # as in take_all_descriptors()
+            planted.connect().close()
+        wait_until(lambda: planted.planter and planted.planter.hits, "accept() has failed")
+        waiting = [planted.connect() for _ in range(3)]
+        if "idle while full" not in model.gaps:
+            expect_idle(planted, model)
+        for client in inside:
+            assert client.ask(b"world") == b"Hello, world!\n"
+        planted.planter.lift()
+        for client in waiting:
+            assert client.line() == GREETING
+            assert client.ask(b"b") == b"Hello, b!\n"
+            client.close()
+
+
+@pytest.mark.parametrize("what", ["receive", "send"])
+def test_a_call_for_a_client_fails_once(planted: Server, model: Model, what: str) -> None:
+    """Its conversation goes on or ends, soon and for good; all others go on."""
+    footprint = settled_footprint(planted, model)
+    other = planted.greeted() if model.serves(2) == 2 else None
+    for error in BROKEN:
+        client = planted.greeted()
+        planted.fail(what, error, client)
+        with suppress(ConnectionError):
+            client.send(b"a\n")
+            with suppress(OSError):  # it may have gone already
+                client.half_close()
+            assert client.rest() in (b"", b"Hello, a!\n")
+        assert planted.planter is not None
+        assert planted.planter.hits == 1
+        client.close()
+        if other is not None:
+            assert other.ask(b"world") == b"Hello, world!\n"
+        with planted.greeted() as newcomer:
+            assert newcomer.ask(b"b") == b"Hello, b!\n"
+    if other is not None:
+        other.close()
+    expect_footprint(planted, footprint)
+
+
 # Clients that say too much.
 
 
@@ -327,19 +522,21 @@ def test_an_endless_line(server: Server) -> None:
     assert server.greeted().ask(b"world") == b"Hello, world!\n"
 
 
-def test_what_is_owed_arrives_though_more_was_said(server: Server) -> None:
+@pytest.mark.parametrize(
+    ("end", "last_words"),
+    [(b"exit\n", b""), (b"x" * (MAX_LINE_BYTES + 1), TOO_LONG % MAX_LINE_BYTES)],
+    ids=["exit", "long line"],
+)
+def test_what_is_owed_arrives_though_more_was_said(
+    server: Server, end: bytes, last_words: bytes
+) -> None:
     """A close with unread input is a reset, and a reset overtakes answers that wait because
-    their reader is slow. The kernel gives the server room for more input than one receive
-    returns only once much has been received (tcp(7), tcp_moderate_rcvbuf)."""
+    their reader is slow."""
     client = server.greeted(receive_buffer_bytes=TINY_BUFFER_BYTES)
     for _ in range(20):
         client.ask(b"x" * 60_000)
-    stream = b"a\n" * 10_000 + b"exit\n" + b"y" * 80_000
-    server.pause()
-    client.send(stream)
-    wait_until(lambda: server.unread_bytes(client) == len(stream), "all of it has come in")
-    server.resume()
-    expect_said(client.rest(), b"Hello, a!\n" * 10_000)
+    server.hand_over(client, (b"a\n" * 10_000 + end).ljust(300_000, b"y"))
+    expect_said(client.rest(), b"Hello, a!\n" * 10_000 + last_words)
 
 
 def test_urgent_data_does_no_harm(server: Server) -> None:
@@ -574,7 +771,69 @@ def test_out_of_memory(start: Start, model: Model) -> None:
     assert server.greeted().ask(b"world") == b"Hello, world!\n"
 
 
+@pytest.mark.parametrize("said", [b"", b"a\n", b"x" * 30_000])
+def test_a_client_costs_little_memory(server: Server, model: Model, said: bytes) -> None:
+    if model.processes == "one per client":
+        pytest.skip("a process for each")
+    before_bytes = server.resident_bytes()
+    clients = [server.greeted() for _ in range(model.serves(100))]
+    for client in clients:
+        client.send(said)
+        server.expect_read(client)
+    grown_bytes = server.resident_bytes() - before_bytes
+    assert grown_bytes < 2_000_000 + CLIENT_BYTES * len(clients)
+
+
+def test_what_was_answered_is_forgotten(server: Server) -> None:
+    """It may need memory for the first of two equal rounds, and needs none for the second."""
+
+    def say_much() -> int:
+        with server.greeted() as client:
+            client.converse(endless_lines()[:8_000_000])
+        return server.resident_bytes()
+
+    say_much()
+    before_bytes = say_much()
+    assert say_much() - before_bytes < 4_000_000
+
+
+def test_many_may_wait_to_be_accepted(server: Server) -> None:
+    """More than they are in any rush, and fewer than the system lets a program ask for."""
+    most = int(Path("/proc/sys/net/core/somaxconn").read_text())
+    server.pause()
+    try:
+        clients = [server.connect() for _ in range(min(600, most))]
+    finally:
+        server.resume()
+    assert clients[0].line() == GREETING
+
+
+def test_answers_are_sent_at_once(server: Server) -> None:
+    """As the kernel has it, because nobody sees it in a conversation by turns (RFC 896)."""
+    with server.socket_of(server.greeted()) as sock:
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 # Nothing to do.
+
+
+def test_nobody_is_too_silent_or_too_slow(start: Start, model: Model) -> None:
+    """And a server that nobody speaks to does not wake up."""
+    quiet, slow = start(), start()
+    silent = quiet.greeted()
+    silent.send(b"wor")
+    quiet.expect_read(silent)
+    slow_one = slow.greeted()
+    if model.sleeps:
+        wait_until(lambda: quiet.thread_states() == {"S"}, "it sleeps")
+    before = quiet.wake_ups()
+    for _ in range(int(PATIENCE_S / QUIET_S)):
+        stretch()
+        slow_one.send(b"x")
+    if model.sleeps:
+        assert quiet.wake_ups() - before < FEW_WAKE_UPS
+    assert silent.ask(b"ld") == b"Hello, world!\n"
+    assert slow_one.ask(b"") == b"Hello, " + b"x" * int(PATIENCE_S / QUIET_S) + b"!\n"
 
 
 def test_an_idle_server_sleeps_if_its_model_can(server: Server, model: Model) -> None:
