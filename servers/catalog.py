@@ -392,6 +392,7 @@ MODELS = (
         asks=True,
         gaps={
             "failed greeting": "sends are completed later, by the kernel",
+            "high water": "a receive goes on for 32 buffers, 64 KiB each",
             "failing calls": "the kernel makes them, when it likes",
             "no descriptor": "the limit counts as it was when asked to accept",
             "fewer descriptors": "the limit counts as it was then, too",

@@ -472,9 +472,14 @@ class Server:
 
         Each thread stops by itself: one may still be receiving when the first has stopped.
         """
-        for pid in self.pids():
-            os.kill(pid, signal.SIGSTOP)
-        wait_until(lambda: self.thread_states() == {"T"}, "the server is stopped")
+
+        def stopped() -> bool:
+            for pid in self.pids():  # one may just have been born
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+            return self.thread_states() == {"T"}
+
+        wait_until(stopped, "the server is stopped")
 
     def thread_states(self) -> set[str]:
         """What its threads are doing, a letter for each state; see proc(5)."""

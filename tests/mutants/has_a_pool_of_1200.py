@@ -2,9 +2,8 @@
 
 import threading
 
-from servers import common
+from servers import common, threadpool_server
 from servers import threaded_server as server
-from servers import threadpool_server
 
 threading.stack_size(65_536)
 

@@ -6,6 +6,7 @@ from servers import common
 from servers import threaded_server as server
 from servers.protocol import Session
 
+
 class Offended(Session):
     offended = False
 
