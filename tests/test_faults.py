@@ -9,6 +9,7 @@ import select
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
@@ -28,6 +29,7 @@ from harness import (
     allow_descriptors,
     expect_said,
     held_port,
+    settings,
     stretch,
     wait_until,
 )
@@ -261,11 +263,13 @@ def test_what_a_full_client_said_is_its_own(server: Server) -> None:
 def test_who_does_not_leave_after_exit_holds_up_nobody(server: Server) -> None:
     """They keep their end open. So many that half a second for each is more than the deadline."""
     client = server.greeted()
+    started_s = time.monotonic()
     for _ in range(64):
         staying = server.greeted()
         staying.send(b"exit\n")
         assert staying.rest() == b""
-    assert client.ask(b"world") == b"Hello, world!\n"
+        assert client.ask(b"world") == b"Hello, world!\n"
+    assert time.monotonic() - started_s < settings.deadline_s
 
 
 def test_an_answer_goes_to_whom_it_belongs(start: Start) -> None:

@@ -166,3 +166,4 @@ def test_no_thread_runs_when_it_forks(start_with: Start, model: Model) -> None:
             lambda: workers(server) - before and len(workers(server)) == len(before),
             "it has forked again",
         )
+    server.stop()
