@@ -322,7 +322,10 @@ MODELS = (
         colour="#4B2A9B",
         marker="^",
         standing="usual",
-        gaps={"full list": "its loop forgets whom it cannot watch"},
+        gaps={
+            "full list": "its loop forgets whom it cannot watch",
+            "idle while full": "its loop tries 4,096 times, each second",
+        },
     ),
     Model(
         name="asyncio_buffered",
@@ -333,7 +336,10 @@ MODELS = (
         breaks="one slow callback holds up all",
         colour="#7F69D0",
         marker="s",
-        gaps={"full list": "its loop forgets whom it cannot watch"},
+        gaps={
+            "full list": "its loop forgets whom it cannot watch",
+            "idle while full": "its loop tries 4,096 times, each second",
+        },
     ),
     Model(
         name="asyncio_streams",
@@ -344,7 +350,10 @@ MODELS = (
         breaks="memory, without drain()",
         colour="#D0C4F5",
         marker="D",
-        gaps={"full list": "its loop forgets whom it cannot watch"},
+        gaps={
+            "full list": "its loop forgets whom it cannot watch",
+            "idle while full": "its loop tries 4,096 times, each second",
+        },
     ),
     Model(
         name="uvloop",
@@ -358,6 +367,7 @@ MODELS = (
         needs=("uvloop",),
         gaps={
             "failed greeting": "it sends by itself",
+            "full accept": "libuv lets newcomers in, and out at once",
             "no descriptor": "libuv lets newcomers in, and out at once",
             "fewer descriptors": "libuv lets newcomers in, and out at once",
             "room": "libuv lets newcomers in, and out at once",
@@ -404,6 +414,8 @@ MODELS = (
         asks=True,
         gaps={
             "failed greeting": "sends are completed later, by the kernel",
+            "high water": "a receive goes on for 32 buffers, 64 KiB each",
+            "failing calls": "the kernel makes them, when it likes",
             "no descriptor": "the limit counts as it was when asked to accept",
             "fewer descriptors": "the limit counts as it was then, too",
             "no ctypes": "there is no other way to the kernel's rings",

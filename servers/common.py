@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -357,7 +358,11 @@ def fork() -> int:
     Raises OSError: no more processes, or no memory for one.
     """
     parent = os.getpid()
-    child = os.fork()
+    with warnings.catch_warnings():
+        # Where there is no ctypes, a thread waits to be told to stop. Python
+        # 3.12 and later warn of it, but it holds nothing that a child needs.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
     if child:
         return child
     try:

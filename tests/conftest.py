@@ -1,7 +1,9 @@
 """What the tests of the servers share: which server, and one that is running."""
 
 import signal
+import textwrap
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import harness
@@ -84,6 +86,33 @@ def start(model: catalog.Model) -> Iterator[Callable[..., harness.Server]]:
     finally:
         for server in running:
             server.discard()
+
+
+@pytest.fixture
+def start_with(
+    start: Callable[..., harness.Server], tmp_path: Path
+) -> Callable[..., harness.Server]:
+    """Starts a server in which a fault is planted: what the system can do to it, but does too
+    rarely. The code is run first; sitecustomize is imported by every interpreter that starts with
+    it on its path (site). `is_first()` in it is true once, in one of the server's processes."""
+    if not harness.settings.command.startswith("{python}"):
+        pytest.skip("faults are planted in Python only")
+
+    def start_with(fault: str) -> harness.Server:
+        helper = f"""
+        def is_first():
+            import os
+            try:
+                os.mkdir({str(tmp_path / "once")!r})
+            except FileExistsError:
+                return False
+            return True
+        """
+        code = textwrap.dedent(helper) + textwrap.dedent(fault)
+        (tmp_path / "sitecustomize.py").write_text(code)
+        return start(path=tmp_path)
+
+    return start_with
 
 
 @pytest.fixture

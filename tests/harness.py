@@ -6,11 +6,13 @@ something does *not* happen: it watches for a stretch (`QUIET_S`), and a slow ma
 such a test miss a defect, never report one that is not there.
 """
 
+import ctypes
 import os
 import resource
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -22,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import planting
 import pytest
 
 from servers.catalog import Model
@@ -46,6 +49,8 @@ START_S = 30.0
 
 # What a stopped process may take to be gone. The contract, not a deadline of the tests.
 STOP_S = 1.0
+
+PIDFD_GETFD = 438  # the same number on every machine (asm-generic/unistd.h)
 
 TOO_MANY = b"Error: too many connections\n"
 TOO_LONG = b"Error: line longer than %d bytes\n"
@@ -184,10 +189,15 @@ class Client:
         self.close()
 
     @property
+    def address(self) -> tuple[str, int]:
+        """This end's address and port."""
+        host, port = self.sock.getsockname()[:2]
+        return host, port
+
+    @property
     def port(self) -> int:
         """This end's port."""
-        port: int = self.sock.getsockname()[1]
-        return port
+        return self.address[1]
 
     def send(self, data: bytes) -> None:
         """Send all of it, or fail at the deadline."""
@@ -294,6 +304,7 @@ class Server:
     address: tuple[str, int] = ("", 0)
     ready_line: bytes = b""
     clients: list[Client] = field(default_factory=list)
+    planter: planting.Planter | None = None
 
     @property
     def pid(self) -> int:
@@ -347,19 +358,98 @@ class Server:
         descriptors, threads = self.descriptors(), self.threads()
         return sum(map(len, descriptors)), sum(threads), len(threads)
 
+    def row(self, client: Client) -> "Row | None":
+        """Its socket for a client, while that is connected."""
+        return socket_row(self.address, client.address)
+
     def unread_bytes(self, client: Client) -> int | None:
         """What has come in from a client and has not been received by the server; None before
-        it is connected. From column rx_queue of /proc/net/tcp (proc(5)), so IPv4 only."""
-        ends = f":{self.address[1]:04X}", f":{client.port:04X}"
-        for row in Path("/proc/net/tcp").read_text().splitlines():
-            columns = row.split()
-            if columns[1].endswith(ends[0]) and columns[2].endswith(ends[1]):
-                return int(columns[4].partition(":")[2], base=16)
+        it is connected."""
+        row = self.row(client)
+        return row and row.unread_bytes
+
+    def kept_bytes(self, client: Client, sent: bytes, answers: Callable[[bytes], bytes]) -> int:
+        """How much of its answers a server keeps itself: neither its kernel has them, nor the
+        client's. Exact while nothing moves.
+
+        sent  what the client has sent, though it may be on its way
+        """
+        mine, other = self.row(client), socket_row(client.address, self.address)
+        assert mine is not None
+        assert other is not None
+        received = sent[: len(sent) - other.unsent_bytes - mine.unread_bytes]
+        return len(answers(received)) - mine.unsent_bytes - other.unread_bytes
+
+    def holder(self, client: Client) -> int | None:
+        """Which of its processes serves a client; None if none does (any more, or yet)."""
+        row = self.row(client)
+        if row is None or not row.inode:
+            return None  # it is in the backlog, or has gone
+        for pid in reversed(self.pids()):  # a child before its parent, who may have it, too
+            for number in listed(pid, "fd"):
+                if link(pid, number) == f"socket:[{row.inode}]":
+                    return pid
         return None
+
+    def socket_of(self, client: Client) -> socket.socket:
+        """Its socket for a client, as it has it: a copy of the descriptor (pidfd_getfd(2))."""
+        row = self.row(client)
+        assert row is not None
+        pid = self.holder(client)
+        assert pid is not None
+        number = next(
+            int(fd) for fd in listed(pid, "fd") if link(pid, fd) == f"socket:[{row.inode}]"
+        )
+        process = os.pidfd_open(pid)
+        try:
+            copy: int = ctypes.CDLL(None, use_errno=True).syscall(PIDFD_GETFD, process, number, 0)
+        finally:
+            os.close(process)
+        if copy < 0:
+            pytest.skip(f"pidfd_getfd: {os.strerror(ctypes.get_errno())}")
+        return socket.socket(fileno=copy)
+
+    def fail(
+        self, what: str, error: int, client: Client | None = None, times: int | None = 1
+    ) -> None:
+        """From now on a system call of it fails: "accept", or "receive" or "send" for a client.
+
+        times  so often; None until planter.lift()
+        """
+        assert self.planter is not None
+        row = client and self.row(client)
+        inodes = [row.inode] if row else listening_inodes(self.address[1])
+        names = {f"socket:[{inode}]" for inode in inodes}
+        self.planter.plant(
+            error,
+            lambda call: call.what == what and link(call.thread, call.descriptor) in names,
+            times,
+        )
 
     def expect_read(self, client: Client) -> None:
         """Wait until the server has received all that was sent to it so far."""
         wait_until(lambda: self.unread_bytes(client) == 0, "the server has read everything")
+
+    def hand_over(self, client: Client, stream: bytes) -> None:
+        """Make all of it come in before the server receives the first of it.
+
+        The kernel gives the server room for more input than one receive returns only once much
+        has been received (tcp(7), tcp_moderate_rcvbuf): so the client has to have said much.
+        """
+        self.pause()
+        client.send(stream)
+        wait_until(lambda: self.unread_bytes(client) == len(stream), "all of it has come in")
+        self.resume()
+
+    def wake_ups(self) -> int:
+        """How often its threads have waited for something and got it (proc(5), status)."""
+        count = 0
+        for pid in self.pids():
+            for thread in listed(pid, "task"):
+                with suppress(FileNotFoundError, ProcessLookupError):
+                    status = Path(f"/proc/{pid}/task/{thread}/status").read_text()
+                    count += int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+        return count
 
     def limit_descriptors(self, count: int) -> None:
         """Change `ulimit -n` of the running server, of each of its processes."""
@@ -382,9 +472,14 @@ class Server:
 
         Each thread stops by itself: one may still be receiving when the first has stopped.
         """
-        for pid in self.pids():
-            os.kill(pid, signal.SIGSTOP)
-        wait_until(lambda: self.thread_states() == {"T"}, "the server is stopped")
+
+        def stopped() -> bool:
+            for pid in self.pids():  # one may just have been born
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+            return self.thread_states() == {"T"}
+
+        wait_until(stopped, "the server is stopped")
 
     def thread_states(self) -> set[str]:
         """What its threads are doing, a letter for each state; see proc(5)."""
@@ -430,16 +525,25 @@ class Server:
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self.process.wait()
+        if self.planter is not None:
+            self.planter.close()
         assert self.process.stdout is not None
         self.process.stdout.close()
         self.errors.unlink()
 
 
-def start(model: Model, *options: str, limits: Limits | None = None, path: Path = ROOT) -> Server:
+def start(
+    model: Model,
+    *options: str,
+    limits: Limits | None = None,
+    path: Path = ROOT,
+    planted: bool = False,
+) -> Server:
     """Start the server under test on a free port and wait for its ready line.
 
-    limits  soft limits set in the server's process before it starts (setrlimit(2))
-    path    a folder that a server in Python imports from before all others
+    limits   soft limits set in the server's process before it starts (setrlimit(2))
+    path     a folder that a server in Python imports from before all others
+    planted  let its system calls fail when the tests want it, see Server.faults
     """
 
     def restrict() -> None:
@@ -448,8 +552,10 @@ def start(model: Model, *options: str, limits: Limits | None = None, path: Path 
             resource.setrlimit(limit, (value, hard))
 
     handle, errors = tempfile.mkstemp(suffix=".log")
+    ours, theirs = socket.socketpair()
+    prefix = (sys.executable, "-S", planting.__file__, str(theirs.fileno())) if planted else ()
     process = subprocess.Popen(
-        [*command(model), "--port", "0", *options],
+        [*prefix, *command(model), "--port", "0", *options],
         cwd=ROOT,
         # A socket that is forgotten instead of closed is then reported on standard error.
         env={**os.environ, "PYTHONPATH": f"{path}:{ROOT}", "PYTHONWARNINGS": "always"},
@@ -458,10 +564,17 @@ def start(model: Model, *options: str, limits: Limits | None = None, path: Path 
         stderr=handle,
         start_new_session=True,  # what it leaves behind is found by its session id
         preexec_fn=restrict if limits else None,
+        pass_fds=[theirs.fileno()] if planted else [],
     )
     os.close(handle)
+    theirs.close()
     server = Server(process, Path(errors))
     try:
+        with ours:
+            if planted:
+                ours.settimeout(START_S)
+                _, listeners, _, _ = socket.recv_fds(ours, 1, 1)
+                server.planter = planting.Planter(*listeners)
         server.ready_line = ready_line(server)
         host, _, port = server.ready_line.decode().split()[-1].rpartition(":")
         server.address = host.strip("[]"), int(port)
@@ -491,6 +604,62 @@ def ready_line(server: Server) -> bytes:
         assert data, f"it ended before it was ready: {server.log()}"
         line += data
     return line
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the kernel says of a TCP socket."""
+
+    unread_bytes: int
+    unsent_bytes: int
+    inode: int
+
+
+# sock_diag(7); linux/inet_diag.h: family, protocol, extensions, states, then the socket's ports and
+# addresses, interface and cookie.
+SOCK_DIAG, SOCK_DIAG_BY_FAMILY, NETLINK_ERROR = 4, 20, 2
+DIAG_HEADER = struct.Struct("=IHHII")
+DIAG_REQUEST = struct.Struct("=BBBxI2s2s16s16sI8s")
+DIAG_ANSWER = struct.Struct("=4x48x4xII4xI")  # unread, unsent, inode
+
+
+def socket_row(end: tuple[str, int], peer: tuple[str, int]) -> Row | None:
+    """The connected socket with these ends, if there is one.
+
+    Asked for by name: /proc/net/tcp lists all of the machine's, which takes long after thousands.
+    """
+    v6 = ":" in end[0]
+    family = socket.AF_INET6 if v6 else socket.AF_INET
+    ports = [one[1].to_bytes(2, "big") for one in (end, peer)]
+    addresses = [socket.inet_pton(family, one[0]).ljust(16, b"\0") for one in (end, peer)]
+    request = DIAG_REQUEST.pack(
+        family, socket.IPPROTO_TCP, 0, 0xFFFFFFFF, *ports, *addresses, 0, b"\xff" * 8
+    )
+    header = DIAG_HEADER.pack(DIAG_HEADER.size + len(request), SOCK_DIAG_BY_FAMILY, 1, 0, 0)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, SOCK_DIAG) as sock:
+        sock.send(header + request)
+        answer = sock.recv(65_536)
+    if DIAG_HEADER.unpack_from(answer)[1] == NETLINK_ERROR:
+        return None
+    return Row(*DIAG_ANSWER.unpack_from(answer, DIAG_HEADER.size))
+
+
+def listening_inodes(port: int) -> list[int]:
+    """The inodes of the sockets that listen on a port (proc(5), /proc/net/tcp: IPv4 only)."""
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()]
+    return [
+        int(columns[9])
+        for columns in rows
+        if columns[1].endswith(f":{port:04X}") and columns[2].endswith(":0000")
+    ]
+
+
+def link(pid: int, fd: int | str) -> str:
+    """What a descriptor of a process or thread is: "socket:[INODE]"; "" if it has gone."""
+    try:
+        return os.readlink(f"/proc/{pid}/fd/{fd}")
+    except OSError:
+        return ""
 
 
 def process_state(pid: int) -> str:

@@ -286,8 +286,12 @@ def test_listens_on_a_descriptor_that_the_model_may_not_be_able_to_wait_for(
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", "http", "", "1.5", "٣", "9" * 5_000])
-def test_not_a_port(model: Model, port: str) -> None:
-    expect_error(run(model.name, f"--port={port}"), 2, "--port")
+def test_not_a_port(port: str) -> None:
+    expect_error(run(MODELS[0].name, f"--port={port}"), 2, "--port")
+
+
+def test_no_model_takes_what_is_not_a_port(model: Model) -> None:
+    expect_error(run(model.name, "--port=-1"), 2, "--port")
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "many", "", str(2**30 + 1)])

@@ -6,11 +6,12 @@ catalog says so; no test knows a server by its name.
 
 import random
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
-from harness import TOO_LONG, Client, Server, answers_to, expect_said
+from harness import TOO_LONG, Client, Server, answers_to, expect_said, settings
 from hypothesis import Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -52,6 +53,15 @@ def test_answers_many_lines_one_after_the_other(client: Client) -> None:
         assert client.ask(b"%d" % number) == b"Hello, %d!\n" % number
 
 
+def test_answers_without_delay(client: Client) -> None:
+    """Hundreds of times as long as it takes, even where a machine is busy: what remains is a
+    server that waits before it answers."""
+    started_s = time.monotonic()
+    for number in range(400):
+        assert client.ask(b"%d" % number) == b"Hello, %d!\n" % number
+    assert time.monotonic() - started_s < settings.deadline_s
+
+
 def test_answers_lines_in_order(client: Client) -> None:
     stream = numbered_lines(5_000)
     expect_said(GREETING + client.converse(stream), answers_to(stream))
@@ -61,24 +71,38 @@ def test_answers_an_empty_line(client: Client) -> None:
     assert client.ask(b"") == b"Hello, !\n"
 
 
-@pytest.mark.parametrize(
-    ("line", "answer"),
-    [
+def test_drops_one_carriage_return_before_the_newline(client: Client) -> None:
+    for line, answer in (
         (b"a\r", b"Hello, a!\n"),
         (b"\r", b"Hello, !\n"),
         (b"a\r\r", b"Hello, a\r!\n"),
         (b"a\rb", b"Hello, a\rb!\n"),
-    ],
-)
-def test_drops_one_carriage_return_before_the_newline(
-    client: Client, line: bytes, answer: bytes
-) -> None:
-    assert client.ask(line) == answer
+    ):
+        assert client.ask(line) == answer
 
 
 def test_takes_every_byte_but_the_newline(client: Client) -> None:
     line = bytes(set(range(256)) - {ord("\n")}) + b"\0\xff\xfe\x80\0"
     assert client.ask(line) == b"Hello, " + line + b"!\n"
+
+
+def test_takes_every_byte_wherever_it_stands(client: Client) -> None:
+    lines = []
+    for byte in map(bytes, ([number] for number in range(256) if number != ord("\n"))):
+        lines += [byte, byte * 2, byte + b"a", byte + b"exit", b"a" + byte, b"exit" + byte * 2]
+    stream = b"\n".join(lines) + b"\n"
+    expect_said(GREETING + client.converse(stream), answers_to(stream))
+
+
+@pytest.mark.parametrize("byte", [b"\r", b" "])
+def test_loses_nothing_where_a_receive_ends(server: Server, client: Client, byte: bytes) -> None:
+    """Wherever it ends, in a server that takes as much as there is, or less, at a time."""
+    for _ in range(20):
+        client.ask(b"x" * 60_000)
+    stream = (byte * 49_999 + b"x\n") * 6
+    server.hand_over(client, stream)
+    client.half_close()
+    expect_said(GREETING + client.rest(), answers_to(stream))
 
 
 def test_takes_a_byte_at_a_time(server: Server, client: Client) -> None:
@@ -117,10 +141,18 @@ def test_ignores_what_follows_exit(client: Client) -> None:
     assert client.rest() == b""
 
 
-@pytest.mark.parametrize("line", [b"exits", b"exit ", b" exit", b"EXIT", b"sexit"])
-def test_only_exit_is_exit(client: Client, line: bytes) -> None:
-    assert client.ask(line) == b"Hello, " + line + b"!\n"
-    assert client.ask(b"world") == b"Hello, world!\n"
+def test_only_exit_is_exit(client: Client) -> None:
+    for line in (
+        b"exits",
+        b"exit ",
+        b" exit",
+        b"\texit",
+        b"EXIT",
+        b"sexit",
+        b"exit\r\r",
+        b"exit\0",
+    ):
+        assert client.ask(line) == b"Hello, " + line.removesuffix(b"\r") + b"!\n"
 
 
 def test_half_close_gets_everything_owed(server: Server, client: Client) -> None:
@@ -198,6 +230,14 @@ def test_serves_over_ipv6(start: Start) -> None:
     server = start("--host", "::1")
     assert server.ready_line.startswith(b"listening on [::1]:")
     assert server.greeted().ask(b"world") == b"Hello, world!\n"
+
+
+def test_listens_where_it_is_told_and_nowhere_else(start: Start) -> None:
+    server = start("--host", "127.0.0.2")
+    assert server.ready_line == b"listening on 127.0.0.2:%d\n" % server.address[1]
+    assert server.greeted().ask(b"world") == b"Hello, world!\n"
+    with pytest.raises(ConnectionRefusedError):
+        Client(("127.0.0.1", server.address[1]))
 
 
 # (bytes, how often they are repeated): long streams in few words.

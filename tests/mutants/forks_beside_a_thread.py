@@ -1,0 +1,19 @@
+"""Forks while a thread of it runs: what that one holds just then, a lock for one, stays held."""
+
+import threading
+import warnings
+
+from servers import common
+from servers import prefork_server as server
+
+fork = common.fork
+
+
+def fork_beside() -> int:
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+    return fork()
+
+
+warnings.simplefilter("ignore", DeprecationWarning)
+common.fork = fork_beside
+common.main(server.serve)

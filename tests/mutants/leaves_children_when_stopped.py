@@ -1,0 +1,9 @@
+"""Ends when it is told to, and lets its children go on with their clients."""
+
+import os
+
+from servers import common
+from servers import fork_server as server
+
+common.fork = os.fork
+common.main(server.serve)
