@@ -33,20 +33,20 @@ $(READY): pyproject.toml constraints.txt
 	fi
 	@touch $(READY)
 
-bench: $(READY) ## the main job: measure every server, charts in results/latest (about 10 min)
+bench: $(READY) ## the main job: measure servers of every family, charts in results/latest (about 10 min)
 	@$(BIN)/python -m loadgen bench
 
-bench-quick: $(READY) ## four questions of it, answered with wider intervals (about 1 min)
+bench-quick: $(READY) ## four questions of it, answered with wider intervals (about 2 min)
 	@$(BIN)/python -m loadgen bench --quick
 
-bench-full: $(READY) ## all of it with a fine grid (about 1 h)
+bench-full: $(READY) ## all servers and a fine grid (some hours)
 	@$(BIN)/python -m loadgen bench --full
 
 # Those of the servers wait most of the time, for conditions with deadlines: several at once. Those
 # of the load generator measure, and want the machine for themselves.
 OF_SERVERS := $(addprefix tests/test_,conformance.py faults.py processes.py mutants.py cli_servers.py)
 
-test: $(READY) ## all tests (about 10 min)
+test: $(READY) ## all tests (about 15 min)
 	@$(BIN)/python -m pytest -n 4 --dist worksteal $(OF_SERVERS)
 	@$(BIN)/python -m pytest $(addprefix --ignore=,$(OF_SERVERS))
 
