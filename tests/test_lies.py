@@ -7,7 +7,7 @@ lie is about what was due or about the plan as a whole, the committed run itself
 import copy
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,11 @@ CHOSEN = (
 )
 
 
+def called(row: Row) -> str:
+    """The id of its cell, but for the heap, which was the same for all."""
+    return replace(Cell.of(row["cell"]), heap="system").id
+
+
 @dataclass
 class Told:
     """A run as it can be lied about: its header and its records, parsed."""
@@ -71,7 +76,7 @@ class Told:
 
     def of(self, cell: str) -> list[Row]:
         """The records of a cell, by block."""
-        return [row for row in self.rows if Cell.of(row["cell"]).id == cell]  # type: ignore[arg-type]
+        return [row for row in self.rows if called(row) == cell]
 
     def one(self, cell: str) -> Row:
         """One of them."""
@@ -88,7 +93,7 @@ def excerpt(reference: RunFolder) -> Told:
     """Some cells of the committed run, as a run of their own: in the order that their plan has,
     one after the other."""
     found: dict[tuple[int, str], Row] = {
-        (record["block"], Cell.of(record["cell"]).id): dict(record) for record in reference.records
+        (record["block"], called(dict(record))): dict(record) for record in reference.records
     }
     cells = [Cell.of(found[0, name]["cell"]) for name in CHOSEN]
     header = copy.deepcopy(dict(reference.header))
@@ -97,7 +102,7 @@ def excerpt(reference: RunFolder) -> Told:
     now = datetime.fromisoformat(header["created_at"]) + timedelta(seconds=1)
     for block in range(BLOCKS):
         for position, (cell,) in enumerate(planned_order(cells, header["seed"], block)):
-            row = copy.deepcopy(found[block, cell.id])
+            row = copy.deepcopy(found[block, called({"cell": cell.as_record()})])
             row |= {"position": position, "started_at": now.isoformat(timespec="milliseconds")}
             rows.append(row)
             now += timedelta(seconds=whole.least_s(row) + 0.1)  # type: ignore[arg-type]
@@ -608,7 +613,7 @@ def a_bad_trial_deleted(told: Told) -> None:
 @found_by("derived_plan")
 def the_plan_cut(told: Told) -> None:
     """A cell left out of the plan, with its trials, and the rest in the order of a smaller plan."""
-    cells = [cell for cell in planned(told) if cell.id != CLOSED]
+    cells = [cell for cell in planned(told) if called({"cell": cell.as_record()}) != CLOSED]
     told.header["plan"]["cells"] = [cell.as_record() for cell in cells]
     kept = {
         (row["block"], Cell.of(row["cell"]).id): row

@@ -35,7 +35,7 @@ HOW_TO_READ = (
 NONE_PERCENT = 0.05
 SILENT: dict[Profile, tuple[int, ...]] = {
     "quick": (0, 100),
-    "standard": (0, 1000),
+    "standard": (1000,),
     "full": (0, 1, 10, 100, 1000, 5000, 15_000),
 }
 SECONDS: dict[Profile, float] = {"quick": 0.2, "standard": 0.3, "full": 2.0}

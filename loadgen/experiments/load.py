@@ -58,7 +58,7 @@ KNEE_LIMIT_S = 0.005
 SEARCH_S = 0.06
 RATES_PER_S: dict[Profile, tuple[int, ...]] = {
     "quick": (20_000,),
-    "standard": (10_000, 20_000, 30_000, 60_000),
+    "standard": (10_000, 30_000, 60_000),
     "full": (1_000, 5_000, 10_000, 20_000, 30_000, 34_000, 38_000, 42_000, 46_000, 50_000, 60_000),
 }
 # A schedule needs time to show what it has in store.

@@ -23,6 +23,8 @@ Planned = Callable[[Header], Sequence[Cell]]
 SAMPLES = 10
 # Starts are stored in milliseconds.
 STAMP_S = 0.001
+# The first schema with the rules of today about further blocks.
+RULES_OF = 3
 
 
 def unfinished_line(stored: RunFolder) -> Iterator[str]:
@@ -118,7 +120,7 @@ def sources(stored: RunFolder) -> Iterator[str]:
 
 def is_older(stored: RunFolder) -> bool:
     """Was it stored by a lab that had other rules about further blocks?"""
-    return bool(stored.raw_header["schema"] != SCHEMA)
+    return int(stored.raw_header["schema"]) < RULES_OF
 
 
 def needs_more_of_1(cells: Group, records: Sequence[Record], _: int) -> bool:
@@ -270,7 +272,7 @@ def marks(record: Record) -> Iterator[object]:
 def derived_plan(stored: RunFolder, planned: Planned) -> Iterator[str]:
     """The experiments of the plan measure these cells, and no others. An older lab's experiments
     measured others, and only that lab knows which."""
-    if is_older(stored) or is_duel(stored):
+    if stored.raw_header["schema"] != SCHEMA or is_duel(stored):
         return
     try:
         expected = planned(stored.header)
