@@ -310,6 +310,7 @@ MODELS = (
         processes="one per worker",
         gaps={
             "room": "whose worker has no room waits, whoever else has",
+            "room of others": "whose worker has none waits for that worker",
         },
     ),
     Model(

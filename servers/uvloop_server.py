@@ -40,9 +40,8 @@ async def listen(
 
 
 def complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Say what went wrong, but for want of descriptors: it tries again."""
-    error = context.get("exception")
-    if not isinstance(error, OSError) or not common.exhausted(error):
+    """Say what went wrong, but in accept(): the loop goes on by itself."""
+    if not isinstance(context.get("exception"), OSError):
         loop.default_exception_handler(context)
 
 

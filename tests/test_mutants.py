@@ -183,9 +183,7 @@ EXPECTED = {
     ),
     "takes_prefix_for_exit": Verdict("nonblocking", f"{CONFORMANCE}::test_only_exit_is_exit"),
     "waits_for_its_threads": Verdict(
-        "socketserver",
-        f"{FAULTS}::test_stops_in_the_middle_of_conversations",
-        passes=f"{FAULTS}::test_stops_while_idle",
+        "socketserver", f"{FAULTS}::test_stops_in_the_middle_of_conversations", passes=None
     ),
     "wakes_again_and_again": Verdict("poll", f"{FAULTS}::test_nobody_is_too_silent_or_too_slow"),
     "wakes_nobody_for_the_second": Verdict("prefork", f"{FAULTS}::test_everything_at_once"),
