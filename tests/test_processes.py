@@ -16,7 +16,7 @@ Start = Callable[..., Server]
 
 SEVERAL = [model for model in MODELS if model.processes != "one"]
 PER_WORKER = [model for model in MODELS if model.processes == "one per worker"]
-SHARING = [model for model in MODELS if model.workers]
+SHARING = [model for model in MODELS if "workers" in model.parameters]
 
 several = pytest.mark.parametrize("model", SEVERAL, ids=lambda model: model.name, indirect=True)
 per_worker = pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def expect_gone(client: Client) -> None:
 def test_a_process_dies_and_the_others_go_on(
     start: Start, model: Model, by: signal.Signals
 ) -> None:
-    server = start(*(["--workers", "3"] if model.workers else []))
+    server = start(*(["--workers", "3"] if "workers" in model.parameters else []))
     clients = [server.greeted() for _ in range(12)]
     holders = [server.holder(client) for client in clients]
     victim = holders[0]
@@ -113,7 +113,7 @@ def test_who_is_busy_does_not_keep_others_from_newcomers(start: Start) -> None:
 
 @several
 def test_a_killed_parent_leaves_no_orphan(start: Start, model: Model) -> None:
-    server = start(*(["--workers", "3"] if model.workers else []))
+    server = start(*(["--workers", "3"] if "workers" in model.parameters else []))
     clients = [server.greeted() for _ in range(5)]
     wait_until(lambda: workers(server), "it has children")
     server.process.kill()
@@ -127,7 +127,7 @@ def test_a_killed_parent_leaves_no_orphan(start: Start, model: Model) -> None:
 def test_stops_while_it_forks(start: Start, model: Model) -> None:
     """Again and again, so that it is met before, between and after."""
     for _ in range(5):
-        server = start(*(["--workers", "8"] if model.workers else []))
+        server = start(*(["--workers", "8"] if "workers" in model.parameters else []))
         over = threading.Event()
 
         def come_and_go(server: Server = server, over: threading.Event = over) -> None:

@@ -9,11 +9,10 @@ from servers.protocol import Session
 converse = server.converse
 
 
-def converse_once(sock: socket.socket, session: Session) -> bool:
-    converse(sock, session)
+def converse_once(sock: socket.socket, session: Session, turns: int) -> bool:
+    converse(sock, session, 2)
     return True
 
 
-server.TURNS = 2
 server.converse = converse_once
 common.main(server.serve)

@@ -7,7 +7,7 @@ from servers import epoll_et_server as server
 from servers.protocol import Session
 
 
-def converse(sock: socket.socket, session: Session) -> bool:
+def converse(sock: socket.socket, session: Session, turns: int) -> bool:
     try:
         if session.wants_read:
             session.receive(sock.recv(common.RECEIVE_BYTES))
