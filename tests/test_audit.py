@@ -318,7 +318,7 @@ def test_every_derivation_finds_a_forgery_that_no_other_check_finds() -> None:
 
 # Remade whenever the lab changes what it records, judges or draws.
 @pytest.mark.timeout(400)  # half a minute, ten times as long beside others
-@pytest.mark.parametrize("name", ["reference", "reference-trust"])
+@pytest.mark.parametrize("name", ["reference", "reference-trust", "reference-models"])
 def test_the_committed_runs_hold(name: str) -> None:
     assert audit.examine(runs.load(ROOT / "results" / name), planned_cells) == []
     assert redrawn(ROOT / "results" / name) == []

@@ -12,11 +12,12 @@ from loadgen.analysis import run as analysis
 from loadgen.analysis.audit import quoted
 from loadgen.analysis.estimate import ratio
 from loadgen.analysis.run import Run
-from loadgen.experiments import headlines
+from loadgen.experiments import headlines, standings
 from loadgen.report import page
 from loadgen.store import metric, runs
 from loadgen.store.schema import Latency
 from loadgen.trial.methods import Requests
+from servers import catalog
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -116,7 +117,16 @@ def test_the_trust_experiment_is_told_as_measured(readme: str) -> None:
     assert experiments.find("trust").finding(asked) in readme
 
 
-@pytest.mark.parametrize("name", ["reference", "reference-trust"])
+def test_the_table_of_all_servers_is_that_of_its_run() -> None:
+    asked = analysis.load(ROOT / "results" / "reference-models")
+    head, *rows = standings.table(asked)
+    known = {model.name for model in catalog.MODELS}
+    assert {row[1] for row in rows} == known
+    lines = page.markdown([row[1:] for row in (head, *rows)])
+    assert "\n".join(lines) in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["reference", "reference-trust", "reference-models"])
 def test_the_hash_that_a_committed_run_ends_in_is_named(name: str) -> None:
     stored = runs.load(ROOT / "results" / name)
     quotes = quoted.quotes_of(stored, iter([ROOT / "README.md"]))

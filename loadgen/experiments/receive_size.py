@@ -50,7 +50,7 @@ CLIENTS = 64
 DEFAULT_BYTES = 65_536
 SIZES: dict[Profile, tuple[int, ...]] = {
     "quick": (DEFAULT_BYTES, 2**18),
-    "standard": (2**12, DEFAULT_BYTES, 2**18, 2**20),
+    "standard": (DEFAULT_BYTES, 2**18, 2**20),
     "full": (2**12, 2**14, DEFAULT_BYTES, 2**17, 2**18, 2**19, 2**20),
 }
 PROTOCOLS = ("asyncio", "asyncio_buffered", "uvloop")

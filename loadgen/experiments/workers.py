@@ -46,6 +46,8 @@ HOW_TO_READ = (
 
 CLIENTS = 64
 WORK = "cpu:100us"
+# Slices are as long as several answers to every client: fewer rounds decide.
+ROUNDS = 6
 # Besides epoll, which is one worker.
 SERVERS = ("prefork", "reuseport", "threaded")
 WORKERS: dict[Profile, tuple[int, ...]] = {"quick": (2,), "standard": (1, 2), "full": (1, 2, 4)}
@@ -56,7 +58,7 @@ CREW = 4
 def cells(profile: Profile, servers: Sequence[Model]) -> list[Cell]:
     """Every server with several workers, those that have one beside them; and a death."""
     most = max(WORKERS[profile])
-    load = Slices(connections=CLIENTS, work=WORK, server_cpus=most)
+    load = Slices(connections=CLIENTS, work=WORK, server_cpus=most, rounds=ROUNDS)
     found = []
     for model in servers:
         if model.name == REFERENCE or model.name in SERVERS:
