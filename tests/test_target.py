@@ -30,6 +30,7 @@ def environ(pid: int) -> dict[str, str]:
     ("heap", "changed"),
     [
         ("system", {}),
+        ("fixed", {"MALLOC_MMAP_THRESHOLD_": "131072"}),
         ("kept", {"MALLOC_TRIM_THRESHOLD_": "268435456", "MALLOC_MMAP_THRESHOLD_": "33554432"}),
     ],
 )

@@ -19,7 +19,7 @@ SCHEMA: Literal[4] = 4
 Outcome = Literal["measured", "crashed"]
 Bottleneck = Literal["server", "generator", "wake-up", "offered", "model", "unknown"]
 Latency = Literal["response", "service", "greeting"]
-Heap = Literal["system", "kept"]
+Heap = Literal["system", "fixed", "kept"]
 
 # As JSON has them: 1.0 is a number like 1, but 1 is no truth value, and no field is unknown.
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
@@ -36,7 +36,7 @@ class Cell(TypedDict):
     ]
     options: Annotated[list[str], "further words of the server's command line"]
     python: Annotated[str | None, "the server's interpreter, as named; null: that of the lab"]
-    heap: Annotated[Heap, "as the C library sets it, or what was freed is not given back"]
+    heap: Annotated[Heap, "how the C library's is set: see loadgen/target/process.py"]
     replica: Annotated[int, "0; 1 is the same once more under another name, to be told apart"]
 
 

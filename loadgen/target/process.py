@@ -31,8 +31,13 @@ STOP_S = 3.0
 # (mallopt(3): M_TRIM_THRESHOLD; 32 MiB is the largest M_MMAP_THRESHOLD on 64 bits). Other C
 # libraries do not read this. It favours who allocates much, so servers run as the system sets it,
 # but for those that are to show the difference.
+#
+# As the system sets it, luck takes part: glibc begins with a threshold of 128 KiB for mmap(), and
+# raises it to the size of whatever block it unmaps (mallopt(3), M_MMAP_THRESHOLD), for example one
+# that Python read a large file into while it started. To set it keeps it where it begins.
 HEAPS: dict[Heap, dict[str, str]] = {
     "system": {},
+    "fixed": {"MALLOC_MMAP_THRESHOLD_": str(128 * 2**10)},
     "kept": {
         "MALLOC_TRIM_THRESHOLD_": str(256 * 2**20),
         "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),

@@ -15,7 +15,7 @@ class Cell:
 
     options   further words of the server's command line, besides what the workload asks for
     python    the interpreter that the server runs under, as it was named; None: the lab's own
-    heap      "system": as the C library sets it; "kept": what was freed is not given back
+    heap      how the C library's is set: see `HEAPS`
     replica   1: the same once more under another name, to be told apart from the first
     """
 

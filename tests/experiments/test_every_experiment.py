@@ -9,6 +9,7 @@ import records
 from experiments.making import NEVER_NS, measured
 from loadgen import experiments
 from loadgen.analysis import run as analysis
+from loadgen.commands import arguments
 from loadgen.plan.plan import Profile
 from loadgen.report import svg
 from loadgen.trial import sliced
@@ -70,3 +71,30 @@ def test_every_profile_is_planned_with_cells_of_its_own(name: str, profile: Prof
     assert all(catalog.find(server).leaves_waiting for server in left_out)
     assert not left_out or all(vars(cell.workload)["idle_connections"] for cell in planned)
     assert len({cell.id for cell in planned}) == len(planned)
+
+
+def test_a_run_that_names_no_servers_takes_one_of_every_family_where_it_has_time() -> None:
+    assert arguments.servers(None) == catalog.usual()
+    assert {model.family for model in catalog.usual()} == {m.family for m in catalog.MODELS}
+    classic = {model.name for model in catalog.MODELS if model.standing == "classic"}
+    usual = {model.name for model in catalog.usual()}
+    assert classic == {"blocking", "threaded", "nonblocking", "select", "poll", "epoll"}
+
+    for name in experiments.ALL:
+        taken = {c.server for c in experiments.cells(name, "standard", catalog.usual())}
+        if name in experiments.OF_EVERY_FAMILY:
+            assert taken == usual, name
+        elif name not in experiments.OF_THEIR_OWN:
+            assert taken <= classic, name
+
+
+def test_servers_that_are_named_are_taken_and_no_others() -> None:
+    chosen = arguments.servers(["uvloop", "epoll"])
+    assert arguments.servers(["all"]) == list(catalog.MODELS)
+
+    for name in experiments.ALL:
+        taken = {cell.server for cell in experiments.cells(name, "standard", chosen)}
+        assert taken <= {"uvloop", "epoll"}, name
+        everybody = {c.server for c in experiments.cells(name, "standard", catalog.MODELS)}
+        if name not in (*experiments.OF_THEIR_OWN, "trust"):
+            assert everybody == {model.name for model in catalog.MODELS}, name

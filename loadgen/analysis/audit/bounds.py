@@ -384,11 +384,13 @@ def sizes(record: Record) -> Iterator[str]:
     if not held:
         return
     before, after = held["empty"], held["connected"]
-    if before["pss_bytes"] is not None and after["pss_bytes"] is not None:
-        # What is added for clients is shared with nobody.
+    alike = before["processes"] == after["processes"]  # a process per client shares most of it
+    if alike and before["pss_bytes"] is not None and after["pss_bytes"] is not None:
+        # What is added for clients is shared with nobody, and what a process begins to write to no
+        # longer.
         apart = after["rss_bytes"] - before["rss_bytes"]
         apart -= after["pss_bytes"] - before["pss_bytes"]
-        if abs(apart) > GROWTH_BYTES:
+        if abs(apart) > GROWTH_BYTES * after["processes"]:
             yield f"RSS and PSS grew apart by {apart:,} bytes while clients connected"
     if not cost:
         return

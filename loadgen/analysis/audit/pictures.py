@@ -249,4 +249,30 @@ def _waits(server: str, each: dict[str, float]) -> Iterator[str]:
             yield f"{server} {'waits' if waited else 'does not wait'} as {model} does"
 
 
-CHECKS: tuple[Callable[[Record], Iterator[str]], ...] = (shares, largest_rate, steps, calls)
+def deaths(record: Record) -> Iterator[str]:
+    """Each client had one worker, the busiest died, and its clients lost their connection."""
+    found = record["death"]
+    if not found:
+        return
+    clients, greeted = found["clients"], record["connections"]["greeted"]
+    if sum(clients) != greeted or clients != sorted(clients, reverse=True):
+        yield f"{greeted} clients came, and workers had {clients}, the busiest first"
+    if found["lost"] != clients[0]:
+        yield f"{found['lost']} clients were lost with a worker that had {clients[0]}"
+    parts = found["greeted"], found["greeted_later"], found["broken"]
+    newcomers = found["newcomers"]
+    if (
+        min(parts) < 0
+        or sum(parts) > newcomers
+        or newcomers != record["cell"]["workload"].get("connections")
+    ):
+        yield f"of {newcomers} newcomers {parts} were greeted, later, or not"
+
+
+CHECKS: tuple[Callable[[Record], Iterator[str]], ...] = (
+    shares,
+    largest_rate,
+    steps,
+    calls,
+    deaths,
+)

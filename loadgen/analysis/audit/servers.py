@@ -117,13 +117,14 @@ def generator_cost_s(record: Record) -> float | None:
 
 
 def holdings(stored: RunFolder) -> Iterator[str]:
-    """A server has the same descriptors and threads of its own in every trial, and the same number
-    more for each client; at times those of the client that tried it first are not gone yet."""
+    """A server that is started alike has the same descriptors and threads of its own in every
+    trial, and the same number more for each client; at times those of the client that tried it
+    first are not gone yet."""
     found: dict[tuple[str, str], list[tuple[int, Record]]] = {}
     for number, record in enumerate(stored.records, start=1):
         whole = record["outcome"] == "measured" and not record["connections"]["lost"]
         for name in ("fds", "threads") if record["footprint"] and whole else ():
-            found.setdefault((record["server"]["name"], name), []).append((number, record))
+            found.setdefault((started(record), name), []).append((number, record))
     for (server, name), trials in found.items():
         each = per_client(name, trials)
         held = [(number, value) for number, record in trials for value in own(name, record, each)]
@@ -131,6 +132,16 @@ def holdings(stored: RunFolder) -> Iterator[str]:
         for number, value in held:
             if not usual <= value <= usual + 1:
                 yield f"line {number}: {server} has {value} {name} of its own, usually {usual}"
+
+
+def started(record: Record) -> str:
+    """What a server's own descriptors and threads depend on, in words: how it was started, and how
+    many CPUs it had, since some have a worker for each."""
+    cell = Cell.of(record["cell"])
+    under = f" under {cell.python}" if cell.python else ""
+    cpus = cell.workload.server_cpus
+    on = f" on {cpus} CPUs" if cpus > 1 else ""
+    return f"{' '.join((cell.server, *cell.options))}{under}{on}"
 
 
 def per_client(name: str, trials: Sequence[tuple[int, Record]]) -> int:

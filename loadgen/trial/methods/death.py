@@ -32,13 +32,13 @@ class Death(Method):
 
     @property
     def clients(self) -> int:
-        """Newcomers included."""
-        return 2 * self.connections
+        """Those of before; newcomers are as many again."""
+        return self.connections
 
     @property
     def seconds(self) -> float:
         """About."""
-        return connecting_s(self.clients) + 2 * WATCHED_S
+        return connecting_s(2 * self.connections) + 2 * WATCHED_S
 
     @property
     def headline(self) -> Metric:

@@ -41,7 +41,7 @@ class Slices(Requests):
 
     warmup_s: float = 0.0
     duration_s: float = 0.01
-    rounds: int = 10
+    rounds: int = 12
 
     @property
     def target(self) -> Metric:
@@ -109,7 +109,7 @@ class ChurnSlices(Churn):
 
     warmup_s: float = 0.0
     duration_s: float = 0.01
-    rounds: int = 10
+    rounds: int = 12
 
     @property
     def seconds(self) -> float:
