@@ -33,7 +33,7 @@ $(READY): pyproject.toml constraints.txt
 	fi
 	@touch $(READY)
 
-bench: $(READY) ## the main job: measure servers of every family, charts in results/latest (about 10 min)
+bench: $(READY) ## the main job: measure servers of every family, charts in results/latest (about 12 min)
 	@$(BIN)/python -m loadgen bench
 
 bench-quick: $(READY) ## four questions of it, answered with wider intervals (about 2 min)

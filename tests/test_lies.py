@@ -600,6 +600,18 @@ def a_sequence_of_another_server(told: Told) -> None:
     told.one(CALLS)["system_calls"]["sequence"].append({"call": "epoll_wait", "times": 1})
 
 
+@found_by("deaths")
+def a_worker_that_died_and_took_nobody_along(told: Told) -> None:
+    told.one(CLOSED)["death"] = {
+        "clients": [40, 24],
+        "lost": 0,
+        "newcomers": 64,
+        "greeted": 64,
+        "greeted_later": 0,
+        "broken": 0,
+    }
+
+
 @found_by("replayed")
 def a_block_that_never_was_planned(told: Told) -> None:
     told.header["plan"]["trials"] = BLOCKS - 1

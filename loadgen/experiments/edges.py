@@ -138,7 +138,7 @@ def finding(run: Run) -> str:
     if counts:
         sentences.append(f"System calls per request of one client: {', '.join(counts)}")
     shares = [
-        f"{interval(found)} % with {name}"
+        f"{interval(found)} per cent with {name}"
         for name, cell in starved.items()
         if (found := cell.over_blocks(slowest_percent))
     ]

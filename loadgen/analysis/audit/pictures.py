@@ -30,6 +30,9 @@ from loadgen.trial.methods.search import Probe, Search
 # By which call a model waits, as strace(1) writes it on one architecture or another.
 _WAITS = {"select": r"p?select6?|_newselect", "poll": r"p?poll", "epoll": r"epoll_p?wait2?"}
 
+# Of fewer samples the neighbours of a p99 may be this far apart.
+MANY_SAMPLES, FEW_APART = 10_000, 0.1
+
 
 def shares(record: Record) -> Iterator[str]:
     """Shares are of whole answers, and Jain's index lies where the extremes allow it."""
@@ -154,10 +157,11 @@ def at_knee(record: Record) -> Iterator[str]:
     }
     for name, summary in stated.items():
         value = summary["p99"] if summary and not summary["censored"] else None
+        if value is None or not summary:
+            continue
         # A probe's lies between two neighbours of so many, the summary's is one of them.
-        if value is not None and not math.isclose(
-            value, last[name], rel_tol=10 * HISTOGRAM_TOLERANCE, abs_tol=1_000
-        ):
+        apart = 10 * HISTOGRAM_TOLERANCE if summary["n"] >= MANY_SAMPLES else FEW_APART
+        if not math.isclose(value, last[name], rel_tol=apart, abs_tol=1_000):
             yield f"{name} at the knee is {last[name]:,.0f} of its probe, {value:,} of the record"
 
 

@@ -25,12 +25,12 @@ from loadgen.analysis.audit.words import (
     HISTOGRAM_TOLERANCE,
     NS_PER_S,
     ROUNDING,
-    TICKS_S,
     cell_id,
     grown,
     is_open,
     longest_s,
     same,
+    ticks_s,
 )
 from loadgen.plan.order import comparison
 from loadgen.store import histogram
@@ -253,7 +253,7 @@ def ticks(record: Record) -> Iterator[str]:
         return
     used_s = cost["user_s"] + cost["system_s"]
     in_slices_s = sum(filter(None, slices["cpu_ns"])) / NS_PER_S
-    if used_s + TICKS_S < in_slices_s * (1 - CLOCKS):
+    if used_s + ticks_s(cost) < in_slices_s * (1 - CLOCKS):
         yield f"the server used {used_s:.3g} s of CPU, and {in_slices_s:.3g} s in its slices"
     model, warmup = catalog.find(record["server"]["name"]), record["warmup"]
     fields: Any = record["cell"]["workload"]
@@ -265,7 +265,7 @@ def ticks(record: Record) -> Iterator[str]:
     # Of void rounds the answers within their slices are counted nowhere else.
     void = sum(slices["answers"][n] or 0 for n, why in enumerate(slices["void"]) if why)
     expected_s = each_us * (record["counts"]["ok"] + warmup["ok"] + void) / 1e6
-    if abs(used_s - expected_s) > CPU_OUTSIDE * min(used_s, expected_s) + TICKS_S:
+    if abs(used_s - expected_s) > CPU_OUTSIDE * min(used_s, expected_s) + ticks_s(cost):
         yield (
             f"the server used {used_s:.3g} s of CPU, and its answers make {expected_s:.3g} s at the"
             " price of its slices"

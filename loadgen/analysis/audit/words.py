@@ -4,7 +4,7 @@ import math
 import re
 from typing import Any
 
-from loadgen.store.schema import Record, Window
+from loadgen.store.schema import Record, ServerCost, Window
 from loadgen.trial.cell import Cell
 
 # A histogram keeps three figures (histogram._EXACT_BITS): a mean or an extreme derived from it may
@@ -95,3 +95,8 @@ def work_ns(record: Record) -> tuple[str, int]:
     """What an answer costs its server by order: ("cpu" or "sleep", ns); ("", 0): nothing."""
     found = _WORK.fullmatch(str(record["cell"]["workload"].get("work") or ""))
     return (found[1], int(found[2]) * _UNITS_NS[found[3]]) if found else ("", 0)
+
+
+def ticks_s(cost: ServerCost) -> float:
+    """By how much the kernel's times of a server's processes may be off, each by TICKS_S."""
+    return TICKS_S * max(1, cost["processes"])

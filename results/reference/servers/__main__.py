@@ -18,6 +18,7 @@ def main() -> None:
     for model in catalog.MODELS:
         command = commands.add_parser(model.name, help=model.idea)
         common.add_options(command)
+        common.add_parameters(command, set(model.parameters))
         command.set_defaults(run=serve, model=model)
 
     command = commands.add_parser("list", help="All servers, as a table.")
@@ -49,11 +50,14 @@ def show(options: argparse.Namespace) -> None:
         rows = [dataclasses.asdict(v) for v in catalog.MODELS]
         common.say(json.dumps(rows, indent=2).encode() + b"\n")
         return
-    heads = ("server", "waits in", "cost per wake-up", "breaks")
-    table = [heads] + [
-        (v.name, v.waits, v.cost, v.missing() or v.breaks)
-        for v in catalog.MODELS
-    ]
+    table = [("family", "server", "waits in", "cost per wake-up", "breaks")]
+    families = dict.fromkeys(v.family for v in catalog.MODELS)
+    for family in families:
+        table += [
+            (v.family, v.name, v.waits, v.cost, v.missing() or v.breaks)
+            for v in catalog.MODELS
+            if v.family == family
+        ]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
         cells = zip(row, widths, strict=True)

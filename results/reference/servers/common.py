@@ -8,6 +8,7 @@ here once, for all of them.
 import argparse
 import errno
 import functools
+import inspect
 import os
 import re
 import signal
@@ -15,16 +16,17 @@ import socket
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from servers.protocol import MAX_LINE_BYTES, Session, hello
 
-Serve = Callable[[socket.socket, Callable[[], Session]], object]
+Serve = Callable[..., object]
 
 # CPython allocates this much for every recv() and then gives back what was
 # not used. Beyond glibc's mmap threshold (128 KiB, mallopt(3)) each of them
-# would be an mmap and page faults: four times fewer answers per second.
+# would be an mmap and page faults. `--receive-bytes` sets it.
 RECEIVE_BYTES = 65_536
 
 # Clients that may wait to be accepted. The kernel caps it at
@@ -37,9 +39,15 @@ ACCEPTS_PER_WAKE_UP = 64
 # How long a server that ran out of descriptors waits before it tries again.
 RETRY_S = 0.1
 
-# Receives thrown away by hang_up() at most: 1 MiB, because a client that
+# Receives thrown away by finish() at most: 1 MiB, because a client that
 # sends without end must not hold up the others.
 DISCARDS = 16
+
+# Of `serve`, besides the listener and the sessions, where it takes them.
+PARAMETERS = {
+    "workers": "threads or processes that share the clients",
+    "turns": "receives and sends for one client in a row",
+}
 
 TOO_MANY = b"Error: too many connections\n"
 
@@ -49,7 +57,7 @@ TOO_MANY = b"Error: too many connections\n"
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, reuse_port: bool = False) -> socket.socket:
     """A listening TCP socket with the policy all servers share.
 
     Raises OSError: name unknown, address not ours, port taken.
@@ -60,6 +68,7 @@ def listen(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, reuse_port)
         # Accepted sockets inherit it (Linux: tcp_create_openreq_child), which
         # saves a system call per client. Without it an answer may wait for
         # the acknowledgement of the one before (RFC 896, Nagle).
@@ -87,7 +96,13 @@ def refuse(sock: socket.socket) -> None:
 
 
 def hang_up(sock: socket.socket) -> None:
-    """Close in such a way that the last answers still arrive.
+    """Close in such a way that the last answers still arrive."""
+    finish(sock)
+    sock.close()
+
+
+def finish(sock: socket.socket) -> None:
+    """Make ready to close.
 
     close() with unread input sends a reset (RFC 1122, 4.2.2.13), and then the
     answers that the client's kernel has not taken yet are lost. (What it has
@@ -103,7 +118,6 @@ def hang_up(sock: socket.socket) -> None:
                 break
     except (OSError, MemoryError):
         pass  # nothing (more) has come in, or it cannot be received
-    sock.close()
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -133,6 +147,41 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="BYTES",
         help="a longer line, \\r included, is an error (default: %(default)s)",
     )
+    parser.add_argument(
+        "--receive-bytes",
+        type=receive_size,
+        default=RECEIVE_BYTES,
+        metavar="BYTES",
+        help="received at once, at most (default: %(default)s); what a"
+        " framework receives by itself is its own affair",
+    )
+
+
+def add_parameters(parser: argparse.ArgumentParser, names: set[str]) -> None:
+    """Add the options that only some servers understand: those of PARAMETERS
+    that are among `names`."""
+    for name, meaning in PARAMETERS.items():
+        if name in names:
+            parser.add_argument(
+                f"--{name}",
+                type=small_number,
+                metavar="N",
+                help=f"{meaning} (default: see the file)",
+            )
+
+
+def small_number(text: str) -> int:
+    """An argparse type: 1 to 1,000."""
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 1_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 1000")
+    return int(text)
+
+
+def receive_size(text: str) -> int:
+    """An argparse type: 1 byte to 16 MiB."""
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 2**24:
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to {2**24} bytes")
+    return int(text)
 
 
 def port_number(text: str) -> int:
@@ -183,20 +232,28 @@ def main(serve: Serve, arguments: Sequence[str] | None = None) -> NoReturn:
     """Serve as the command line says, until SIGTERM or Ctrl-C."""
     parser = argparse.ArgumentParser()
     add_options(parser)
+    add_parameters(parser, set(inspect.signature(serve).parameters))
     run(serve, parser.parse_args(arguments))
 
 
 def run(serve: Serve, options: argparse.Namespace) -> NoReturn:
     """Listen, say so in one line, serve; status 1 if one of them fails."""
+    global RECEIVE_BYTES
+    RECEIVE_BYTES = options.receive_bytes
     stop_when_told()
+    module = sys.modules[serve.__module__]  # says what is special about it
+    missing = getattr(module, "why_not", lambda: None)()
+    if missing:
+        sys.exit(f"error: cannot serve: {missing}")
+    reuse_port = getattr(module, "REUSE_PORT", False)
     try:
-        listener = listen(options.host, options.port)
+        listener = listen(options.host, options.port, reuse_port)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         where = f"{options.host} port {options.port}"
         sys.exit(f"error: cannot listen on {where}: {reason}")
     # A model that cannot wait for every descriptor says so in its file.
-    limit = getattr(sys.modules[serve.__module__], "FD_SETSIZE", sys.maxsize)
+    limit = getattr(module, "FD_SETSIZE", sys.maxsize)
     if listener.fileno() >= limit:
         sys.exit(f"error: cannot serve: no free descriptor below {limit:,}")
     host, port = listener.getsockname()[:2]
@@ -205,12 +262,21 @@ def run(serve: Serve, options: argparse.Namespace) -> NoReturn:
     new_session = functools.partial(
         Session, respond=options.work, max_line_bytes=options.max_line
     )
+    chosen = {
+        name: value
+        for name in PARAMETERS
+        if (value := getattr(options, name, None)) is not None
+    }
     try:
-        serve(listener, new_session)
+        serve(listener, new_session, **chosen)
     except OSError as error:
         if not exhausted(error):
             raise  # a defect, and the traceback tells where
         sys.exit(f"error: cannot serve: {error.strerror}")
+    except RuntimeError as error:
+        if "start new thread" not in str(error):
+            raise
+        sys.exit(f"error: cannot serve: {error}")
     sys.exit("error: the server loop ended by itself")
 
 
@@ -258,16 +324,54 @@ def exit_in_c(signals: set[signal.Signals]) -> None:
     libc = ctypes.CDLL(None)
     libc.__cxa_at_quick_exit(libc._exit, None)
     for number in signals:
+        signal.signal(number, signal.SIG_DFL)  # or frameworks take it over
         libc.signal(number, libc.quick_exit)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
 
 
-def exit_in_a_thread(signals: set[signal.Signals]) -> None:
-    """End as soon as a thread of Python gets the GIL; works everywhere."""
+def exit_in_a_thread(
+    signals: set[signal.Signals], parent: int | None = None
+) -> None:
+    """End as soon as a thread of Python gets the GIL; works everywhere.
+
+    And soon after the process `parent` has ended, if there is one.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # threads inherit it
 
     def wait() -> None:
-        signal.sigwait(signals)
+        # What servers wait for is none of its business (sigio_server.py).
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        if parent is None:
+            signal.sigwait(signals)
+        else:
+            while not signal.sigtimedwait(signals, RETRY_S):
+                if os.getppid() != parent:
+                    break
         os._exit(0)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def fork() -> int:
+    """os.fork(), whose child ends when it is told, and with its parent.
+
+    Raises OSError: no more processes, or no memory for one.
+    """
+    parent = os.getpid()
+    with warnings.catch_warnings():
+        # Where there is no ctypes, a thread waits to be told to stop. Python
+        # 3.12 and later warn of it, but it holds nothing that a child needs.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child:
+        return child
+    try:
+        import ctypes
+
+        # Even if the parent was killed (prctl(2), PR_SET_PDEATHSIG).
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    except (ImportError, AttributeError):  # no thread survives fork(2)
+        exit_in_a_thread({signal.SIGTERM, signal.SIGINT}, parent)
+    if os.getppid() != parent:  # it has ended meanwhile
+        os._exit(0)
+    return child

@@ -82,8 +82,12 @@ def accept(listener: socket.socket) -> tuple[list[socket.socket], bool]:
     for _ in range(common.ACCEPTS_PER_WAKE_UP):
         try:
             sock, _ = listener.accept()
+        except BlockingIOError:
+            break
         except OSError as error:
-            return arrived, not common.exhausted(error)
+            if common.exhausted(error):
+                return arrived, False
+            continue  # that one has gone; others may have come
         sock.setblocking(False)
         arrived.append(sock)
     return arrived, True

@@ -135,8 +135,7 @@ class Session:
             if len(line) > self._max_line_bytes:
                 self._unfinished += line  # reported below, as if unfinished
                 break
-            if line.endswith(b"\r"):
-                line = line[:-1]
+            line = line.removesuffix(b"\r")
             if line == b"exit":
                 self._finish()
                 break

@@ -1,0 +1,69 @@
+"""python -m servers NAME [--host H --port P] | list [--json] | client"""
+
+import argparse
+import dataclasses
+import importlib
+import json
+import signal
+import sys
+
+from servers import catalog, client, common
+
+
+def main() -> None:
+    """Run what the command line names."""
+    parser = argparse.ArgumentParser(prog="python -m servers")
+    commands = parser.add_subparsers(required=True, metavar="NAME")
+
+    for model in catalog.MODELS:
+        command = commands.add_parser(model.name, help=model.idea)
+        common.add_options(command)
+        common.add_parameters(command, set(model.parameters))
+        command.set_defaults(run=serve, model=model)
+
+    command = commands.add_parser("list", help="All servers, as a table.")
+    command.add_argument("--json", action="store_true", help="as JSON")
+    command.set_defaults(run=show)
+
+    command = commands.add_parser("client", help="Talk to one of them.")
+    client.add_options(command)
+    command.set_defaults(run=client.run)
+
+    options = parser.parse_args()
+    options.run(options)
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Run one server until it is told to stop."""
+    missing = options.model.missing()
+    if missing:
+        sys.exit(f"error: {options.model.name} cannot run here: {missing}")
+    module = importlib.import_module(options.model.module)
+    common.run(module.serve, options)
+
+
+def show(options: argparse.Namespace) -> None:
+    """Print the catalog."""
+    # Who has read enough (`| head`) ends this quietly, as any other command.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    if options.json:
+        rows = [dataclasses.asdict(v) for v in catalog.MODELS]
+        common.say(json.dumps(rows, indent=2).encode() + b"\n")
+        return
+    table = [("family", "server", "waits in", "cost per wake-up", "breaks")]
+    families = dict.fromkeys(v.family for v in catalog.MODELS)
+    for family in families:
+        table += [
+            (v.family, v.name, v.waits, v.cost, v.missing() or v.breaks)
+            for v in catalog.MODELS
+            if v.family == family
+        ]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        cells = zip(row, widths, strict=True)
+        line = "  ".join(text.ljust(width) for text, width in cells).rstrip()
+        common.say(line.encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main()
