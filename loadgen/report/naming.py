@@ -26,6 +26,8 @@ _WORDS: dict[str, Callable[[Any], str]] = {
     "heap": lambda value: f"heap {value}" if value != "system" else "",
     "replica": lambda value: "again" if value else "",
 }
+# Numbers from here on are sizes in bytes.
+SMALLEST_SIZE = 1_024
 _UNSAID = ("method", "arrivals", "stall_every_s", "max_line_bytes", "requests")
 
 
@@ -50,6 +52,8 @@ def titles(cells: Sequence[Cell]) -> list[str]:
             and 2 * sum(_same(other, fields, name) for other in columns) <= len(columns)
         ]
         words = {name: _said(name, fields[name]) for name in unusual}
+        if words.get("options"):
+            words["options"] = "\n".join(map(_short, cell.options[1::2]))
         if fields.get("offered_per_s") is not None and words.get("offered_per_s"):
             percentile = cell.workload.headline.name.split("_")[1]
             words["offered_per_s"] = f"{percentile} at\n{words['offered_per_s']}"
@@ -57,6 +61,12 @@ def titles(cells: Sequence[Cell]) -> list[str]:
         plain = "plain" if len(columns) > 1 else ""
         heads.append("\n".join(filter(None, words.values())) or plain)
     return heads
+
+
+def _short(value: str) -> str:
+    """The value of an option, as a column has room for it: 262144 => 256, KiB."""
+    is_size = value.isdigit() and int(value) >= SMALLEST_SIZE
+    return size(int(value)).replace(" ", "\n") if is_size else value
 
 
 def figure(metric: Metric, value: float, half_width: float) -> str:

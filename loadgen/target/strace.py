@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,9 +133,9 @@ def summarise(requests: Sequence[Sequence[Call]]) -> SystemCalls:
 
 def difference(less: Iterable[Call], more: Iterable[Call], requests: int) -> SystemCalls:
     """What so many requests more have added to a trace, as `summarise` tells it: for a server whose
-    calls do not show what it sends."""
-    counts = Counter(call.label for call in more)
-    counts.subtract(call.label for call in less)
+    calls do not show what it sends. Its start is left out, which may differ."""
+    counts = Counter(call.label for call in _serving(more))
+    counts.subtract(call.label for call in _serving(less))
     added = {label: count for label, count in counts.most_common() if count > 0}
     return {
         "requests": requests,
@@ -147,6 +147,12 @@ def difference(less: Iterable[Call], more: Iterable[Call], requests: int) -> Sys
             if (times := count // requests)
         ],
     }
+
+
+def _serving(calls: Iterable[Call]) -> Iterator[Call]:
+    """The calls behind the ready line."""
+    from_ready = itertools.dropwhile(lambda call: '"listening on ' not in call.arguments, calls)
+    return itertools.islice(from_ready, 1, None)
 
 
 def trace(

@@ -76,6 +76,8 @@ def test_every_profile_is_planned_with_cells_of_its_own(name: str, profile: Prof
 def test_a_run_that_names_no_servers_takes_one_of_every_family_where_it_has_time() -> None:
     assert arguments.servers(None) == catalog.usual()
     assert {model.family for model in catalog.usual()} == {m.family for m in catalog.MODELS}
+    # Behind silent clients these serve nobody, and some experiments leave them out.
+    waiting = {model.name for model in catalog.MODELS if model.leaves_waiting}
     classic = {model.name for model in catalog.MODELS if model.standing == "classic"}
     usual = {model.name for model in catalog.usual()}
     assert classic == {"blocking", "threaded", "nonblocking", "select", "poll", "epoll"}
@@ -83,7 +85,7 @@ def test_a_run_that_names_no_servers_takes_one_of_every_family_where_it_has_time
     for name in experiments.ALL:
         taken = {c.server for c in experiments.cells(name, "standard", catalog.usual())}
         if name in experiments.OF_EVERY_FAMILY:
-            assert taken == usual, name
+            assert usual - waiting <= taken <= usual, name
         elif name not in experiments.OF_THEIR_OWN:
             assert taken <= classic, name
 
@@ -97,4 +99,5 @@ def test_servers_that_are_named_are_taken_and_no_others() -> None:
         assert taken <= {"uvloop", "epoll"}, name
         everybody = {c.server for c in experiments.cells(name, "standard", catalog.MODELS)}
         if name not in (*experiments.OF_THEIR_OWN, "trust"):
-            assert everybody == {model.name for model in catalog.MODELS}, name
+            left_out = {model.name for model in catalog.MODELS} - everybody
+            assert all(catalog.find(server).leaves_waiting for server in left_out), name
