@@ -188,3 +188,12 @@ def test_the_exit_status_says_whether_the_trial_is_valid(
 def test_neither_server_nor_background_clients_outlive_the_lab(how: str) -> None:
     command = "run --server epoll --idle 50 --warmup 600"
     expect_nothing_left(how, command, "servers", "loadgen.clients.background_process")
+
+
+def test_an_interpreter_is_for_our_servers_and_has_to_be_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    said = expect_error(capsys, 2, "run", "--server", "epoll", "--python", "/nowhere/python")
+    assert "cannot run /nowhere/python: No such file or directory" in said
+    said = expect_error(capsys, 2, "run", "--connect", "127.0.0.1:1", "--python", sys.executable)
+    assert "--python does not go with --connect" in said
