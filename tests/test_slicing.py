@@ -111,6 +111,7 @@ class Server:
     """
 
     fail = Station.fail
+    account = None
 
     def __init__(
         self,
