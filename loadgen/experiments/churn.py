@@ -36,9 +36,8 @@ HYPOTHESIS = (
 )
 HOW_TO_READ = (
     "Each slot connects, is greeted, sends a line and `exit`, reads the answer and the end of the"
-    " stream, and begins again. Further right there are more slots; higher is more conversations"
-    " per second. Vertical bars are 95 % confidence intervals over blocks. Each answer burns 20 us"
-    " of CPU."
+    " stream, and begins again. More conversations per second are better. Bars through the marks"
+    " are 95 % confidence intervals over blocks. Each answer burns 20 us of CPU."
 )
 INVALID = "mostly because the generator, which pays for the handshakes, was the slower side"
 

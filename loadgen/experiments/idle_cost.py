@@ -25,10 +25,10 @@ HYPOTHESIS = (
     " slower to notice one."
 )
 HOW_TO_READ = (
-    "Nobody sends anything. Higher is more CPU time, in per cent of one core; a server that blocks"
-    " in the kernel lies at the bottom. Further right more connections are open and idle. The CPU"
-    " clock of a process that never sleeps advances in ticks of 4 ms, and the window is short, so"
-    " the busy loop's share is known to a few per cent."
+    "Nobody sends anything. What is drawn is CPU time, in per cent of one core; a server that"
+    " blocks in the kernel uses none, however many connections are open and idle. The CPU clock"
+    " of a process that never sleeps advances in ticks of 4 ms, and the window is short, so the"
+    " busy loop's share is known to a few per cent."
 )
 
 # Less is rounded to nothing.
