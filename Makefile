@@ -6,7 +6,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 FRAMEWORKS := uvloop gevent trio
 
-.PHONY: help setup bench bench-quick bench-full test microbench lint clean
+.PHONY: help setup bench bench-quick bench-full claims study test browser microbench lint clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,16 +39,26 @@ bench: $(READY) ## the main job: measure servers of every family, charts in resu
 bench-quick: $(READY) ## four questions of it, answered with wider intervals (about 2 min)
 	@$(BIN)/python -m loadgen bench --quick
 
+study: $(READY) ## the page of the committed run, with a guided tour through the servers
+	@$(BIN)/python -m loadgen study
+
+claims: $(READY) ## what tutorials say, put to the test; transports, HTTP and time-outs (about 7 min)
+	@$(BIN)/python -m loadgen bench --experiments transports,http,reaping,claims
+
 bench-full: $(READY) ## all servers and a fine grid (some hours)
 	@$(BIN)/python -m loadgen bench --full
 
-# Those of the servers wait most of the time, for conditions with deadlines: several at once. Those
-# of the load generator measure, and want the machine for themselves.
-OF_SERVERS := $(addprefix tests/test_,conformance.py faults.py processes.py mutants.py cli_servers.py)
+# Most of them wait for conditions with deadlines, or compute: several at once. Those that measure
+# say so (pytest.mark.measures), and get the machine for themselves.
+test: $(READY) ## all tests (about 20 min)
+	@status=0; \
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m 'not measures' || status=$$?; \
+	$(BIN)/python -m pytest -m measures || status=$$?; \
+	exit $$status
 
-test: $(READY) ## all tests (about 15 min)
-	@$(BIN)/python -m pytest -n 4 --dist worksteal $(OF_SERVERS)
-	@$(BIN)/python -m pytest $(addprefix --ignore=,$(OF_SERVERS))
+browser: ## Chromium, in which the tests look at the page (apt-get, as root)
+	@command -v chromium >/dev/null || \
+	  { apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium; }
 
 microbench: $(READY) ## pytest-benchmark: the protocol alone, and one round trip per server
 	@$(BIN)/python -m pytest tests/benchmarks --benchmark-enable --benchmark-only

@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--server",
-        choices=[model.name for model in catalog.MODELS],
+        choices=[model.name for model in catalog.every()],
         help="test this one only",
     )
     group.addoption(
@@ -98,7 +98,7 @@ def start_with(
     if not harness.settings.command.startswith("{python}"):
         pytest.skip("faults are planted in Python only")
 
-    def start_with(fault: str) -> harness.Server:
+    def start_with(fault: str, *options: str) -> harness.Server:
         helper = f"""
         def is_first():
             import os
@@ -110,7 +110,7 @@ def start_with(
         """
         code = textwrap.dedent(helper) + textwrap.dedent(fault)
         (tmp_path / "sitecustomize.py").write_text(code)
-        return start(path=tmp_path)
+        return start(*options, path=tmp_path)
 
     return start_with
 

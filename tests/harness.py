@@ -43,6 +43,9 @@ QUIET_S = QUIET_NAPS * NAP_S
 # server meets a client that takes nothing more after a few kilobytes and not after megabytes.
 TINY_BUFFER_BYTES = 4_096
 
+# What the sender of a Unix socket may have on the way (unix(7): there is no other buffer).
+UNIX_BUFFER_BYTES = 1_048_576
+
 # How long a server may take to start. Not the deadline of the tests, which is short for mutants: an
 # interpreter that starts on a busy machine has done nothing wrong.
 START_S = 30.0
@@ -156,18 +159,25 @@ def answers_to(stream: bytes, limit_bytes: int = MAX_LINE_BYTES) -> bytes:
 
 
 class Client:
-    """A TCP connection whose every wait has the deadline of the tests.
+    """A connection whose every wait has the deadline of the tests.
 
-    address         where the server listens
+    address         where the server listens: host and port, or the path of a Unix socket
     receive_buffer_bytes  SO_RCVBUF, set before connecting, because the window that the server
                     sees is fixed by then (tcp(7))
     """
 
-    def __init__(self, address: tuple[str, int], receive_buffer_bytes: int | None = None) -> None:
-        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        self.sock = socket.socket(family, socket.SOCK_STREAM)
+    def __init__(
+        self, address: tuple[str, int] | str, receive_buffer_bytes: int | None = None
+    ) -> None:
+        if isinstance(address, str):
+            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            # What is not taken is kept by the sender: as much as TCP's both ends would.
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, UNIX_BUFFER_BYTES)
+        else:
+            family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+            self.sock = socket.socket(family, socket.SOCK_STREAM)
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock.settimeout(settings.deadline_s)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if receive_buffer_bytes is not None:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
         self._read = bytearray()
@@ -196,7 +206,9 @@ class Client:
 
     @property
     def port(self) -> int:
-        """This end's port."""
+        """This end's port; of a Unix socket its number here, as nobody else has that either."""
+        if self.sock.family == socket.AF_UNIX:
+            return self.sock.fileno()
         return self.address[1]
 
     def send(self, data: bytes) -> None:
@@ -222,6 +234,14 @@ class Client:
         self.send(line + b"\n")
         return self.line()
 
+    def exactly(self, count: int) -> bytes:
+        """So many bytes; what there was, if the stream ends before."""
+        while len(self._read) < count and (data := self.sock.recv(65_536)):
+            self._read += data
+        data = bytes(self._read[:count])
+        del self._read[:count]
+        return data
+
     def rest(self) -> bytes:
         """Everything up to the end of the stream."""
         while data := self.sock.recv(65_536):
@@ -234,8 +254,11 @@ class Client:
         """Say that nothing more will be sent; go on reading."""
         self.sock.shutdown(socket.SHUT_WR)
 
-    def converse(self, stream: bytes) -> bytes:
-        """Send `stream`, then the end, and read at the same time: everything the server said."""
+    def converse(self, stream: bytes, turn: Callable[[], None] = lambda: None) -> bytes:
+        """Send `stream`, then the end, and read at the same time: everything the server said.
+
+        turn  called whenever it has received and sent what it could
+        """
         unsent = memoryview(stream)
         sending = True
         self.sock.setblocking(False)
@@ -263,6 +286,7 @@ class Client:
                         pass
                     except OSError:
                         sending = False  # it has closed; what it said may still be read
+                turn()
         finally:
             self.sock.settimeout(settings.deadline_s)
         said = bytes(self._read)
@@ -302,6 +326,7 @@ class Server:
     process: subprocess.Popen[bytes]
     errors: Path
     address: tuple[str, int] = ("", 0)
+    path: str | None = None
     ready_line: bytes = b""
     clients: list[Client] = field(default_factory=list)
     planter: planting.Planter | None = None
@@ -313,7 +338,7 @@ class Server:
 
     def connect(self, receive_buffer_bytes: int | None = None) -> Client:
         """A new client; closed at the end of the test at the latest."""
-        client = Client(self.address, receive_buffer_bytes)
+        client = Client(self.path or self.address, receive_buffer_bytes)
         self.clients.append(client)
         return client
 
@@ -360,6 +385,8 @@ class Server:
 
     def row(self, client: Client) -> "Row | None":
         """Its socket for a client, while that is connected."""
+        if self.path is not None:
+            return unix_row(client.sock)
         return socket_row(self.address, client.address)
 
     def unread_bytes(self, client: Client) -> int | None:
@@ -510,7 +537,7 @@ class Server:
         assert took_s < STOP_S, f"took {took_s:.2f} s to stop"
         while members(self.pid, living=True):
             assert time.monotonic() - started < STOP_S, "it left processes behind"
-        assert self.log() == "", "it wrote to standard error"
+        assert self.log() == "", f"it wrote to standard error: {self.log()}"
         assert self.process.stdout is not None
         assert self.process.stdout.read() == b"", "more on standard output than the ready line"
 
@@ -539,7 +566,8 @@ def start(
     path: Path = ROOT,
     planted: bool = False,
 ) -> Server:
-    """Start the server under test on a free port and wait for its ready line.
+    """Start the server under test on a free port (if no option says --unix) and wait for its ready
+    line.
 
     limits   soft limits set in the server's process before it starts (setrlimit(2))
     path     a folder that a server in Python imports from before all others
@@ -555,7 +583,7 @@ def start(
     ours, theirs = socket.socketpair()
     prefix = (sys.executable, "-S", planting.__file__, str(theirs.fileno())) if planted else ()
     process = subprocess.Popen(
-        [*prefix, *command(model), "--port", "0", *options],
+        [*prefix, *command(model), *(() if "--unix" in options else ("--port", "0")), *options],
         cwd=ROOT,
         # A socket that is forgotten instead of closed is then reported on standard error.
         env={**os.environ, "PYTHONPATH": f"{path}:{ROOT}", "PYTHONWARNINGS": "always"},
@@ -576,8 +604,12 @@ def start(
                 _, listeners, _, _ = socket.recv_fds(ours, 1, 1)
                 server.planter = planting.Planter(*listeners)
         server.ready_line = ready_line(server)
-        host, _, port = server.ready_line.decode().split()[-1].rpartition(":")
-        server.address = host.strip("[]"), int(port)
+        where = os.fsdecode(server.ready_line).removeprefix("listening on ").removesuffix("\n")
+        if where.startswith("unix:"):
+            server.path = where.removeprefix("unix:")
+        else:
+            host, _, port = where.rpartition(":")
+            server.address = host.strip("[]"), int(port)
     except BaseException:
         server.discard()
         raise
@@ -608,7 +640,7 @@ def ready_line(server: Server) -> bytes:
 
 @dataclass(frozen=True)
 class Row:
-    """What the kernel says of a TCP socket."""
+    """What the kernel says of a connected socket."""
 
     unread_bytes: int
     unsent_bytes: int
@@ -642,6 +674,40 @@ def socket_row(end: tuple[str, int], peer: tuple[str, int]) -> Row | None:
     if DIAG_HEADER.unpack_from(answer)[1] == NETLINK_ERROR:
         return None
     return Row(*DIAG_ANSWER.unpack_from(answer, DIAG_HEADER.size))
+
+
+# linux/unix_diag.h: family, states, inode, what to show, cookie. The attributes that come back have
+# a length and a kind each (netlink(7)).
+UNIX_DIAG_REQUEST = struct.Struct("=BBxxIII8s")
+SHOW_PEER, SHOW_QUEUES = 1 << 2, 1 << 4
+PEER, QUEUES = 2, 4
+
+
+def unix_row(sock: socket.socket) -> Row | None:
+    """The other end of a connected Unix socket, once it has been accepted."""
+    if wait_for(sock, select.POLLRDHUP, 0):
+        return Row(0, 0, 0)  # it has closed
+    peer = unix_attributes(os.fstat(sock.fileno()).st_ino, SHOW_PEER).get(PEER)
+    inode = int.from_bytes(peer or b"", sys.byteorder)
+    queues = unix_attributes(inode, SHOW_QUEUES).get(QUEUES) if inode else None
+    return Row(*struct.unpack("=II", queues), inode) if queues else None
+
+
+def unix_attributes(inode: int, show: int) -> dict[int, bytes]:
+    """What sock_diag(7) shows of a Unix socket; nothing if there is none."""
+    request = UNIX_DIAG_REQUEST.pack(socket.AF_UNIX, 0, 0xFFFFFFFF, inode, show, b"\xff" * 8)
+    header = DIAG_HEADER.pack(DIAG_HEADER.size + len(request), SOCK_DIAG_BY_FAMILY, 1, 0, 0)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, SOCK_DIAG) as netlink:
+        netlink.send(header + request)
+        answer = netlink.recv(65_536)
+    if DIAG_HEADER.unpack_from(answer)[1] == NETLINK_ERROR:
+        return {}
+    rest, found = answer[DIAG_HEADER.size + 16 :], {}
+    while len(rest) >= 4:
+        length, kind = struct.unpack_from("=HH", rest)
+        found[kind] = rest[4:length]
+        rest = rest[(length + 3) // 4 * 4 :]
+    return found
 
 
 def listening_inodes(port: int) -> list[int]:

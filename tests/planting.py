@@ -27,13 +27,13 @@ MACHINES: dict[str, tuple[int, dict[str, list[int]]]] = {
         317,  # seccomp
         {
             "accept": [43, 288],  # accept, accept4
-            "receive": [0, 19, 45],  # read, readv, recvfrom
-            "send": [1, 20, 44],  # write, writev, sendto
+            "receive": [0, 19, 45, 299],  # read, readv, recvfrom, recvmmsg
+            "send": [1, 20, 44, 307],  # write, writev, sendto, sendmmsg
         },
     ),
     "aarch64": (
         277,
-        {"accept": [202, 242], "receive": [63, 65, 207], "send": [64, 66, 206]},
+        {"accept": [202, 242], "receive": [63, 65, 207, 243], "send": [64, 66, 206, 269]},
     ),
 }
 SECCOMP, CALLS = MACHINES.get(platform.machine(), (0, {}))

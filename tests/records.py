@@ -149,6 +149,7 @@ def record(
         "send_lag_ns": summary(np.zeros(ok, np.int64)),
         "read_delay_ns": summary(np.full(ok, READ_DELAY_NS, np.int64)),
         "overlap_ns": {"start_ns": max(0, extra_ns), "end_ns": max(0, -extra_ns)},
+        "stamps": "kernel",
         "unstamped": 0,
         "full": False,
         "send_path_ns": None,

@@ -11,8 +11,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from email.utils import formatdate
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+
+from loadgen.target.address import Address
 
 # Every wait of a test ends by then.
 DEADLINE_S = 30.0
@@ -36,6 +40,33 @@ Behaviour = Callable[[int, bytes], Iterator[bytes]]
 
 def answer(line: bytes) -> bytes:
     return b"Hello, " + line + b"!\n"
+
+
+def http_answer(head: bytes) -> bytes:
+    """The lab's answer over HTTP to a request without its last newlines; the date is another one
+    for every request."""
+    name = head.split(b" ")[1].removeprefix(b"/?")
+    close = b"Connection: close\r\n" if b"Connection: close" in head else b""
+    body = b"<!doctype html>\n<title>Hello</title>\n<p>Hello, " + name + b"!\n"
+    return b"".join(
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n",
+            b"Content-Length: %d\r\n%bDate: " % (len(body), close),
+            formatdate(next(_SECONDS), usegmt=True).encode(),
+            b"\r\n\r\n",
+            body,
+        )
+    )
+
+
+_SECONDS = itertools.count()
+
+
+def correct_http(number: int, head: bytes) -> Iterator[bytes]:
+    """As HTTP servers do: who asks for the end of the connection gets it."""
+    yield http_answer(head)
+    if b"Connection: close" in head:
+        raise ConnectionAbortedError
 
 
 def correct(number: int, line: bytes) -> Iterator[bytes]:
@@ -161,11 +192,18 @@ def flooding(number: int, line: bytes) -> Iterator[bytes]:
     return itertools.repeat(b"flood\n" * 10_000)
 
 
+HTTP: Any = {"behaviour": correct_http, "greeting": b"", "ending": b"\r\n\r\n"}
+"""What makes a stub speak it."""
+
+
 class Stub:
     """A server with one behaviour, running inside the `with` statement.
 
     greeting  what a client reads first; None: connections are closed as soon as they are there
     reads     False: nothing is ever received
+    host      an IPv4 or IPv6 address
+    path      of a Unix-domain socket, instead
+    ending    of a request
     """
 
     def __init__(
@@ -175,14 +213,24 @@ class Stub:
         *,
         reads: bool = True,
         host: str = "127.0.0.1",
+        path: Path | None = None,
+        ending: bytes = b"\n",
     ) -> None:
         self.served: list[Served] = []
         self._behaviour = behaviour
         self._greeting = greeting
         self._reads = reads
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.create_server((host, 0), family=family, backlog=1024)
-        self.port: int = self._listener.getsockname()[1]
+        self._ending = ending
+        if path is None:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            self._listener = socket.create_server((host, 0), family=family, backlog=1024)
+            self.port: int = self._listener.getsockname()[1]
+            self.address = Address(host, self.port)
+        else:
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(str(path))
+            self._listener.listen(1024)
+            self.address = Address(path=str(path))
         self._stop, self._stopped = socket.socketpair()
         self._clients: dict[int, socket.socket] = {}
         self._unfinished: dict[int, bytes] = {}
@@ -213,13 +261,14 @@ class Stub:
         """Connected clients, as the load generator wants them."""
         clients = []
         for _ in range(count):
-            client = socket.socket()
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            client = socket.socket(self.address.family)
+            if not self.address.path:
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             client.setsockopt(socket.SOL_SOCKET, 35, 1)  # SO_TIMESTAMPNS
             if receive_buffer_bytes is not None:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
             client.settimeout(DEADLINE_S)
-            client.connect(("127.0.0.1", self.port))
+            client.connect(self.address.sockaddr)
             client.setblocking(False)
             clients.append(client)
         return clients
@@ -246,7 +295,8 @@ class Stub:
         if self._greeting is None:
             client.close()
             return
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not self.address.path:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client.setblocking(False)
         client.send(self._greeting)
         self._clients[client.fileno()] = client
@@ -259,7 +309,7 @@ class Stub:
         try:
             data = client.recv(65_536)
             received_ns = time.time_ns()
-            *lines, rest = (self._unfinished[client.fileno()] + data).split(b"\n")
+            *lines, rest = (self._unfinished[client.fileno()] + data).split(self._ending)
             self._unfinished[client.fileno()] = rest
             requests = [Served(line, received_ns) for line in lines]
             self.served += requests

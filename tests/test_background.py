@@ -49,7 +49,7 @@ def alone(port: int) -> subprocess.Popen[str]:
         [
             sys.executable,
             *["-m", "loadgen.clients.background_process"],
-            *f"127.0.0.1 {port} 1 0 {FOR_EVER_S} silent".split(),
+            *f"127.0.0.1:{port} 1 0 {FOR_EVER_S} silent hello".split(),
         ],
         cwd=ROOT,
         stdin=subprocess.PIPE,

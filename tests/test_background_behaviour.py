@@ -5,11 +5,15 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from loadgen.clients import background
 from loadgen.clients.background_process import HALF_LINE, UNREAD
 from loadgen.machine.cpus import choose_pinning
 from loadgen.target.address import Address
 from loadgen.workload.dialogue import GREETING
+
+pytestmark = pytest.mark.measures
 
 CPUS = choose_pinning()
 

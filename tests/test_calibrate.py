@@ -20,6 +20,8 @@ from loadgen.target.address import Address
 from loadgen.target.process import TargetError
 from loadgen.trial import calibrate
 
+pytestmark = pytest.mark.measures
+
 
 @pytest.fixture(autouse=True)
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,11 @@ import select
 import subprocess
 import sys
 
+import pytest
+
 from loadgen.machine.canary import Canary
+
+pytestmark = pytest.mark.measures
 
 CPU = max(os.sched_getaffinity(0))
 # On a CPU that others want, who may go last gets 3 of 1,027 parts (sched(7), SCHED_IDLE).

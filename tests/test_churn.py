@@ -19,6 +19,8 @@ from loadgen.engine import churn
 from loadgen.engine.samples import CLOSED, Outcome, error_name
 from loadgen.workload.load import Load
 
+pytestmark = pytest.mark.measures
+
 
 def conversation(number: int, line: bytes) -> Iterator[bytes]:
     if line == b"exit":
@@ -189,7 +191,9 @@ def test_a_server_that_never_greets_times_everything_out_and_is_left_in_time() -
 
 
 def test_churn_refuses_what_it_cannot_do() -> None:
-    with pytest.raises(ValueError, match="IPv4"):
-        churn.drive(("::1", 1), Load())
+    with pytest.raises(ValueError, match="no address that churn knows"):
+        churn.drive(("localhost", 1), Load())
+    with pytest.raises(ValueError, match="a path of 108 bytes"):
+        churn.drive("/" * 108, Load())
     with pytest.raises(ValueError, match="message_bytes is 5000"):
         churn.drive(("127.0.0.1", 1), Load(message_bytes=5000))

@@ -10,10 +10,11 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ from harness import (
 from matplotlib.markers import MarkerStyle
 
 from servers import catalog, common
-from servers.catalog import MODELS, Model
+from servers.catalog import MODELS, Model, every
 
 Start = Callable[..., Server]
 Result = subprocess.CompletedProcess[str]
@@ -129,6 +130,204 @@ def test_takes_a_longer_line_if_it_is_told(start: Start) -> None:
     server = start("--max-line", "3000000")
     line = b"x" * 3_000_000
     assert server.greeted().converse(line + b"\n") == b"Hello, " + line + b"!\n"
+
+
+# Unix sockets.
+
+
+@pytest.fixture
+def path() -> Iterator[str]:
+    """Where there is no file yet; short, as the kernel demands (unix(7), sun_path)."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield f"{folder}/socket"
+
+
+def unless_unix(model: Model) -> None:
+    """Skip a model that cannot listen on a Unix socket, with the catalog's reason."""
+    if reason := model.gaps.get("unix"):
+        pytest.skip(reason)
+
+
+@pytest.mark.parametrize("stop_signal", [signal.SIGTERM, signal.SIGINT], ids=lambda one: one.name)
+def test_listens_on_a_unix_socket(
+    start: Start, model: Model, path: str, stop_signal: signal.Signals
+) -> None:
+    unless_unix(model)
+    server = start("--unix", path)
+    assert server.ready_line == f"listening on unix:{path}\n".encode()
+    with server.greeted() as client:
+        assert client.ask(b"world") == b"Hello, world!\n"
+        server.stop(stop_signal)
+    assert not os.path.lexists(path), "it left its path behind"
+
+
+def test_removes_its_path_though_it_is_busy(start: Start, model: Model, path: str) -> None:
+    unless_unix(model)
+    server = start("--unix", path, "--work", "cpu:60s")
+    server.greeted().send(b"a\n")
+    server.expect_read(server.clients[-1])
+    server.stop()
+    assert not os.path.lexists(path)
+
+
+def test_removes_its_path_without_the_help_of_c(start_with: Start, model: Model, path: str) -> None:
+    unless_unix(model)
+    if reason := model.gaps.get("no ctypes"):
+        pytest.skip(reason)
+    server = start_with("import sys; sys.modules['ctypes'] = None", "--unix", path)
+    assert server.greeted().ask(b"world") == b"Hello, world!\n"
+    server.stop()
+    assert not os.path.lexists(path)
+
+
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL], ids=lambda one: one.name)
+def test_a_child_that_ends_leaves_the_path(
+    start: Start, model: Model, path: str, by: signal.Signals
+) -> None:
+    unless_unix(model)
+    if model.processes == "one":
+        pytest.skip("it has no children")
+    server = start("--unix", path)
+    client = server.greeted()
+    child = server.holder(client)
+    assert child is not None
+    os.kill(child, by)
+    with suppress(ConnectionResetError):
+        assert client.rest() == b""
+    assert server.greeted().ask(b"world") == b"Hello, world!\n"
+
+
+def test_removes_its_path_when_it_cannot_say_where_it_is(path: str) -> None:
+    with full_disk() as stdout:
+        expect_error(run_into(stdout, MODELS[0].name, "--unix", path), 1, "standard output")
+    assert not os.path.lexists(path)
+
+
+def test_takes_over_a_stale_path(start: Start, model: Model, path: str) -> None:
+    """Of a server that was killed."""
+    unless_unix(model)
+    killed = start("--unix", path)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.process.wait()
+    assert os.path.lexists(path)
+    server = start("--unix", path)
+    assert server.greeted().ask(b"world") == b"Hello, world!\n"
+
+
+def test_refuses_a_live_path(start: Start, model: Model, path: str) -> None:
+    unless_unix(model)
+    server = start("--unix", path)
+    with pytest.raises(AssertionError, match=os.strerror(errno.EADDRINUSE)):
+        start("--unix", path)
+    assert server.greeted().ask(b"world") == b"Hello, world!\n"
+
+
+def test_refuses_a_path_whose_backlog_is_full(path: str) -> None:
+    with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as waiting:
+        busy.bind(path)
+        busy.listen(0)
+        waiting.connect(path)
+        expect_error(run(MODELS[0].name, "--unix", path), 1, path, os.strerror(errno.EADDRINUSE))
+    assert os.path.lexists(path)
+
+
+def test_one_of_two_that_find_a_stale_path_gets_it(path: str) -> None:
+    for _ in range(5):
+        with socket.socket(socket.AF_UNIX) as stale:
+            stale.bind(path)
+        servers = [
+            subprocess.Popen(
+                [sys.executable, "-m", "servers", MODELS[0].name, "--unix", path],
+                cwd=ROOT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+            for _ in range(3)
+        ]
+        ready = [one for one in servers if one.stdout and one.stdout.readline()]
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
+        for one in ready:
+            one.terminate()
+        assert sorted(one.wait(settings.deadline_s) for one in servers) == [0, 1, 1]
+        for one in servers:
+            assert one.stdout is not None
+            one.stdout.close()
+        assert len(ready) == 1
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link", "datagrams"])
+def test_refuses_a_path_that_is_something_else(path: str, kind: str) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
+        match kind:
+            case "file":
+                Path(path).write_text("precious")
+            case "folder":
+                os.mkdir(path)
+            case "link":
+                os.symlink("nowhere", path)
+            case "datagrams":
+                datagrams.bind(path)
+        before = os.lstat(path)
+        expect_error(run(MODELS[0].name, "--unix", path), 1, "cannot listen on", path)
+    assert os.lstat(path) == before
+
+
+@pytest.mark.parametrize("name", ["nosuch/socket", "/proc/socket"])
+def test_cannot_listen_on_a_path(path: str, name: str) -> None:
+    path = os.path.join(os.path.dirname(path), name)
+    expect_error(run(MODELS[0].name, "--unix", path), 1, "cannot listen on", path)
+
+
+def test_a_path_may_have_107_bytes(start: Start, model: Model, path: str) -> None:
+    unless_unix(model)
+    path += "x" * (107 - len(path))
+    assert start("--unix", path).greeted().ask(b"world") == b"Hello, world!\n"
+
+
+@pytest.mark.parametrize("command", [MODELS[0].name, "client"])
+@pytest.mark.parametrize("name", ["", "x" * 108, "ü" * 54, "two\nlines"])
+def test_not_the_path_of_a_socket(path: str, command: str, name: str) -> None:
+    folder = os.path.dirname(path)
+    result = subprocess.run(
+        [sys.executable, "-m", "servers", command, "--unix", name],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=settings.deadline_s,
+    )
+    expect_error(result, 2, "--unix")
+    assert os.listdir(folder) == []
+
+
+@pytest.mark.parametrize("command", [MODELS[0].name, "client"])
+@pytest.mark.parametrize("option", [["--port", "0"], ["--host", "::1"]])
+def test_a_path_and_an_address_exclude_each_other(
+    path: str, command: str, option: list[str]
+) -> None:
+    expect_error(run(command, "--unix", path, *option), 2, "--unix", option[0])
+    assert not os.path.lexists(path)
+
+
+def test_says_why_it_cannot_listen_on_a_unix_socket(model: Model, path: str) -> None:
+    reason = model.gaps.get("unix")
+    if reason is None:
+        pytest.skip("it can")
+    expect_error(run(model.name, "--unix", path), 2, "--unix", reason)
+    assert not os.path.lexists(path)
+
+
+def test_client_of_a_unix_socket(start: Start, model: Model, path: str) -> None:
+    unless_unix(model)
+    start("--unix", path)
+    result = run("client", "--unix", path, stdin="world\nexit\n")
+    assert result.stdout == "Welcome!\nHello, world!\n"
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_client_of_a_unix_socket_that_is_not_there(path: str) -> None:
+    expect_error(run("client", "--unix", path), 1, "cannot talk to", path)
 
 
 @pytest.mark.parametrize("kind", ["sleep", "cpu"])
@@ -305,6 +504,13 @@ def test_not_work(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["0", "-1", "nan", "inf", "1e3", "0.0009", "86400.1", "1s", "", "٣"]
+)
+def test_not_a_time_to_be_silent(text: str) -> None:
+    expect_error(run(MODELS[0].name, f"--idle-timeout={text}"), 2, "--idle-timeout")
+
+
+@pytest.mark.parametrize(
     ("arguments", "word"),
     [
         ([], "NAME"),
@@ -325,7 +531,7 @@ def test_wrong_command_line(arguments: list[str], word: str) -> None:
 def test_an_unknown_model_is_told_which_there_are() -> None:
     result = run("nosuch")
     message = result.stderr.rpartition("error: ")[2]
-    for model in MODELS:  # quoted or not: that differs between versions of argparse
+    for model in every():  # quoted or not: that differs between versions of argparse
         assert re.search(rf"\b{model.name}\b", message)
 
 
@@ -375,9 +581,9 @@ def test_list_is_a_table_of_the_catalog() -> None:
     assert (result.returncode, result.stderr) == (0, "")
     head, *rows = result.stdout.splitlines()
     assert head.split() == ["family", "server", "waits", "in", "cost", "per", "wake-up", "breaks"]
-    families = list(dict.fromkeys(model.family for model in MODELS))
-    by_family = sorted(MODELS, key=lambda model: families.index(model.family))
-    assert len(rows) == len(MODELS)
+    families = list(dict.fromkeys(model.family for model in every()))
+    by_family = sorted(every(), key=lambda model: families.index(model.family))
+    assert len(rows) == len(every())
     for model, row in zip(by_family, rows, strict=True):
         assert row.startswith(model.family)
         for text in (
@@ -397,7 +603,7 @@ def test_list_imports_no_framework() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     imported = {name.split(".")[0] for name in result.stderr.split()}
-    needed = {need for model in MODELS for need in model.needs}
+    needed = {need for model in every() for need in model.needs}
     assert not imported & (needed | {"asyncio", "loadgen"})
 
 
@@ -405,11 +611,11 @@ def test_list_as_json_is_the_catalog() -> None:
     result = run("list", "--json")
     assert (result.returncode, result.stderr) == (0, "")
     rows = json.loads(result.stdout)
-    assert rows == json.loads(json.dumps([dataclasses.asdict(model) for model in MODELS]))
+    assert rows == json.loads(json.dumps([dataclasses.asdict(model) for model in every()]))
 
 
 def test_a_variant_is_found_by_its_name() -> None:
-    for model in MODELS:
+    for model in every():
         assert catalog.find(model.name) is model
     with pytest.raises(KeyError, match=f"nosuch.*{MODELS[0].name}"):
         catalog.find("nosuch")
@@ -417,15 +623,15 @@ def test_a_variant_is_found_by_its_name() -> None:
 
 @pytest.mark.parametrize("field", ["name", "colour"])
 def test_each_variant_can_be_told_from_the_others(field: str) -> None:
-    assert len({getattr(model, field) for model in MODELS}) == len(MODELS)
+    assert len({getattr(model, field) for model in every()}) == len(every())
 
 
 def test_markers_tell_the_models_of_a_family_apart() -> None:
-    assert len({(model.family, model.marker) for model in MODELS}) == len(MODELS)
+    assert len({(model.family, model.marker) for model in every()}) == len(every())
 
 
 def test_colours_and_markers_are_those_of_charts() -> None:
-    for model in MODELS:
+    for model in every():
         assert re.fullmatch(r"#[0-9A-F]{6}", model.colour)
         assert model.marker in MarkerStyle.filled_markers, "a hollow mark means no valid trial"
 
@@ -456,7 +662,7 @@ def test_a_variant_says_how_many_it_serves(
 def test_help_describes_every_command() -> None:
     result = run("--help")
     assert result.returncode == 0
-    for model in MODELS:
+    for model in every():
         assert model.name in result.stdout
     assert "client" in result.stdout
 

@@ -1,14 +1,17 @@
 """From outside the servers cannot be told apart: one conversation, whatever the I/O model.
 
 Every test runs against every line of the catalog. Where models differ, a capability in the
-catalog says so; no test knows a server by its name.
+catalog says so; no test knows a server by its name. What the clients come by is common.py's
+affair: so one server of each kind of waiting is tested over IPv6 and over Unix sockets, too.
 """
 
 import random
 import socket
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from harness import TOO_LONG, Client, Server, answers_to, expect_said, settings
@@ -16,10 +19,65 @@ from hypothesis import Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from servers.catalog import Model
+from servers.catalog import MODELS, Model
 from servers.protocol import GREETING, MAX_LINE_BYTES
 
 Start = Callable[..., Server]
+
+# That are tested over every transport: calls that block, a loop, a framework's, the kernel's rings,
+# and several processes.
+SAMPLE = {"blocking", "epoll", "asyncio", "io_uring", "prefork"}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every model, and those of the sample once for each transport."""
+    if "server" in metafunc.fixturenames:
+        cases = [
+            pytest.param(model, transport, id="-".join([model.name, *transports]))
+            for model in MODELS
+            for transport, *transports in (("ipv4",), ("ipv6", "ipv6"), ("unix", "unix"))
+            if not transports or model.name in SAMPLE
+        ]
+        metafunc.parametrize(("model", "transport"), cases, indirect=True)
+    elif "model" in metafunc.fixturenames:
+        metafunc.parametrize("model", MODELS, ids=lambda model: model.name, indirect=True)
+
+
+@pytest.fixture
+def model(request: pytest.FixtureRequest) -> Model:
+    """A server in the catalog."""
+    one: Model = request.param
+    if reason := one.missing():
+        pytest.skip(reason)
+    return one
+
+
+@pytest.fixture
+def transport(request: pytest.FixtureRequest) -> Iterator[list[str]]:
+    """The options that have a server listen on one."""
+    if request.param == "ipv6" and not has_ipv6():
+        pytest.skip("this machine has no ::1")
+    with tempfile.TemporaryDirectory() as folder:  # short: see socket_path() of common.py
+        yield {
+            "ipv4": [],
+            "ipv6": ["--host", "::1"],
+            "unix": ["--unix", str(Path(folder) / "socket")],
+        }[request.param]
+
+
+@pytest.fixture
+def server(start: Start, transport: list[str]) -> Server:
+    """The server under test, running."""
+    return start(*transport)
+
+
+def has_ipv6() -> bool:
+    """Can one listen on ::1 here?"""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
 
 
 @pytest.fixture
@@ -223,9 +281,7 @@ def test_one_after_the_other(server: Server) -> None:
 
 
 def test_serves_over_ipv6(start: Start) -> None:
-    try:
-        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
-    except OSError:
+    if not has_ipv6():
         pytest.skip("this machine has no ::1")
     server = start("--host", "::1")
     assert server.ready_line.startswith(b"listening on [::1]:")

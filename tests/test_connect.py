@@ -14,6 +14,8 @@ from loadgen.engine import requests
 from loadgen.target.address import Address
 from servers.protocol import GREETING
 
+pytestmark = pytest.mark.measures
+
 LOOPBACK = "127.0.0.1"
 
 

@@ -131,20 +131,6 @@ def test_where_nobody_asks_nothing_is_limited(screen: io.StringIO) -> None:
 # A run.
 
 
-def test_progress_stays_on_one_line_and_leaves_room_for_the_bar(screen: io.StringIO) -> None:
-    with console.progress() as bar:
-        task = bar.add_task("a name that is much too long for any screen" * 4, total=10)
-        bar.update(task, advance=5)
-        lines = console.CONSOLE.render_lines(bar.get_renderable())
-    text = ["".join(segment.text for segment in line) for line in lines]
-
-    assert len(text) == 1
-    assert len(text[0]) == WIDTH
-    assert " 50 %" in text[0]
-    assert "a name that is" in text[0]
-    assert text[0].rstrip().endswith("…")
-
-
 def trial_of(cell: Cell, valid: bool) -> tuple[Cell, Record]:
     return cell, records.record(steal=0.0 if valid else 0.5)
 
@@ -325,6 +311,17 @@ def test_an_experiment_without_figures_has_no_table(screen: io.StringIO, tmp_pat
     untimed["throughput_per_s"] = None
 
     assert not summary(screen, tmp_path, [untimed]).startswith("trust  ")
+
+
+def test_the_end_of_a_run_is_what_it_was_made_for(screen: io.StringIO) -> None:
+    """On a terminal of 24 lines, the last of which has the prompt."""
+    run = analysis.load(ROOT / "results" / "reference")
+    headlines = experiments.headlines_of(run)
+    console.summarise(run, headlines, experiments.findings(run))
+
+    last = words("\n".join(screen.getvalue().splitlines()[-23:]))
+    assert all(words(sentence) in last for sentence in headlines)
+    assert last.endswith("charts and findings: " + str(run.path / "report.md"))
 
 
 def test_the_reference_run_fits_into_a_terminal(screen: io.StringIO) -> None:

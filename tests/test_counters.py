@@ -12,6 +12,8 @@ from loadgen.machine import counters
 from loadgen.machine.counters import Snapshot, behaviour
 from loadgen.machine.cpus import Pinning, choose_pinning
 
+pytestmark = pytest.mark.measures
+
 APART = Pinning(server=frozenset([0]), generator=frozenset([1]))
 
 

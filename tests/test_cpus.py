@@ -9,6 +9,8 @@ import stubs
 from loadgen.engine.syscalls import Int64s
 from loadgen.machine.cpus import choose_pinning, realtime_priority, run_pinned
 
+pytestmark = pytest.mark.measures
+
 HERE = frozenset(os.sched_getaffinity(0))
 
 

@@ -36,7 +36,7 @@ from harness import (
 )
 
 from servers.catalog import Model
-from servers.protocol import GREETING, HIGH_WATER_BYTES, MAX_LINE_BYTES
+from servers.protocol import GREETING, HIGH_WATER_BYTES, MAX_LINE_BYTES, TIMED_OUT
 
 Start = Callable[..., Server]
 
@@ -130,6 +130,8 @@ def settled_footprint(server: Server, model: Model) -> tuple[int, int, int]:
     still be about to open what its model needs."""
     with server.greeted() as client:
         assert client.ask(b"world") == b"Hello, world!\n"
+        if model.processes == "one per worker":
+            expect_idle(server, model)  # another worker may still be about to begin
         if model.sleeps:
             wait_until(lambda: server.thread_states() == {"S"}, "all that it needs is there")
         served = server.footprint()[0]
@@ -545,7 +547,10 @@ def test_urgent_data_does_no_harm(server: Server) -> None:
 
 
 class Flood:
-    """A client that sends lines and reads answers as fast as it can, in a thread."""
+    """A client that sends lines and reads answers as fast as it can, in a thread.
+
+    Short lines cost the server much more than the client, so the server never runs out of them.
+    """
 
     def __init__(self, server: Server) -> None:
         self._client = server.greeted()
@@ -555,7 +560,7 @@ class Flood:
         self.answered = threading.Event()
 
     def _run(self) -> None:
-        lines = b"flood\n" * 10_000
+        lines = b"a\n" * 30_000
         while not self._over.is_set():
             for step in (lambda: self._client.sock.send(lines), self._read):
                 try:
@@ -846,6 +851,253 @@ def test_an_idle_server_sleeps_if_its_model_can(server: Server, model: Model) ->
     if not model.sleeps:
         before_s = server.cpu_s()
         wait_until(lambda: server.cpu_s() - before_s > QUIET_S, "it has burnt CPU time")
+
+
+# Clients that are silent for too long, where somebody has said how long that is.
+
+# Short, so that a test of every model takes no time. What has to happen before it is over is
+# checked to have happened in time: a test that was late itself is repeated.
+IDLE_S = 0.3
+IDLE = ("--idle-timeout", str(IDLE_S))
+
+# For tests in which it must not be over.
+PATIENT = ("--idle-timeout", "30")
+
+
+class LateError(Exception):
+    """This test has not spoken in time itself."""
+
+
+def in_time(attempt: Callable[[], None]) -> None:
+    """Try it until the test is not late itself."""
+    for _ in range(10):
+        with suppress(LateError):
+            attempt()
+            return
+    pytest.skip("the machine is too busy for the test to speak in time")
+
+
+class Metronome:
+    """Says whether the test has been in time between two of its steps."""
+
+    def __init__(self) -> None:
+        self._before_s = self._began_s = time.monotonic()
+
+    def check(self) -> None:
+        """Late, if the step before the last was begun so long ago that silence may be over."""
+        now_s = time.monotonic()
+        before_s, self._before_s, self._began_s = self._before_s, self._began_s, now_s
+        if now_s - before_s > 0.8 * IDLE_S:
+            raise LateError
+
+
+def test_a_silent_client_is_told_and_let_go(start: Start, model: Model) -> None:
+    """Not before its time, whatever it said before; and it need not leave by itself."""
+    server = start(*IDLE)
+    footprint = settled_footprint(server, model)
+    for said, answer in (
+        (b"", b""),
+        (b"wor", b""),
+        (b"world\nb\nwor", b"Hello, world!\nHello, b!\n"),
+    ):
+        client = server.greeted()
+        spoke_s = time.monotonic()
+        client.send(said)
+        if not said:  # it was heard of last when it was greeted, which may be a moment ago
+            spoke_s -= IDLE_S
+        for line in [*answer.splitlines(keepends=True), TIMED_OUT, b""]:
+            assert client.line() == line
+        assert time.monotonic() - spoke_s >= IDLE_S
+        expect_footprint(server, footprint)
+    assert server.greeted().ask(b"world") == b"Hello, world!\n"
+
+
+def test_a_client_that_leaves_is_not_waited_for(start: Start, model: Model) -> None:
+    server = start(*PATIENT)
+    footprint = settled_footprint(server, model)
+    for leave in (Client.reset, Client.close):
+        for said in (b"", b"a\nunfinished", b"exit\n"):
+            client = server.greeted()
+            client.send(said)
+            leave(client)
+        expect_footprint(server, footprint)
+
+
+def test_who_says_a_little_now_and_then_is_not_silent(start: Start) -> None:
+    server = start(*IDLE)
+
+    def attempt() -> None:
+        with server.greeted() as client:
+            metronome = Metronome()
+            try:
+                for _ in range(30):
+                    client.send(b"x")
+                    metronome.check()
+                    time.sleep(IDLE_S / 6)
+                    metronome.check()
+                answer = client.ask(b"")
+            except ConnectionError:
+                answer = b""
+            metronome.check()
+            assert answer == b"Hello, " + b"x" * 30 + b"!\n"
+            assert client.rest() == TIMED_OUT
+
+    in_time(attempt)
+
+
+def test_who_waits_for_an_answer_is_not_silent(start: Start) -> None:
+    server = start(*IDLE, "--work", f"sleep:{int(2500 * IDLE_S)}ms")
+    client = server.greeted()
+    client.send(b"a\nb\n")
+    expect_said(client.rest(), b"Hello, a!\nHello, b!\n" + TIMED_OUT)
+
+
+def test_who_breaks_off_while_it_is_worked_for_is_forgotten(start: Start, model: Model) -> None:
+    """With one answer failing to be sent while the next one is being made."""
+    server = start(*IDLE, "--work", "sleep:100ms")
+    footprint = settled_footprint(server, model)
+    client = server.greeted()
+    client.send(b"a\nb\nc\n")
+    client.reset()
+    expect_footprint(server, footprint)
+    for _ in range(2):  # its time is over before theirs
+        assert server.greeted().rest() == TIMED_OUT
+
+
+def test_who_takes_a_long_answer_slowly_is_not_silent(start: Start) -> None:
+    """So slowly that the kernel says nothing of it for several times as long."""
+    server = start(*IDLE)
+    stream = endless_lines()[:6_000_000]
+
+    def attempt() -> None:
+        with server.greeted(receive_buffer_bytes=TINY_BUFFER_BYTES) as client:
+            accepted = client.pour(stream)
+            client.sock.settimeout(settings.deadline_s)
+            said = bytearray()
+            metronome = Metronome()
+            with suppress(ConnectionError):  # then something is missing below
+                for _ in range(40):
+                    # All that its buffer holds: with less the server's kernel hears of it only
+                    # every third time (TIOCOUTQ stood still for 0.17 s), as if it were later.
+                    said += client.sock.recv(8_000)
+                    metronome.check()
+                    time.sleep(IDLE_S / 6)
+                    metronome.check()
+                said += client.converse(stream[accepted:], metronome.check)
+            metronome.check()
+            expect_said(bytes(said), answers_to_lines(stream))
+
+    in_time(attempt)
+
+
+def test_what_is_owed_comes_before_the_time_is_over(start: Start) -> None:
+    """Who begins to take it about when it is told gets the answers to some lines, in full, and then
+    it is told, if it is not cut off meanwhile. What it had said beyond that nobody has read."""
+    server = start("--idle-timeout", "1")  # longer than it takes to see that it is full
+    client, accepted = filled(server)
+    for _ in range(8):
+        stretch()
+    said = bytearray()
+    with suppress(ConnectionError):
+        while data := client.sock.recv(262_144):
+            said += data
+    answers = said.removesuffix(TIMED_OUT)
+    assert answers == said or answers.endswith(b"\n")
+    owed = answers_to_lines(endless_lines()[:accepted])
+    expect_said(bytes(answers), owed[: len(answers)])
+
+
+def test_who_takes_nothing_is_cut_off(start: Start, model: Model) -> None:
+    server = start(*IDLE)
+    footprint = settled_footprint(server, model)
+    client = server.greeted(receive_buffer_bytes=TINY_BUFFER_BYTES)
+    with suppress(ConnectionError):
+        client.pour(endless_lines())
+    expect_footprint(server, footprint)
+
+
+@pytest.mark.usefixtures("many_at_once")
+def test_many_silent_clients_beside_a_busy_one(start: Start, model: Model) -> None:
+    server = start(*IDLE)
+    footprint = settled_footprint(server, model)
+
+    def attempt() -> None:
+        silent = [server.connect() for _ in range(model.serves(101) - 1)]
+        with server.greeted() as busy:
+            listening = select.poll()
+            for client in silent:
+                assert client.line() == GREETING
+                listening.register(client.sock, select.POLLRDHUP)
+                busy.send(b"x")
+            assert busy.ask(b"") == b"Hello, " + b"x" * len(silent) + b"!\n"
+            metronome = Metronome()
+            deadline = time.monotonic() + settings.deadline_s
+            while len(listening.poll(0)) < len(silent):
+                assert time.monotonic() < deadline, "not all of them were told"
+                try:
+                    answer = busy.ask(b"world")
+                except ConnectionError:
+                    answer = b""
+                metronome.check()
+                assert answer == b"Hello, world!\n"
+        for client in silent:
+            assert client.rest() == TIMED_OUT
+
+    in_time(attempt)
+    expect_footprint(server, footprint)
+
+
+@pytest.mark.parametrize(
+    ("end", "last_words"),
+    [(b"exit\n", b""), (b"x" * (MAX_LINE_BYTES + 1), TOO_LONG % MAX_LINE_BYTES)],
+    ids=["exit", "long line"],
+)
+def test_what_is_owed_arrives_though_more_is_said_later(
+    start: Start, end: bytes, last_words: bytes
+) -> None:
+    """A close is answered by a reset as soon as more comes in; who waits for the client's end of
+    file does not close before."""
+    server = start(*PATIENT)
+    client = server.greeted(receive_buffer_bytes=TINY_BUFFER_BYTES)
+    client.send(b"a\n" * 1_500 + end)
+    server.expect_read(client)
+    for _ in range(3):
+        stretch()
+        client.send(b"more\n")
+    stretch()
+    expect_said(client.rest(), b"Hello, a!\n" * 1_500 + last_words)
+
+
+def test_nobody_is_waited_for_longer_than_that(start: Start, model: Model) -> None:
+    """Though it goes on speaking, with pauses that are shorter on a busy machine, too."""
+    server = start("--idle-timeout", "1")
+    footprint = settled_footprint(server, model)
+    client = server.greeted()
+    client.send(b"exit\n")
+    assert client.rest() == b""
+
+    def gone() -> bool:
+        with suppress(ConnectionError):
+            client.send(b"x")
+        return server.footprint() == footprint
+
+    wait_until(gone, "it has closed")
+
+
+def test_a_timeout_of_the_network_is_not_one_of_ours(start: Start, model: Model) -> None:
+    """The same exception in Python (tcp(7), ETIMEDOUT): who cannot be reached is not told."""
+    unless(model, "failing calls")
+    if reason := cache(planting.why_not)():
+        pytest.skip(reason)
+    server = start(*PATIENT, planted=True)
+    for what in ("receive", "send"):
+        with server.greeted() as client:
+            server.fail(what, errno.ETIMEDOUT, client)
+            with suppress(ConnectionError):
+                client.send(b"a\n")
+                assert client.rest() in (b"", b"Hello, a!\n")
+        with server.greeted() as newcomer:
+            assert newcomer.ask(b"b") == b"Hello, b!\n"
 
 
 # Stopping.

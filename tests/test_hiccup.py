@@ -7,6 +7,8 @@ import pytest
 
 from loadgen.machine import hiccup
 
+pytestmark = pytest.mark.measures
+
 
 @pytest.fixture
 def cpu() -> frozenset[int]:

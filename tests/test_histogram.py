@@ -57,6 +57,20 @@ def test_a_percentile_is_that_of_the_library(numbers: list[int], percent: float)
     assert found == (expected if len(numbers) - rank >= histogram.SAMPLES_BEYOND else None)
 
 
+@given(st.lists(st.integers(1, HOUR_NS), max_size=100))
+@settings(deadline=None, max_examples=40)
+def test_buckets_and_mean_are_those_of_the_library(numbers: list[int]) -> None:
+    counted = histogram.record(np.array(numbers, np.int64))
+    values_ns, counts = histogram.recorded(counted)
+    theirs = [
+        (bucket.value_iterated_to, bucket.count_at_value_iterated_to)
+        for bucket in counted.get_recorded_iterator()  # one object, handed out again and again
+    ]
+    assert list(zip(values_ns.tolist(), counts.tolist(), strict=True)) == theirs
+    if numbers:
+        assert histogram.summary(counted)["mean"] == pytest.approx(counted.get_mean_value())
+
+
 def test_every_value_is_counted_in_its_own_bucket() -> None:
     """The bulk way counts exactly as one value at a time does."""
     values = latencies(3000)

@@ -39,7 +39,7 @@ def test_it_says_what_it_is_and_what_it_can_run() -> None:
     version = f"{platform.python_implementation()} {platform.python_version()}"
     assert ours.implementation == version
     assert ours.gil == getattr(sys, "_is_gil_enabled", lambda: True)()
-    assert ours.missing == {model.name: model.missing() for model in catalog.MODELS}
+    assert ours.missing == {model.name: model.missing() for model in catalog.every()}
 
 
 def test_without_a_gil_it_says_so(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ from loadgen.trial import summary
 from loadgen.workload import arrivals
 from loadgen.workload.load import Load
 
+pytestmark = pytest.mark.measures
+
 US, MS, S = 1_000, 1_000_000, 1_000_000_000
 
 

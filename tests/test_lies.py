@@ -5,6 +5,7 @@ lie is about what was due or about the plan as a whole, the committed run itself
 """
 
 import copy
+import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import records
 from harness import ROOT
@@ -23,6 +25,7 @@ from loadgen.plan.order import planned_order
 from loadgen.store import chain, histogram, runs
 from loadgen.store.runs import RunFolder
 from loadgen.trial.cell import Cell
+from loadgen.trial.methods import Reaping
 
 Row = dict[str, Any]
 REFERENCE = ROOT / "tests" / "data" / "schema-1"
@@ -150,9 +153,8 @@ def scaled(row: Row, kind: str, factor: float) -> None:
     """A histogram with all values made smaller or larger, and the figures to match."""
     old = histogram.decode(row["histograms"][kind])
     new = HdrHistogram(histogram.LOWEST_NS, histogram.HIGHEST_NS, histogram.SIGNIFICANT_FIGURES)
-    for bucket in old.get_recorded_iterator():
-        value = max(1, round(bucket.value_iterated_to * factor))
-        new.record_value(value, bucket.count_at_value_iterated_to)
+    for value_ns, count in zip(*histogram.recorded(old), strict=True):
+        new.record_value(max(1, round(value_ns * factor)), int(count))
     stated = row["latency_ns"][kind]
     mean = stated["mean"] * factor
     row["histograms"][kind] = new.encode().decode()
@@ -612,6 +614,121 @@ def a_worker_that_died_and_took_nobody_along(told: Told) -> None:
     }
 
 
+@found_by("observed")
+def an_observation_that_nobody_made(told: Told) -> None:
+    told.one(CLOSED)["observation"] = {"claim": "ports", "seen": {"tries_x": 3, "held_x": 5}}
+
+
+@found_by("observations")
+def a_claim_that_was_tried_less_often(told: Told) -> None:
+    for row, tries in zip(told.of(CLOSED), (3, 3, 2), strict=True):
+        row["observation"] = {"claim": "ports", "seen": {"tries_x": tries, "held_x": 1}}
+
+
+@found_by("stamped")
+def the_kernel_stamps_a_unix_socket(told: Told) -> None:
+    told.one(CLOSED)["cell"]["workload"]["transport"] = "unix"
+
+
+@found_by("stamped")
+def own_stamps_over_ipv4(told: Told) -> None:
+    """So that nobody asks for those of the kernel that are missing."""
+    told.one(CLOSED)["generator"]["stamps"] = "generator"
+
+
+@found_by("stamped")
+def answers_of_a_unix_socket_that_were_stamped_all_the_same(told: Told) -> None:
+    row = told.one(CLOSED)
+    row["cell"]["workload"]["transport"] = "unix"
+    row["generator"]["stamps"] = "generator"
+
+
+@found_by("judged")
+def stamps_of_the_kernel_that_are_missing(told: Told) -> None:
+    row = told.one(CLOSED)
+    row["generator"]["unstamped"] = row["counts"]["ok"]
+
+
+@found_by("identity")
+def another_transport_than_that_of_the_command(told: Told) -> None:
+    told.one(CLOSED)["cell"]["workload"]["transport"] = "ipv6"
+
+
+@found_by("identity")
+def another_protocol_than_that_of_the_command(told: Told) -> None:
+    told.one(CLOSED)["cell"]["workload"]["protocol"] = "http"
+
+
+def let_go(told: Told, /, **changes: Any) -> Row:
+    """A trial in which silent clients were let go, as it should be but for the changes."""
+    row = told.one(CLOSED)
+    ours = {**row["cell"]["workload"], "idle_connections": 20, "idle_timeout_s": 1.0}
+    fields = {field.name for field in dataclasses.fields(Reaping)}
+    row["cell"]["workload"] = {
+        "method": "reaping",
+        **{name: value for name, value in ours.items() if name in fields},
+    }
+    for name in ("attempted", "due", "greeted"):
+        row["connections"][name] += 20
+    late_ns = np.arange(20, dtype=np.int64) * 100_000
+    row["reaping"] = {
+        "silent": 20,
+        "told": 20,
+        "lateness_ns": histogram.summary(late_ns),
+        **changes,
+    }
+    return row
+
+
+def test_silent_clients_that_were_let_go_are_believed(excerpt: Told, tmp_path: Path) -> None:
+    told = copy.deepcopy(excerpt)
+    let_go(told)
+    stored = written(told, tmp_path)
+    assert finds("reaped", stored, planned(excerpt)) == []
+    assert finds("shapes", stored, planned(excerpt)) == []
+
+
+@found_by("reaped")
+def more_were_told_than_were_silent(told: Told) -> None:
+    let_go(told, told=21, lateness_ns=histogram.summary(np.full(21, 1000, np.int64)))
+
+
+@found_by("reaped")
+def told_before_it_was_due(told: Told) -> None:
+    let_go(told, lateness_ns=histogram.summary(np.full(20, -500_000_000, np.int64)))
+
+
+@found_by("reaped")
+def told_and_nobody_knows_when(told: Told) -> None:
+    let_go(told, lateness_ns=None)
+
+
+@found_by("reaped")
+def late_though_nobody_was_told(told: Told) -> None:
+    let_go(told, told=0)
+
+
+@found_by("reaped")
+def silent_clients_that_never_came(told: Told) -> None:
+    late_ns = np.full(30, 1000, np.int64)
+    let_go(told, silent=30, told=30, lateness_ns=histogram.summary(late_ns))
+
+
+@found_by("reaped")
+def silent_clients_forgotten(told: Told) -> None:
+    let_go(told)["reaping"] = None
+
+
+@found_by("reaped")
+def silent_clients_let_go_where_there_were_none(told: Told) -> None:
+    let_go(told)["cell"]["workload"]["idle_timeout_s"] = None
+
+
+@found_by("shapes")
+def told_sooner_on_average_than_at_all(told: Told) -> None:
+    let_go(told)["reaping"]["lateness_ns"]["mean"] /= 100
+
+
 @found_by("replayed")
 def a_block_that_never_was_planned(told: Told) -> None:
     told.header["plan"]["trials"] = BLOCKS - 1
@@ -638,6 +755,12 @@ def the_plan_cut(told: Told) -> None:
         for block in range(BLOCKS)
         for position, (cell,) in enumerate(planned_order(cells, told.header["seed"], block))
     ]
+
+
+@found_by("retried")
+def said_to_replace_another(told: Told) -> None:
+    """A trial of a block that was planned passes itself off as one that was measured again."""
+    told.rows[-1]["retries"] = 0
 
 
 @pytest.mark.parametrize(("lie", "check"), LIES, ids=[lie.__name__ for lie, _ in LIES])

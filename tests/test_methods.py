@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from loadgen.trial import methods
-from loadgen.trial.methods import Churn, Method, Requests, Search, Timeline, Trace
+from loadgen.trial.methods import Churn, Death, Method, Reaping, Requests, Search, Timeline, Trace
 from loadgen.workload.load import MAX_CHURN_BYTES, MAX_REQUESTS
 
 SLOW: dict[str, Any] = {"slow_connections": 5, "slow_behaviour": "half_line"}
@@ -29,6 +29,11 @@ VALID: list[tuple[type[Method], dict[str, Any]]] = [
     (Search, {"p99_limit_s": 0.01, "connections": 16}),
     (Timeline, {"connections": 2, "requests": 1}),
     (Trace, {"idle_connections": 100}),
+    (Trace, {"transport": "unix"}),
+    (Requests, {"transport": "ipv6", "protocol": "http", "idle_timeout_s": 5.0}),
+    (Churn, {"transport": "unix", "protocol": "http"}),
+    (Reaping, {"idle_connections": 0}),
+    (Reaping, {"idle_timeout_s": None}),
 ]
 
 
@@ -57,6 +62,13 @@ def test_valid(method: type[Method], fields: dict[str, Any]) -> None:
         (Requests, {"pipeline_depth": -1}, "pipeline_depth", "-1"),
         (Requests, {"work": "idle:10ms"}, "work", "'idle:10ms'"),
         (Requests, {"max_line_bytes": 0}, "max_line_bytes", "0"),
+        (Requests, {"transport": "ipx"}, "transport", "'ipx'"),
+        (Requests, {"protocol": "gopher"}, "protocol", "'gopher'"),
+        (Requests, {"idle_timeout_s": 0.0}, "idle_timeout_s", "0.0"),
+        (Requests, {**SLOW, "protocol": "http"}, "slow_behaviour", "'half_line'"),
+        (Trace, {"protocol": "http"}, "protocol", "'http'"),
+        (Timeline, {"protocol": "http"}, "protocol", "'http'"),
+        (Death, {"transport": "unix"}, "transport", "'unix'"),
         (Requests, {"stall_s": 1.0}, "stall_s", "1.0"),
         (Requests, {"stall_s": 5.0, "stall_every_s": 1.0}, "stall_s", "5.0"),
         (Requests, {"slow_connections": 1}, "slow_behaviour", "None"),
@@ -78,6 +90,13 @@ def test_valid(method: type[Method], fields: dict[str, Any]) -> None:
         (Timeline, {"connections": 0}, "connections", "0"),
         (Trace, {"connections": 2}, "connections", "2"),
         (Trace, {"requests": 0}, "requests", "0"),
+        (Reaping, {"idle_timeout_s": 0.0}, "idle_timeout_s", "0.0"),
+        (Reaping, {"idle_timeout_s": math.inf}, "idle_timeout_s", "inf"),
+        (Reaping, {"idle_connections": 10_001}, "idle_connections", "10001"),
+        (Reaping, {"protocol": "http"}, "protocol", "'http'"),
+        (Reaping, {"transport": "unix"}, "transport", "'unix'"),
+        (Reaping, SLOW, "slow_connections", "5"),
+        (Reaping, OPEN, "offered_per_s", "1000.0"),
         (Trace, {"idle_connections": 10_001}, "idle_connections", "10001"),
     ],
 )
@@ -124,3 +143,20 @@ def test_what_the_workload_asks_of_the_server_is_on_its_command_line() -> None:
     assert Requests().server_options() == ()
     options = Churn(work="cpu:20us", max_line_bytes=1 << 20).server_options()
     assert options == ("--work", "cpu:20us", "--max-line", "1048576")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, ()),
+        ({"transport": "ipv6"}, ("--host", "::1")),
+        ({"transport": "unix"}, ("--unix", "PATH")),
+        ({"protocol": "http"}, ("--protocol", "http")),
+        ({"idle_timeout_s": 2.5}, ("--idle-timeout", "2.5")),
+        ({"transport": "unix", "work": "cpu:1us"}, ("--unix", "PATH", "--work", "cpu:1us")),
+    ],
+)
+def test_a_workload_is_asked_of_the_server_on_its_command_line(
+    fields: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    assert Requests(**fields).server_options() == words

@@ -17,9 +17,15 @@ from harness import ROOT
 
 MUTANTS = Path(__file__).parent / "mutants"
 
+COMMAND_LINE = "tests/test_cli_servers.py"
 CONFORMANCE = "tests/test_conformance.py"
 FAULTS = "tests/test_faults.py"
+HTTP = "tests/test_http.py"
 PROCESSES = "tests/test_processes.py"
+DATAGRAMS = "tests/test_datagrams.py"
+
+SPEAKS_HTTP = f"{HTTP}::test_answers_requests_one_after_the_other"
+DISCOVER = "tests/test_discover.py"
 
 # A mutant that hangs is caught by the deadline, so this is what it costs.
 DEADLINE_S = 3
@@ -32,11 +38,18 @@ class Verdict:
     like      the server in the catalog whose capabilities it claims
     caught_by the test that must fail (in one of its cases at least)
     passes    a test that must pass; None if none can, since each test stops its server
+    measures  the test that must fail needs the machine: its client has to outrun the server
     """
 
     like: str
     caught_by: str
     passes: str | None = f"{CONFORMANCE}::test_answers_a_line"
+    measures: bool = False
+
+
+def connectionless(like: str, caught_by: str) -> Verdict:
+    """Of a mutant of a server without connections."""
+    return Verdict(like, f"{DATAGRAMS}::{caught_by}", f"{DATAGRAMS}::test_answers_a_line")
 
 
 EXPECTED = {
@@ -47,17 +60,39 @@ EXPECTED = {
         "epoll", f"{FAULTS}::test_nothing_owed_is_lost_at_the_end"
     ),
     "answers_after_exit": Verdict("select", f"{CONFORMANCE}::test_ignores_what_follows_exit"),
+    "answers_answers": connectionless("udp", "test_no_answer_is_answered"),
     "answers_as_found": Verdict("epoll_threads", f"{CONFORMANCE}::test_answers_lines_in_order"),
+    "answers_everybody_who_asks": Verdict(
+        "epoll", f"{DISCOVER}::test_a_flood_of_questions_gets_few_answers"
+    ),
     "answers_in_reverse": Verdict("threaded", f"{CONFORMANCE}::test_answers_lines_in_order"),
+    "answers_the_first_of_a_batch": connectionless(
+        "udp_batched", "test_everybody_gets_their_own_answers"
+    ),
+    "answers_the_last_sender": connectionless("udp", "test_everybody_gets_their_own_answers"),
+    "answers_through_routers": Verdict(
+        "epoll", f"{DISCOVER}::test_what_came_through_a_router_gets_no_answer"
+    ),
     "answers_unfinished_lines": Verdict(
         "threaded", f"{CONFORMANCE}::test_says_nothing_before_the_line_is_complete"
+    ),
+    "answers_what_is_no_question": Verdict(
+        "epoll", f"{DISCOVER}::test_what_is_no_question_gets_no_answer"
+    ),
+    "closes_before_the_client": Verdict(
+        "epoll", f"{FAULTS}::test_what_is_owed_arrives_though_more_is_said_later"
     ),
     "closes_with_input_unread": Verdict(
         "poll", f"{FAULTS}::test_what_is_owed_arrives_though_more_was_said"
     ),
     "confuses_reused_descriptors": Verdict("epoll", f"{FAULTS}::test_everything_at_once"),
+    "cuts_datagrams_off": connectionless("udp", "test_what_was_sent_as_one_is_answered_as_one"),
+    "counts_from_the_beginning": Verdict(
+        "select", f"{FAULTS}::test_who_says_a_little_now_and_then_is_not_silent"
+    ),
     "dies_of_a_timeout": Verdict("poll", f"{FAULTS}::test_a_call_for_a_client_fails_once"),
     "dies_of_an_aborted_connection": Verdict("epoll", f"{FAULTS}::test_accept_fails_once"),
+    "dies_of_an_icmp_error": connectionless("udp", "test_a_sender_that_has_gone"),
     "dies_of_reset": Verdict("epoll", f"{FAULTS}::test_a_reset_while_sending"),
     "dies_of_sigterm": Verdict("epoll", f"{FAULTS}::test_stops_while_idle", passes=None),
     "dies_without_descriptors": Verdict("threaded", f"{FAULTS}::test_no_descriptor_at_all"),
@@ -79,6 +114,8 @@ EXPECTED = {
         "select", f"{FAULTS}::test_nothing_owed_is_lost_at_the_end"
     ),
     "drops_unsent_at_exit": Verdict("poll", f"{FAULTS}::test_nothing_owed_is_lost_at_the_end"),
+    "ends_with_an_empty_datagram": connectionless("udp", "test_an_empty_datagram_is_an_empty_line"),
+    "ends_with_exit": connectionless("udp", "test_exit_is_a_line_like_others"),
     "ends_with_its_first_reset": Verdict("trio", f"{FAULTS}::test_leaves_nothing_behind"),
     "forgets_a_receive_it_gave_up": Verdict(
         "asyncio_streams", f"{FAULTS}::test_nobody_is_too_silent_or_too_slow"
@@ -89,6 +126,9 @@ EXPECTED = {
         passes=f"{FAULTS}::test_stops_while_idle",
     ),
     "forgets_select_limit": Verdict("select", f"{FAULTS}::test_serves_as_many_as_the_catalog_says"),
+    "forgets_what_it_owes_to_the_silent": Verdict(
+        "epoll", f"{FAULTS}::test_what_is_owed_comes_before_the_time_is_over"
+    ),
     "forgets_whom_it_cut_off": Verdict(
         "epoll_et", f"{CONFORMANCE}::test_loses_nothing_where_a_receive_ends"
     ),
@@ -110,11 +150,17 @@ EXPECTED = {
     "ignores_pause_writing": Verdict(
         "asyncio", f"{FAULTS}::test_a_full_server_stops_reading_and_loses_nothing"
     ),
+    "is_announced_unasked": Verdict(
+        "epoll", f"{DISCOVER}::test_says_nothing_unless_it_was_told_to"
+    ),
     "keeps_asking_to_write": Verdict("epoll", f"{FAULTS}::test_a_full_server_uses_no_cpu"),
     "keeps_carriage_return": Verdict(
         "epoll", f"{CONFORMANCE}::test_drops_one_carriage_return_before_the_newline"
     ),
     "keeps_childrens_sockets": Verdict("fork", f"{CONFORMANCE}::test_exit_ends_the_conversation"),
+    "keeps_the_wake_up": Verdict(
+        "prefork", f"{PROCESSES}::test_a_worker_without_room_leaves_newcomers_to_the_others"
+    ),
     "leaks_descriptors": Verdict("select", f"{FAULTS}::test_leaves_nothing_behind"),
     "leaks_threads": Verdict("threaded", f"{FAULTS}::test_leaves_nothing_behind"),
     "leaves_child_behind": Verdict("nonblocking", f"{FAULTS}::test_stops_while_idle", passes=None),
@@ -123,8 +169,12 @@ EXPECTED = {
         f"{FAULTS}::test_stops_in_the_middle_of_conversations",
         passes=f"{CONFORMANCE}::test_exit_ends_the_conversation",
     ),
+    "leaves_its_path_behind": Verdict("epoll", f"{COMMAND_LINE}::test_listens_on_a_unix_socket"),
     "leaves_orphans_when_killed": Verdict(
         "prefork", f"{PROCESSES}::test_a_killed_parent_leaves_no_orphan"
+    ),
+    "leaves_who_announces_it": Verdict(
+        "epoll", f"{DISCOVER}::test_is_not_announced_longer_than_it_lives"
     ),
     "leaves_workers_when_stopped": Verdict(
         "prefork", f"{FAULTS}::test_stops_in_the_middle_of_conversations", passes=None
@@ -148,7 +198,9 @@ EXPECTED = {
     "never_drains": Verdict(
         "asyncio_streams", f"{FAULTS}::test_a_full_server_stops_reading_and_loses_nothing"
     ),
-    "never_lets_others_go_on": Verdict("gevent", f"{FAULTS}::test_a_flood_drowns_nobody_else"),
+    "never_lets_others_go_on": Verdict(
+        "gevent", f"{FAULTS}::test_a_flood_drowns_nobody_else", measures=True
+    ),
     "overlooks_failed_sends": Verdict("poll", f"{FAULTS}::test_a_greeting_that_cannot_be_sent"),
     "queues_for_the_gil": Verdict("threaded", f"{FAULTS}::test_stops_while_python_is_busy"),
     "reads_once_per_edge": Verdict(
@@ -161,6 +213,12 @@ EXPECTED = {
     ),
     "resets_after_a_long_line": Verdict(
         "threaded", f"{FAULTS}::test_what_is_owed_arrives_though_more_was_said"
+    ),
+    "says_nothing_to_what_is_too_long": connectionless(
+        "udp", "test_what_no_datagram_can_answer_is_an_error"
+    ),
+    "says_more_than_it_was_asked": Verdict(
+        "epoll", f"{DISCOVER}::test_an_answer_multiplies_nothing"
     ),
     "shares_a_client_among_threads": Verdict(
         "epoll_threads", f"{CONFORMANCE}::test_answers_lines_in_order"
@@ -175,18 +233,74 @@ EXPECTED = {
         "poll", f"{CONFORMANCE}::test_takes_every_byte_wherever_it_stands"
     ),
     "swallows_sigterm": Verdict("blocking", f"{FAULTS}::test_stops_while_idle", passes=None),
+    "takes_its_announcer_for_a_worker": Verdict(
+        "reuseport", f"{DISCOVER}::test_goes_on_without_whoever_announces_it"
+    ),
     "takes_much_memory_per_client": Verdict(
         "select", f"{FAULTS}::test_a_client_costs_little_memory"
     ),
     "takes_one_line_per_receive": Verdict(
         "blocking", f"{CONFORMANCE}::test_takes_everything_glued_together"
     ),
+    "takes_over_a_live_path": Verdict("threaded", f"{COMMAND_LINE}::test_refuses_a_live_path"),
     "takes_prefix_for_exit": Verdict("nonblocking", f"{CONFORMANCE}::test_only_exit_is_exit"),
+    "takes_slow_readers_for_silent": Verdict(
+        "epoll", f"{FAULTS}::test_who_takes_a_long_answer_slowly_is_not_silent"
+    ),
+    "takes_work_for_silence": Verdict(
+        "epoll_threads", f"{FAULTS}::test_who_waits_for_an_answer_is_not_silent"
+    ),
+    "tells_again_and_again": Verdict(
+        "threaded", f"{FAULTS}::test_a_silent_client_is_told_and_let_go"
+    ),
+    "tells_too_early": Verdict("epoll", f"{FAULTS}::test_a_silent_client_is_told_and_let_go"),
+    "times_out_only_the_first": Verdict(
+        "poll", f"{FAULTS}::test_many_silent_clients_beside_a_busy_one"
+    ),
+    "waits_for_a_chatterer": Verdict(
+        "epoll", f"{FAULTS}::test_nobody_is_waited_for_longer_than_that"
+    ),
     "waits_for_its_threads": Verdict(
         "socketserver", f"{FAULTS}::test_stops_in_the_middle_of_conversations", passes=None
     ),
     "wakes_again_and_again": Verdict("poll", f"{FAULTS}::test_nobody_is_too_silent_or_too_slow"),
     "wakes_nobody_for_the_second": Verdict("prefork", f"{FAULTS}::test_everything_at_once"),
+    "workers_remove_the_path": Verdict(
+        "prefork", f"{COMMAND_LINE}::test_a_child_that_ends_leaves_the_path"
+    ),
+    # HTTP, the other protocol.
+    "answers_head_with_a_body": Verdict(
+        "select", f"{HTTP}::test_says_no_more_than_the_head_to_head", passes=SPEAKS_HTTP
+    ),
+    "follows_links_out_of_the_folder": Verdict(
+        "epoll", f"{HTTP}::test_serves_files_and_nothing_outside", passes=SPEAKS_HTTP
+    ),
+    "forgets_a_pipelined_request": Verdict(
+        "blocking", f"{HTTP}::test_answers_pipelined_requests_in_order", passes=SPEAKS_HTTP
+    ),
+    "forgets_requests_beyond_the_high_water": Verdict(
+        "nonblocking", f"{HTTP}::test_answers_more_than_a_client_takes_at_once", passes=SPEAKS_HTTP
+    ),
+    "keeps_files_of_clients_that_left": Verdict(
+        "epoll",
+        f"{HTTP}::test_who_leaves_in_the_middle_of_a_file_leaves_nothing_behind",
+        passes=SPEAKS_HTTP,
+    ),
+    "never_hangs_up": Verdict(
+        "selectors", f"{HTTP}::test_hangs_up_when_it_is_asked_to", passes=SPEAKS_HTTP
+    ),
+    "reads_files_into_memory": Verdict(
+        "threaded", f"{HTTP}::test_a_large_file_is_not_read_into_memory", passes=SPEAKS_HTTP
+    ),
+    "takes_bodies_for_requests": Verdict(
+        "epoll_et", f"{HTTP}::test_a_body_is_no_request", passes=SPEAKS_HTTP
+    ),
+    "takes_the_first_of_two_lengths": Verdict(
+        "poll", f"{HTTP}::test_a_refusal_arrives_behind_what_is_owed", passes=SPEAKS_HTTP
+    ),
+    "works_for_the_first_request_only": Verdict(
+        "epoll_threads", f"{HTTP}::test_works_for_every_request", passes=SPEAKS_HTTP
+    ),
 }
 
 
@@ -222,7 +336,13 @@ def examine(mutant: str) -> Run:
     return Run(result.returncode, result.stdout)
 
 
-@pytest.mark.parametrize("mutant", EXPECTED)
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        pytest.param(mutant, marks=[pytest.mark.measures] if verdict.measures else [])
+        for mutant, verdict in EXPECTED.items()
+    ],
+)
 def test_mutant_is_caught(mutant: str) -> None:
     expected, run = EXPECTED[mutant], examine(mutant)
     assert run.status == pytest.ExitCode.TESTS_FAILED, run.output

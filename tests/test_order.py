@@ -80,6 +80,28 @@ def test_what_is_measured_by_slices_is_one_group_replicas_and_options_included()
         assert sum(map(len, groups)) == len(SLICED) + len(CELLS)
 
 
+def test_who_takes_turns_may_be_reached_otherwise_and_speak_otherwise() -> None:
+    plain = Cell(experiment="transports", server="epoll", workload=Slices(connections=64))
+    ways: tuple[dict[str, object], ...] = (
+        {"transport": "ipv6"},
+        {"transport": "unix"},
+        {"protocol": "http"},
+        {"idle_timeout_s": 5.0},
+    )
+    cells = [plain, *(replace(plain, workload=replace(plain.workload, **way)) for way in ways)]
+    fewer = replace(plain, workload=Slices(connections=1))
+
+    groups = planned_order([*cells, fewer], 7, 0)
+
+    assert sorted(map(len, groups)) == [1, len(cells)]
+    assert len({cell.id for cell in cells}) == len(cells)
+    # Whole trials have nothing of each other: each way is a workload of its own.
+    alone = [replace(cell, workload=Requests()) for cell in (plain, replace(plain, server="poll"))]
+    alone += [replace(cell, workload=Requests(transport="unix")) for cell in alone]
+    order = [cell for (cell,) in planned_order(alone, 7, 0)]
+    assert order[0].workload == order[1].workload
+
+
 def test_within_a_group_the_servers_are_shuffled() -> None:
     """So the one that is started first is not always the same."""
     firsts = {planned_order(SLICED, 7, block)[0][0] for block in range(40)}

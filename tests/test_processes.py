@@ -1,13 +1,14 @@
 """Servers of several processes: one of them dies, all of them have to, and none stays behind."""
 
 import os
+import resource
 import signal
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
-from harness import Client, Server, members, process_state, wait_until
+from harness import Client, Server, limit, listed, members, process_state, wait_until
 
 from servers.catalog import MODELS, Model
 from servers.protocol import GREETING
@@ -21,6 +22,12 @@ SHARING = [model for model in MODELS if "workers" in model.parameters]
 several = pytest.mark.parametrize("model", SEVERAL, ids=lambda model: model.name, indirect=True)
 per_worker = pytest.mark.parametrize(
     "model", PER_WORKER, ids=lambda model: model.name, indirect=True
+)
+shared_listener = pytest.mark.parametrize(
+    "model",
+    [model for model in PER_WORKER if "room of others" not in model.gaps],
+    ids=lambda model: model.name,
+    indirect=True,
 )
 sharing = pytest.mark.parametrize("model", SHARING, ids=lambda model: model.name, indirect=True)
 
@@ -109,6 +116,48 @@ def test_who_is_busy_does_not_keep_others_from_newcomers(start: Start) -> None:
         return bool(greeted)
 
     wait_until(somebody_is_greeted, "one of the newcomers is greeted")
+
+
+def alone(server: Server, worker: int) -> Client:
+    """A client of that worker: the others are stopped while it comes."""
+    others = workers(server) - {worker}
+    for pid in others:
+        os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: {process_state(pid) for pid in others} == {"T"}, "the others are stopped")
+    client = server.greeted()
+    for pid in others:
+        os.kill(pid, signal.SIGCONT)
+    assert server.holder(client) == worker
+    return client
+
+
+@shared_listener
+def test_a_worker_without_room_leaves_newcomers_to_the_others(start: Start) -> None:
+    """Whichever it is, it is not to use up the wake-up that was for all of them."""
+    server = start("--workers", "2")
+    wait_until(lambda: len(workers(server)) == 2, "both workers are there")
+    assert server.greeted().ask(b"world") == b"Hello, world!\n"
+    for full in workers(server):
+        before, _ = resource.prlimit(full, resource.RLIMIT_NOFILE)
+        limit(full, resource.RLIMIT_NOFILE, 1 + max(map(int, listed(full, "fd"))))
+        for _ in range(2):
+            assert server.greeted().ask(b"world") == b"Hello, world!\n"
+        limit(full, resource.RLIMIT_NOFILE, before)
+
+
+@shared_listener
+def test_whoever_leaves_makes_room_whichever_worker_served_it(start: Start) -> None:
+    server = start("--workers", "2")
+    wait_until(lambda: len(workers(server)) == 2, "both workers are there")
+    inside = [alone(server, worker) for worker in workers(server)]
+    server.allow_no_more_descriptors()
+    for _ in range(6):
+        waiting = server.connect()
+        inside.pop(0).close()
+        assert waiting.line() == GREETING
+        inside.append(waiting)
+    for client in inside:
+        assert client.ask(b"world") == b"Hello, world!\n"
 
 
 @several

@@ -12,19 +12,21 @@ from loadgen.analysis import run as analysis
 from loadgen.analysis.audit import quoted
 from loadgen.analysis.estimate import ratio
 from loadgen.analysis.run import Run
-from loadgen.experiments import headlines, standings
+from loadgen.experiments import claims, headlines
 from loadgen.report import page
 from loadgen.store import metric, runs
 from loadgen.store.schema import Latency
 from loadgen.trial.methods import Requests
-from servers import catalog
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
     ROOT / "README.md",
+    ROOT / "README.zh.md",
     ROOT / "ARCHITECTURE.md",
+    ROOT / "CONTRIBUTING.md",
     ROOT / "servers" / "README.md",
     ROOT / "results" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
 ]
 
 
@@ -33,34 +35,40 @@ def run() -> Run:
     return analysis.load(ROOT / "results" / "reference")
 
 
+def in_one_line(path: Path) -> str:
+    """So that a sentence may be broken anywhere."""
+    return " ".join(path.read_text().split())
+
+
 @pytest.fixture(scope="module")
 def readme() -> str:
-    """In one line, so that a sentence may be broken anywhere."""
-    return " ".join((ROOT / "README.md").read_text().split())
+    return in_one_line(ROOT / "README.md")
 
 
-def test_headlines_and_precision_are_those_of_the_reference_run(run: Run, readme: str) -> None:
+@pytest.fixture(scope="module")
+def on_trust() -> str:
+    return in_one_line(ROOT / "docs" / "trust.md")
+
+
+def test_headlines_and_the_machine_are_those_of_the_reference_run(run: Run, readme: str) -> None:
     said = headlines.sentences(run)
     assert len(said) >= 5
     assert [sentence for sentence in said if f"- {sentence}" not in readme] == []
-    assert headlines.precision(run) in readme
-
-
-def test_findings_are_those_of_the_reference_run(run: Run, readme: str) -> None:
-    found = dict(experiments.findings(run))
-    quoted = re.findall(r"- \*\*(\w+)\*\*: (.*?)(?= - \*\*|  | These sentences)", readme)
-    assert len(quoted) >= 5
-    for name, sentence in quoted:
-        assert sentence.strip() == found[name]
-
-
-def test_the_machine_and_the_number_of_records_are_said(run: Run, readme: str) -> None:
-    invalid = sum(not record["verdict"]["valid"] for record in run.records)
-    assert (
-        f"{len(run.records):,} records of the committed run ({invalid} of them were invalid"
-        in readme
-    )
     assert page.machine(run) in readme
+
+
+def test_precision_is_that_of_the_reference_run(run: Run, on_trust: str) -> None:
+    assert headlines.precision(run) in on_trust
+
+
+def test_the_verdicts_on_claims_are_counted(readme: str) -> None:
+    tested = claims.tested(analysis.load(ROOT / "results" / "reference-claims"))
+    said = [each.verdict.split(":")[0] for each in tested]
+    assert (
+        f"{len(said)} sentences that tutorials repeat were put to the test, too: here"
+        f" {said.count('true')} is true, {said.count('false')} are false,"
+        f" and {said.count('it depends')} depend on something"
+    ) in readme
 
 
 def test_what_poll_and_select_lose_to_epoll_is_that_of_the_reference_run(
@@ -80,7 +88,7 @@ def test_what_poll_and_select_lose_to_epoll_is_that_of_the_reference_run(
 
 
 def test_the_ceiling_and_the_fastest_server_are_those_of_the_reference_run(
-    run: Run, readme: str
+    run: Run, on_trust: str
 ) -> None:
     medians = {
         name: found.value
@@ -95,10 +103,10 @@ def test_the_ceiling_and_the_fastest_server_are_those_of_the_reference_run(
         reached = max(point["throughput_per_s"] for point in run.header["calibration"])
         disturbed = f"{reached:,.0f} is less than a server made, and no ceiling"
         said = f"here it was disturbed: {disturbed}; {said}"
-    assert said in readme
+    assert said in on_trust
 
 
-def test_the_stalled_server_is_told_as_measured(run: Run, readme: str) -> None:
+def test_the_stalled_server_is_told_as_measured(run: Run, on_trust: str) -> None:
     loops = {
         "closed" if data.cell.workload.offered_per_s is None else "open": data
         for data in run.of("load").values()
@@ -109,24 +117,17 @@ def test_the_stalled_server_is_told_as_measured(run: Run, readme: str) -> None:
         p95_us, p99_us = (loops[mode].merged_us(kind, percent) for percent in (95, 99))
         assert p95_us is not None
         assert p99_us is not None
-        assert f"the {mode} loop reports {p95_us / 1000:.3g} and {p99_us / 1000:.3g} ms" in readme
+        assert f"the {mode} loop reports {p95_us / 1000:.3g} and {p99_us / 1000:.3g} ms" in on_trust
 
 
-def test_the_trust_experiment_is_told_as_measured(readme: str) -> None:
+def test_the_trust_experiment_is_told_as_measured(on_trust: str) -> None:
     asked = analysis.load(ROOT / "results" / "reference-trust")
-    assert experiments.find("trust").finding(asked) in readme
+    assert experiments.find("trust").finding(asked) in on_trust
 
 
-def test_the_table_of_all_servers_is_that_of_its_run() -> None:
-    asked = analysis.load(ROOT / "results" / "reference-models")
-    head, *rows = standings.table(asked)
-    known = {model.name for model in catalog.MODELS}
-    assert {row[1] for row in rows} == known
-    lines = page.markdown([row[1:] for row in (head, *rows)])
-    assert "\n".join(lines) in (ROOT / "README.md").read_text()
-
-
-@pytest.mark.parametrize("name", ["reference", "reference-trust", "reference-models"])
+@pytest.mark.parametrize(
+    "name", ["reference", "reference-trust", "reference-models", "reference-claims"]
+)
 def test_the_hash_that_a_committed_run_ends_in_is_named(name: str) -> None:
     stored = runs.load(ROOT / "results" / name)
     quotes = quoted.quotes_of(stored, iter([ROOT / "README.md"]))
@@ -135,10 +136,11 @@ def test_the_hash_that_a_committed_run_ends_in_is_named(name: str) -> None:
     assert list(quoted.differences(stored, quotes)) == []
 
 
-def test_every_experiment_is_named_with_its_question(readme: str) -> None:
+def test_every_experiment_is_named_with_its_question() -> None:
+    listed = in_one_line(ROOT / "docs" / "experiments.md")
     for name in experiments.ALL:
         question = experiments.find(name).QUESTION
-        assert f"| [{name}](loadgen/experiments/{name}.py) | {question} |" in readme
+        assert f"| [{name}](../loadgen/experiments/{name}.py) | {question} |" in listed
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -146,6 +148,47 @@ def test_links_lead_somewhere(path: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", path.read_text())
     assert links or path.parent.name == "results"
     assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def facts(page: str) -> list[tuple[list[str], ...]]:
+    """What a paragraph must say in any language: its heading's depth, commands, code, links, and
+    figures, in whatever order its grammar wants."""
+    found = []
+    for block in re.split(r"\n{2,}", page.strip()):
+        text, commands = block, []
+        if block.startswith("```"):
+            # What stands behind a # is said in the language of the page.
+            commands = [re.sub(r" +# .*", "", line) for line in block.splitlines()]
+            text = " ".join(re.findall(" # .*", block))
+        links = [link for link in re.findall(r"\]\(([^\s()]+)\)", text) if "README." not in link]
+        code = re.findall(r"`+[^`]+`+", text)
+        bare = re.sub(r"`+[^`]+`+|\]\([^\s()]+\)", " ", text)
+        figures = re.findall(r"\d[\d,.]*(?<![,.])", bare)
+        depth = re.findall("^#+ ", text)
+        found.append((depth, commands, sorted(code), sorted(links), sorted(figures)))
+    return found
+
+
+def test_the_chinese_page_states_the_same_facts() -> None:
+    english, chinese = (facts((ROOT / name).read_text()) for name in ("README.md", "README.zh.md"))
+    assert len(english) > 40
+    for number, (one, other) in enumerate(zip(english, chinese, strict=True)):
+        assert other == one, f"paragraph {number}"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("43 [33, 57] times", "43 [33, 58] 倍"),
+        ("see `idle`", "见 `load`"),
+        ("[this](docs/trust.md)", "[这个](docs/claims.md)"),
+        ("```console\n$ make bench # all\n```", "```console\n$ make test # 全部\n```"),
+        ("one\n\ntwo", "一"),
+        ("## Words", "# 术语"),
+    ],
+)
+def test_pages_that_state_different_facts_are_told_apart(one: str, other: str) -> None:
+    assert facts(one) != facts(other)
 
 
 def test_the_drawing_has_the_layers_that_the_linter_holds() -> None:

@@ -18,6 +18,8 @@ from loadgen.engine.samples import Outcome, Samples
 from loadgen.engine.syscalls import process_cpu_clock
 from loadgen.workload.load import Load
 
+pytestmark = pytest.mark.measures
+
 
 @pytest.fixture(autouse=True, scope="module")
 def _stamping() -> Iterator[None]:

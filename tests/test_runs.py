@@ -221,8 +221,8 @@ def test_a_figure_that_is_no_number_is_not_stored(run: Path) -> None:
         (b"7", "line 2 is not a record"),
         (b'{"schema": 1}', "workload is missing"),
         (b'{"schema": 2}', "slices is missing"),
-        (b'{"schema": 4}', "cell: field required"),
-        (b'{"schema": 5}', r"schema 5 and this lab reads up to 4: update"),
+        (b'{"schema": 6}', "cell: field required"),
+        (b'{"schema": 7}', r"schema 7 and this lab reads up to 6: update"),
     ],
 )
 def test_a_broken_line_in_the_middle_is_named(run: Path, line: bytes, message: str) -> None:

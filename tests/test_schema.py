@@ -120,7 +120,12 @@ def test_runs_of_schema_1_are_read_as_if_they_were_stored_today(name: str) -> No
         assert record["schema"] == schema.SCHEMA
         for field in ("throughput_per_s", "latency_ns", "histograms", "server_cost"):
             assert record[field] == raw[field]  # type: ignore[literal-required]
-        not_said = {"send_path_ns": None, "longest_gap_ns": None, "realtime": False}
+        not_said = {
+            "send_path_ns": None,
+            "longest_gap_ns": None,
+            "realtime": False,
+            "stamps": "kernel",
+        }
         assert record["generator"] == (raw["generator"] and {**not_said, **raw["generator"]})
         assert sum(record["counts"].values()) == sum(raw["counts"].values())
         assert record["verdict"]["reasons"] == raw["verdict"]["reasons"]
@@ -161,6 +166,41 @@ def test_servers_of_schema_3_kept_their_heap_and_ran_under_the_python_of_the_lab
     }
 
 
+def test_servers_of_schema_4_were_asked_over_ipv4_and_stamped_by_the_kernel() -> None:
+    cell = {"server": "epoll", "workload": {"method": "slices"}}
+    found = upgrade.record_of_4({"schema": 4, "cell": cell, "generator": {"unstamped": 0}})
+
+    plain = {"transport": "ipv4", "protocol": "hello", "idle_timeout_s": None}
+    now = {"server": "epoll", "workload": {"method": "slices", **plain}}
+    assert found == {
+        "schema": 5,
+        "cell": now,
+        "generator": {"unstamped": 0, "stamps": "kernel"},
+        "datagrams": None,
+        "reaping": None,
+        "observation": None,
+    }
+    plan = {"cells": [cell], "skipped": [{"cell": cell, "reason": "why"}]}
+    assert upgrade.header_of_4({"schema": 4, "plan": plan}) == {
+        "schema": 5,
+        "plan": {"cells": [now], "skipped": [{"cell": now, "reason": "why"}]},
+    }
+
+
+def test_runs_of_schema_5_had_no_name_and_measured_nothing_again() -> None:
+    assert upgrade.record_of_5({"schema": 5, "block": 1}) == {
+        "schema": 6,
+        "block": 1,
+        "retries": None,
+    }
+    assert upgrade.header_of_5({"schema": 5, "seed": 1}) == {
+        "schema": 6,
+        "seed": 1,
+        "name": None,
+        "note": None,
+    }
+
+
 def test_each_older_schema_has_a_step_to_the_next() -> None:
     older = set(range(1, schema.SCHEMA))
     assert upgrade.HEADERS.keys() == upgrade.RECORDS.keys() == older
@@ -176,7 +216,7 @@ def test_steps_follow_each_other_up_to_the_last() -> None:
 
 def test_an_old_run_is_not_written_to() -> None:
     with (
-        pytest.raises(runs.ResultsError, match="has schema 1 and this lab writes 4: start a new"),
+        pytest.raises(runs.ResultsError, match="has schema 1 and this lab writes 6: start a new"),
         runs.append_to(ROOT / "tests" / "data" / "schema-1"),
     ):
         pass

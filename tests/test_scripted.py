@@ -141,12 +141,12 @@ def test_without_the_kernels_stamp_an_arrival_is_when_it_was_read() -> None:
 @pytest.mark.parametrize("host", [LOOPBACK, "::1"])
 def test_a_numeric_address_is_what_it_is(host: str) -> None:
     with Stub(host=host) as stub:
-        assert scripted.resolve(Address(host, stub.port)) == (host, stub.port)
+        assert scripted.resolve(Address(host, stub.port)) == Address(host, stub.port)
 
 
 def test_a_name_becomes_the_address_at_which_somebody_listens() -> None:
     with Stub() as stub:
-        assert scripted.resolve(Address("localhost", stub.port)) == (LOOPBACK, stub.port)
+        assert scripted.resolve(Address("localhost", stub.port)) == Address(LOOPBACK, stub.port)
 
 
 def test_where_nobody_listens_is_said() -> None:

@@ -16,6 +16,7 @@ from servers.protocol import (
     GREETING,
     HIGH_WATER_BYTES,
     MAX_LINE_BYTES,
+    TIMED_OUT,
     Session,
     hello,
 )
@@ -496,3 +497,92 @@ def test_a_pool_of_threads_works_for_many_sessions() -> None:
     for session, stream in zip(sessions, streams, strict=True):
         assert session.wants_read
         assert take_all(session) == GREETING + stream.replace(b"\n", b"").upper()
+
+
+# Silence. How long it was is for the server to know.
+
+
+def test_who_is_silent_is_told_after_all_that_is_owed() -> None:
+    session = Session()
+    session.receive(b"a\nunfinished")
+    session.time_out()
+    assert take_all(session) == GREETING + hello(b"a") + TIMED_OUT
+    assert not session.wants_read
+    assert not session.wants_write
+    session.receive(b"\nb\n")
+    assert not session.wants_write
+
+
+@pytest.mark.parametrize("end", [b"exit\n", b"", b"x" * (MAX_LINE_BYTES + 1)])
+def test_who_had_finished_and_takes_nothing_is_given_up(end: bytes) -> None:
+    session = Session()
+    session.receive(b"a\n")
+    session.receive(end)
+    session.time_out()
+    assert not session.wants_read
+    assert not session.wants_write
+
+
+def test_who_was_told_and_takes_nothing_is_given_up() -> None:
+    session = Session()
+    session.time_out()
+    session.sent(1)
+    assert session.wants_write
+    session.time_out()
+    assert not session.wants_write
+
+
+def test_who_waits_for_an_answer_is_not_silent() -> None:
+    session = Session(deferred=True)
+    take_all(session)
+    session.receive(b"a\n")
+    session.time_out()
+    assert session.request == b"a"
+    session.answer(hello(b"a"))
+    assert take_all(session) == hello(b"a")
+    assert session.wants_read
+
+
+@pytest.mark.parametrize(
+    "said", [[], [b"more\n"], [b"x" * (MAX_LINE_BYTES + 1), b"exit\n", b"a\n"]]
+)
+def test_lingers_until_the_client_has_ended(said: list[bytes]) -> None:
+    session = Session()
+    session.receive(b"exit\n")
+    take_all(session)
+    session.linger()
+    for data in said:
+        session.receive(data)
+        assert session.wants_read
+        assert not session.wants_write
+    session.receive(b"")
+    assert not session.wants_read
+
+
+@pytest.mark.parametrize("end", [Session.time_out, Session.abort])
+def test_lingers_no_longer_than_it_is_told(end: Callable[[Session], None]) -> None:
+    session = Session()
+    session.receive(b"exit\n")
+    take_all(session)
+    session.linger()
+    end(session)
+    assert not session.wants_read
+
+
+@pytest.mark.parametrize("end", [lambda one: one.receive(b""), Session.abort])
+def test_does_not_linger_for_who_has_ended(end: Callable[[Session], None]) -> None:
+    session = Session()
+    end(session)
+    take_all(session)
+    session.linger()
+    assert not session.wants_read
+
+
+def test_an_end_of_file_behind_an_exit_is_an_end() -> None:
+    session = Session()
+    session.receive(b"exit\n")
+    session.receive(b"")
+    assert session.wants_write
+    take_all(session)
+    session.linger()
+    assert not session.wants_read

@@ -112,6 +112,7 @@ class Server:
 
     fail = Station.fail
     account = None
+    by_datagrams = False
 
     def __init__(
         self,

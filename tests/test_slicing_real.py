@@ -25,6 +25,8 @@ from loadgen.trial.rig import Station, SystemUnderTest
 from loadgen.workload.load import Load
 from servers import catalog
 
+pytestmark = pytest.mark.measures
+
 CPUS = choose_pinning()
 ROUNDS = 4
 CLIENTS = 3

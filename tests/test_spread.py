@@ -1,6 +1,7 @@
 """More models than one look takes in: what becomes of a figure, as a value."""
 
 import itertools
+from dataclasses import replace
 
 from loadgen.analysis.catalog import of_lines
 from loadgen.report.figure import BEYOND, REFERENCE, Bar, Figure, Panel, Point, Series, Wall
@@ -24,7 +25,7 @@ def figure(names: list[str], xs: tuple[float, ...] = (1, 64), kind: str = "lines
 
 def test_few_models_stay_as_they_are() -> None:
     few = figure(NAMES[:MANY])
-    assert spread(few, CATALOG) is few
+    assert spread(few, CATALOG) == few
 
 
 def test_many_lines_become_a_panel_per_family() -> None:
@@ -65,6 +66,16 @@ def test_what_has_no_room_in_small_multiples_is_said_below() -> None:
     assert caption.startswith("How to read it. ")
     assert BEYOND in caption
     assert "Note: blocking (1 of 64 served); select: it ends here." in caption
+
+
+def test_a_caption_speaks_of_lines_where_there_are_any() -> None:
+    told = "Further right there are more."
+    for names in (NAMES[:6], NAMES):
+        for places in ((1, 64), (64,)):
+            found = spread(replace(figure(names, places), of_lines=told), CATALOG)
+            lines = any(panel.kind == "lines" for panel in found.panels)
+            assert (told in found.caption) == lines
+            assert found.of_lines == ""
 
 
 def test_lines_of_one_point_each_are_rows() -> None:

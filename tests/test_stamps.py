@@ -31,6 +31,7 @@ from loadgen.workload.dialogue import PREFIX
 from loadgen.workload.load import Load
 
 pytestmark = [
+    pytest.mark.measures,
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="packet sockets are Linux's"),
     pytest.mark.skipif(os.geteuid() != 0, reason="capturing packets takes root"),
 ]

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import records
 from driving import made_drive
+from hypothesis import given
+from hypothesis import strategies as st
 
 from loadgen.analysis import audit
 from loadgen.clients.timeline import ClientTimeline, Request
@@ -455,3 +457,17 @@ def test_a_probe_tells_a_late_generator_from_a_slow_server() -> None:
 def test_paths_inside_the_lab_are_told_from_its_folder() -> None:
     assert summary.portable(summary.__file__) == "loadgen/trial/summary.py"
     assert summary.portable("/usr/bin/python") == "/usr/bin/python"
+
+
+@given(st.lists(st.integers(-(10**8), 10**9), min_size=1, max_size=300))
+def test_lateness_may_be_negative(values: list[int]) -> None:
+    """By as much as a histogram loses of the distance to the earliest."""
+    found = summary.lateness(np.array(values, np.int64))
+
+    assert found is not None
+    assert (found["n"], found["min"], found["max"]) == (len(values), min(values), max(values))
+    assert found["mean"] == pytest.approx(float(np.mean(values)), abs=1)
+    if found["p50"] is not None:
+        exact = sorted(values)[-(-len(values) // 2) - 1]
+        assert abs(found["p50"] - exact) <= 2e-3 * (exact - min(0, *values)) + 2
+    assert summary.lateness(np.zeros(0, np.int64)) is None

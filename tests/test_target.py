@@ -3,8 +3,10 @@
 import functools
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,8 @@ from loadgen.machine.cpus import choose_pinning
 from loadgen.store.schema import Heap
 from loadgen.target import process
 from loadgen.target.process import Target, TargetError, running, started
+
+pytestmark = pytest.mark.measures
 
 CPUS = set(choose_pinning().server)
 
@@ -111,3 +115,42 @@ def test_a_program_that_says_something_else_is_no_server(tmp_path: Path) -> None
         running(["echo", "hello"], cpus=CPUS, log=tmp_path / "log"),
     ):
         pass
+
+
+@pytest.mark.parametrize("deep", [False, True], ids=["usual", "deep"])
+def test_a_unix_socket_has_a_short_path_in_a_folder_that_goes_with_the_server(
+    deep: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if deep:  # too deep for any socket
+        folder = tmp_path.joinpath(*["folder"] * 20)
+        folder.mkdir(parents=True)
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with started("epoll", cpus=CPUS, log=tmp_path / "log", options=("--unix", "PATH")) as server:
+        path = Path(server.address.path)
+        assert server.address.transport == "unix"
+        assert server.command[-2:] == ["--unix", str(path)]
+        assert "--port" not in server.command
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(server.address.sockaddr)
+            assert sock.recv(100) == b"Welcome!\n"
+    assert not path.parent.exists()
+
+
+def test_the_folder_of_a_server_that_does_not_start_is_removed(tmp_path: Path) -> None:
+    made: list[str] = []
+
+    class Noted(tempfile.TemporaryDirectory[str]):
+        def __init__(self, **options: str) -> None:
+            super().__init__(**options)
+            made.append(self.name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "TemporaryDirectory", Noted)
+        options = ("--unix", "PATH", "--no-such-option")
+        with (
+            pytest.raises(TargetError, match="did not start"),
+            started("epoll", cpus=CPUS, log=tmp_path / "log", options=options),
+        ):
+            pass
+    assert len(made) == 1
+    assert not Path(made[0]).exists()

@@ -3,11 +3,14 @@
 import socket
 from collections.abc import Iterator
 
+import pytest
 import stubs
 from stubs import Stub
 
 from loadgen.clients.timeline import ClientTimeline, converse
 from loadgen.target.address import Address
+
+pytestmark = pytest.mark.measures
 
 CLIENTS, REQUESTS = 5, 4
 

@@ -18,6 +18,8 @@ from loadgen.trial.methods import Trace
 from loadgen.trial.rig import SystemUnderTest
 from servers import catalog
 
+pytestmark = pytest.mark.measures
+
 CPUS = choose_pinning()
 
 CANNED = """\

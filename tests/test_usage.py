@@ -19,6 +19,8 @@ from loadgen.machine.cpus import choose_pinning
 from loadgen.target import process, usage
 from loadgen.target.process import Target, TargetError, running
 
+pytestmark = pytest.mark.measures
+
 CPUS = set(choose_pinning().server)
 
 

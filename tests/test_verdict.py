@@ -11,7 +11,7 @@ import records
 from loadgen.store import histogram
 from loadgen.store.schema import Record, Verdict
 from loadgen.trial import methods, verdict
-from loadgen.trial.methods import Churn, Search, Slices
+from loadgen.trial.methods import Churn, Demonstration, Search, Slices
 
 Row = dict[str, Any]
 
@@ -140,6 +140,10 @@ def late(row: Row) -> None:
     row["generator"]["send_lag_ns"] = histogram.summary(np.full(2000, 101_000))
 
 
+def unstamped(row: Row) -> None:
+    row["generator"]["unstamped"] = 21
+
+
 def stolen(row: Row) -> None:
     row["machine"]["steal_fraction"] = 0.031
 
@@ -166,6 +170,11 @@ def in_slices() -> Row:
     row["cell"]["workload"] = Slices(connections=8).as_record()
     row["slices"] = {"void": [None] * 4}
     return row
+
+
+def unseen(row: Row) -> None:
+    """A program that ended well, and told nothing."""
+    row["cell"]["workload"] = Demonstration(claim="ports").as_record()
 
 
 def spoilt_rounds(row: Row) -> None:
@@ -210,6 +219,8 @@ VOIDS = [
     (closed_loop, beside_others, "server_starved", "others used 21% of the server's CPU"),
     (closed_loop, held_up, "generator_starved", "the generator got 89% of its CPU"),
     (open_loop, late, "late_sends", "p99 101 us"),
+    (closed_loop, unstamped, "unstamped_answers", "21 of 2,000 answers came without a stamp"),
+    (in_slices, unstamped, "unstamped_answers", "21 of 2,000 answers came without a stamp"),
     (closed_loop, stolen, "steal", "the hypervisor took 3.1%"),
     (closed_loop, overflowed, "overflows", "raise net.core.somaxconn"),
     (closed_loop, sent_again, "retransmits", "21 segments were sent again"),
@@ -221,6 +232,7 @@ VOIDS = [
         "too_many_void",
         "75% of the rounds are void, as the first: a",
     ),
+    (closed_loop, unseen, "nothing_seen", "nothing was seen"),
     (in_slices, busy_in_slices, "generator_bound_in_slices", "this measures the generator"),
 ]
 
@@ -255,6 +267,7 @@ def test_every_check_is_made_to_fire() -> None:
         (closed_loop, ("machine", "clock_drift_ns"), verdict.CLOCK_DRIFT_NS),
         (closed_loop, ("machine", "retransmits"), 20),
         (closed_loop, ("generator", "cpu_fraction"), verdict.GENERATOR_CPU_SHARE),
+        (closed_loop, ("generator", "unstamped"), 20),
         (open_loop, ("counts", "ok"), 1980),
         # What a machine does not tell is held against nobody.
         (closed_loop, ("machine", "steal_fraction"), None),
@@ -614,3 +627,19 @@ def test_a_server_is_busy_when_it_is_on_all_cpus_that_its_processes_can_have(
     assert judge(row)["valid"]
     row["server_cost"]["cpu_fraction"] = 0.85 * cores
     assert "this measures the generator" in judge(row)["reasons"][0]
+
+
+def test_answers_that_the_generator_stamped_itself_are_no_reason_against_a_trial() -> None:
+    row = closed_loop()
+    row["generator"] |= {"stamps": "generator", "unstamped": 2000}
+    assert judge(row)["valid"]
+
+
+@pytest.mark.parametrize(("share", "bottleneck"), [(0.95, "server"), (0.3, "unknown")])
+def test_without_the_kernels_stamps_only_a_busy_server_is_known_to_be_the_slower_side(
+    share: float, bottleneck: str
+) -> None:
+    row = closed_loop()
+    row["generator"] |= {"stamps": "generator", "unstamped": 2000, "busy_fraction": 0.8}
+    row["server_cost"]["cpu_fraction"] = row["machine"]["server_cpu_busy"] = share
+    assert slower_side(row) == bottleneck

@@ -41,9 +41,13 @@ class Catalog(tuple[CatalogLine, ...]):
         return next((line for line in self if line.name == name), None)
 
     def in_order(self, names: Iterable[str]) -> list[str]:
-        """Servers in the order of the catalog, all other names behind."""
-        known = [line.name for line in self]
-        return sorted(names, key=lambda name: known.index(name) if name in known else len(known))
+        """Labels of servers in the order of the catalog, all others behind."""
+
+        def place(name: str) -> int:
+            line = self.find(name)
+            return self.index(line) if line else len(self)
+
+        return sorted(names, key=place)
 
 
 def of_lines(lines: Iterable[Model]) -> Catalog:

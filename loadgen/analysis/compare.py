@@ -4,16 +4,19 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from loadgen.analysis.claim import Claim, unpaired
-from loadgen.analysis.estimate import Estimate
+from loadgen.analysis.estimate import MINIMUM_BLOCKS, Estimate
 from loadgen.analysis.run import CellData, Run
 from loadgen.store.metric import Metric
 from loadgen.store.runs import ResultsError
 
 # What differs between any two moments on one and the same machine.
 _PASSING = {"load_1min"}
+
+
+Worse = Literal["yes", "no", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -25,18 +28,42 @@ class Change:
     first: Estimate
     second: Estimate
     claim: Claim
+    more_is_faster: bool = True
+
+    @property
+    def magnitude(self) -> float:
+        """How large it is, whichever way it goes: half and twice are equally large."""
+        return abs(math.log(self.claim.ratio))
+
+    def worse_than(self, share: float) -> Worse:
+        """Is the second run worse by more than this share of the first, such as 0.05? By the
+        interval, whatever the ratio itself is: "yes" and "no" where all of it lies on one side."""
+        if self.claim.n < MINIMUM_BLOCKS:
+            return "unknown"
+        if self.more_is_faster:
+            worst, best, limit = self.claim.low, self.claim.high, 1 - share
+            return "yes" if best < limit else "no" if worst >= limit else "unknown"
+        worst, best, limit = self.claim.high, self.claim.low, 1 + share
+        return "yes" if best > limit else "no" if worst <= limit else "unknown"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """differences: of machines and versions, in words; alone: cells that one run does not have"""
+    """differences: of machines and versions, in words; changes: what is decided first, and in it
+    the largest; alone: cells that one run does not have"""
 
     differences: tuple[str, ...]
     changes: tuple[Change, ...]
     alone: tuple[str, ...]
 
-    def as_record(self) -> dict[str, Any]:
-        """For JSON; an unbounded interval ends in null."""
+    @property
+    def differing(self) -> tuple[Change, ...]:
+        """What became faster or slower."""
+        return tuple(filter(_differs, self.changes))
+
+    def as_record(self, limit: float | None = None) -> dict[str, Any]:
+        """For JSON; an unbounded interval ends in null. With a limit such as 0.05 each change says
+        whether it is worse by more than that."""
         return {
             "differences": list(self.differences),
             "cells": [
@@ -47,6 +74,7 @@ class Comparison:
                     "second": _plain(change.second),
                     "ratio": _plain(ratio_of(change.claim)),
                     "claim": change.claim.kind,
+                    **({} if limit is None else {"regression": change.worse_than(limit)}),
                 }
                 for change in self.changes
             ],
@@ -65,8 +93,13 @@ def compare(first: Run, second: Run) -> Comparison:
         for metric in first.cells[cell].cell.workload.metrics
         if (change := _change(first.cells[cell], second.cells[cell], metric))
     ]
+    changes.sort(key=lambda change: (not _differs(change), -change.magnitude))
     alone = first.cells.keys() ^ second.cells.keys()
     return Comparison(tuple(differences(first, second)), tuple(changes), tuple(sorted(alone)))
+
+
+def _differs(change: Change) -> bool:
+    return change.claim.kind in ("faster", "slower")
 
 
 def ratio_of(found: Claim) -> Estimate:
@@ -80,8 +113,9 @@ def _change(first: CellData, second: CellData, metric: Metric) -> Change | None:
     figures = first.values(metric), second.values(metric)
     if before is None or after is None or not all(map(all, figures)):
         return None
-    found = unpaired(figures[1], figures[0], more_is_faster=metric.unit == "per_s")
-    return Change(first.cell.id, metric.name, before, after, found) if found else None
+    more = metric.unit == "per_s"
+    found = unpaired(figures[1], figures[0], more_is_faster=more)
+    return Change(first.cell.id, metric.name, before, after, found, more) if found else None
 
 
 def differences(first: Run, second: Run) -> Iterator[str]:

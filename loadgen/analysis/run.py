@@ -85,13 +85,14 @@ class CellData:
 
     def merged(self, kind: Latency) -> tuple[HdrHistogram, int]:
         """All requests of all valid trials: those that were answered, in nanoseconds, and how many
-        more were not."""
+        more were not. Raises ResultsError for what is no histogram."""
         texts = [record["histograms"][kind] for record in self.valid]
         summaries = [record["latency_ns"][kind] for record in self.valid]
-        return (
-            histogram.merge(histogram.decode(text) for text in texts if text),
-            sum(summary["censored"] for summary in summaries if summary),
-        )
+        try:
+            merged = histogram.merge(histogram.decode(text) for text in texts if text)
+        except ValueError as error:
+            raise ResultsError(f"{self.cell.id}: {error}: restore the file") from error
+        return merged, sum(summary["censored"] for summary in summaries if summary)
 
     def merged_us(self, kind: Latency, percent: float) -> float | None:
         """A percentile (0 to 100) of all requests of all valid trials, in microseconds; None where

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from loadgen.clients.background_process import Behaviour, ConnectResult
 from loadgen.target.address import Address
+from loadgen.workload.load import Protocol
 
 PER_PROCESS = 10_000
 PATIENCE_S = 5.0  # without any progress
@@ -72,6 +73,7 @@ def prepare(
     *,
     cpus: set[int],
     behaviour: Behaviour = "silent",
+    protocol: Protocol = "hello",
     patience_s: float = PATIENCE_S,
 ) -> Iterator[BackgroundClients]:
     """Start the processes of `count` clients, which connect when they are told to, and end them
@@ -79,6 +81,7 @@ def prepare(
 
     address      numeric
     cpus         on which the processes may run
+    protocol     without a greeting, who is connected counts as greeted
     patience_s   how long they wait for a greeting without progress
 
     Raises OSError when a process cannot be started.
@@ -87,7 +90,7 @@ def prepare(
     try:
         for first in range(0, count, PER_PROCESS):
             share = min(PER_PROCESS, count - first)
-            arguments = [*map(str, (*address, share, first, patience_s)), behaviour]
+            arguments = [*map(str, (address, share, first, patience_s)), behaviour, protocol]
             clients._start(arguments, share, cpus)
         clients._await_ready()
         yield clients

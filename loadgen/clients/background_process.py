@@ -1,13 +1,14 @@
 """The program that some background clients live in: silent ones, and those that harm the others.
 
-    python -m loadgen.clients.background_process HOST PORT COUNT FIRST PATIENCE_S BEHAVIOUR
+    python -m loadgen.clients.background_process ADDRESS COUNT FIRST PATIENCE_S BEHAVIOUR PROTOCOL
 
 says `ready`, waits for a line, connects COUNT clients, prints one line of JSON when it is known of
 each of them whether it was greeted, and keeps them until it is killed or its standard input closed.
 So what a server and the kernel hold for the clients can be told from what they hold for the
 processes. The clients come from many addresses of 127.0.0.0/8, so that the ports of one address
 pair are no limit (ip(7), ip_local_port_range); FIRST is how many clients other processes have.
-BEHAVIOUR says what the clients do once they were greeted:
+Over HTTP nobody is greeted: there, who is connected counts as greeted. BEHAVIOUR says what the
+clients do then:
 
     silent       nothing
     half_line    begin a line and never end it
@@ -28,6 +29,7 @@ from collections import Counter
 from typing import Literal, NamedTuple, cast
 
 from loadgen.target.address import Address
+from loadgen.workload.load import Protocol
 
 Behaviour = Literal["silent", "half_line", "never_reads"]
 
@@ -60,7 +62,12 @@ class ConnectResult(NamedTuple):
 
 
 def connect_all(
-    address: Address, count: int, first: int, patience_s: float, behaviour: Behaviour
+    address: Address,
+    count: int,
+    first: int,
+    patience_s: float,
+    behaviour: Behaviour,
+    protocol: Protocol = "hello",
 ) -> tuple[list[socket.socket], list[socket.socket], dict[str, int]]:
     """Connect clients and read their greetings, AT_ONCE of them at a time.
 
@@ -73,6 +80,7 @@ def connect_all(
     failed = Counter[str]()
     waiting: dict[int, tuple[socket.socket, bytes]] = {}
     started = 0
+    ready = select.EPOLLIN if protocol == "hello" else select.EPOLLOUT
     deadline = time.monotonic() + patience_s
     with select.epoll() as interest:
         while (started < count or waiting) and time.monotonic() < deadline:
@@ -84,12 +92,13 @@ def connect_all(
                 else:
                     socks.append(sock)
                     waiting[sock.fileno()] = sock, b""
-                    interest.register(sock, select.EPOLLIN)
+                    interest.register(sock, ready)
                 started += 1
             for fd, _ in interest.poll(0.1):
                 sock, heard = waiting[fd]
                 try:
-                    piece = sock.recv(64)
+                    # Over HTTP the first event says that it is connected, or why it is not.
+                    piece = sock.recv(64) if protocol == "hello" else _connected(sock)
                 except BlockingIOError:
                     continue
                 except OSError as error:
@@ -158,13 +167,20 @@ def _connecting(address: Address, number: int, behaviour: Behaviour) -> socket.s
             # ip(7): the port is then chosen in connect(), from all that this address pair has.
             sock.setsockopt(socket.IPPROTO_IP, socket.IP_BIND_ADDRESS_NO_PORT, 1)
             sock.bind((f"127.1.0.{1 + number // PER_ADDRESS}", 0))
-        code = sock.connect_ex(address)
+        code = sock.connect_ex(address.sockaddr)
         if code != errno.EINPROGRESS and code:
             raise OSError(code, os.strerror(code))
     except OSError:
         sock.close()
         raise
     return sock
+
+
+def _connected(sock: socket.socket) -> bytes:
+    """What counts as its greeting, now that something has happened to it. Raises OSError."""
+    if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        raise OSError(code, os.strerror(code))
+    return GREETING
 
 
 def _name(error: OSError) -> str:
@@ -180,15 +196,16 @@ def _say(line: str) -> None:
 
 def main() -> None:
     """The body of one process."""
-    host, port, count, first, patience_s, word = sys.argv[1:]
-    address, behaviour = Address(host, int(port)), cast(Behaviour, word)
+    where, count, first, patience_s, word, spoken = sys.argv[1:]
+    address = Address.parse(where)
+    behaviour, protocol = cast(Behaviour, word), cast(Protocol, spoken)
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     _say("ready")
     if not sys.stdin.readline():
         return  # not needed after all
     socks, greeted, failed = connect_all(
-        address, int(count), int(first), float(patience_s), behaviour
+        address, int(count), int(first), float(patience_s), behaviour, protocol
     )
     sent_bytes = behave(greeted, behaviour)
     _say(json.dumps(ConnectResult(len(greeted), failed, sent_bytes)._asdict()))

@@ -4,19 +4,32 @@ Here nothing is compiled, and a call blocks until its part of the conversation i
 looking at a server, not for loading it.
 """
 
+import os
+import re
 import socket
 import struct
 import time
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Self
 
 from loadgen.engine.syscalls import NS_PER_S, SO_TIMESTAMPNS
 from loadgen.target.address import Address
-from loadgen.workload.dialogue import GREETING, PREFIX, SUFFIX
+from loadgen.workload.dialogue import (
+    DATE,
+    GREETING,
+    PREFIX,
+    SUFFIX,
+    http_answer,
+    http_request,
+)
+from loadgen.workload.load import Protocol
 
 VERIFY_S = 5.0
+# A datagram may be lost, and then is sent again.
+DATAGRAM_TRIES = 5
+DATAGRAM_S = 2.0
 CONNECT_S = 5.0
 
 
@@ -42,15 +55,16 @@ class Conversation:
         """
         self.arrived_ns = 0
         """when the piece that was received last had arrived, by the clock of time.time_ns(): as
-        the kernel stamped it, or else when we read it"""
+        the kernel stamped it, or else (over a Unix-domain socket) when we read it"""
         self._patience_s = patience_s
         self._sock = socket.socket(address.family)
         try:
             self._sock.settimeout(patience_s)
-            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if not address.path:
+                self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if kernel_stamps:  # before connecting: the greeting may be there at once
                 self._sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-            self._sock.connect(address)
+            self._sock.connect(address.sockaddr)
         except BaseException:
             self._sock.close()
             raise
@@ -91,38 +105,102 @@ class Conversation:
         return heard
 
     def expect(self, expected: bytes) -> None:
-        """Wait for exactly these bytes.
+        """Wait for exactly these bytes; where DATE stands, for any date.
 
         Raises ConversationError as soon as something else comes, or nothing; OSError.
         """
         heard = b""
-        while heard != expected:
+        while len(heard) < len(expected):
             try:
                 piece = self.receive(len(expected) - len(heard))
             except TimeoutError as error:
                 raise ConversationError(f"no answer within {self._patience_s:.0f} s") from error
             heard += piece
-            if not piece or not expected.startswith(heard):
+            if not piece or not expected.startswith(_with_dates_of(expected, heard)):
                 raise ConversationError(f"the server said {heard!r} instead of {expected!r}")
 
 
-def verify(address: Address) -> None:
+# IMF-fixdate (RFC 9110, 5.6.7).
+_ANY_DATE = re.compile(rb"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT")
+
+
+def _with_dates_of(expected: bytes, heard: bytes) -> bytes:
+    """What was heard, as if its dates were those that are expected; one that is cut off at the end
+    is any."""
+    at = expected.find(DATE)
+    while 0 <= at < len(heard):
+        date = heard[at : at + len(DATE)]
+        if len(date) < len(DATE) or _ANY_DATE.fullmatch(date):
+            heard = heard[:at] + DATE[: len(date)] + heard[at + len(DATE) :]
+        at = expected.find(DATE, at + 1)
+    return heard
+
+
+def verify(address: Address, protocol: Protocol = "hello") -> None:
     """Hold one conversation and compare every byte: no number without a correct server.
 
     Raises ConversationError.
     """
-    said = b"one\ntwo\r\n\nthree\x00\xff\nexit\n"
-    lines = (b"one", b"two", b"", b"three\x00\xff")
-    expected = GREETING + b"".join(PREFIX + line + SUFFIX for line in lines)
+    if protocol == "hello":
+        said = b"one\ntwo\r\n\nthree\x00\xff\nexit\n"
+        lines = (b"one", b"two", b"", b"three\x00\xff")
+        expected, last = GREETING + b"".join(PREFIX + line + SUFFIX for line in lines), "`exit`"
+    else:
+        names, end = (b"one", b"two"), b"three"
+        said = b"".join(map(http_request, names)) + http_request(end, only=True)
+        expected = b"".join(map(http_answer, names)) + http_answer(end, only=True)
+        last = "`Connection: close`"
     try:
         with Conversation(address, VERIFY_S) as conversation:
             for piece in (said[:1], said[1:6], said[6:]):
                 conversation.send(piece)
             conversation.expect(expected)
             if more := conversation.receive(120):
-                raise ConversationError(f"the server said {more!r} after `exit`")
+                raise ConversationError(f"the server said {more!r} after {last}")
     except OSError as error:
         raise ConversationError(f"the conversation before the trial failed: {error}") from error
+
+
+def verify_datagrams(address: Address) -> None:
+    """As `verify`, by datagrams; what is lost is said again: this is about what a server says.
+
+    Raises ConversationError.
+    """
+    lines = (b"one", b"two\r\n", b"", b"three\x00\xff\n", b"exit\n")
+    bare = (b"one", b"two", b"", b"three\x00\xff", b"exit")
+    try:
+        with _datagrams(address) as sock:
+            for said, line in zip(lines, bare, strict=True):
+                expected = PREFIX + line + SUFFIX
+                heard = _asked(sock, said, VERIFY_S)
+                if heard is None:
+                    raise ConversationError(f"no answer within {VERIFY_S:.0f} s")
+                if heard != expected:
+                    raise ConversationError(f"the server said {heard!r} instead of {expected!r}")
+    except OSError as error:
+        raise ConversationError(f"the conversation before the trial failed: {error}") from error
+
+
+def _datagrams(address: Address) -> socket.socket:
+    """A UDP socket that is connected to a numeric address. Raises OSError."""
+    sock = socket.socket(address.family, socket.SOCK_DGRAM)
+    try:
+        sock.connect(address.sockaddr)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _asked(sock: socket.socket, data: bytes, patience_s: float) -> bytes | None:
+    """What answers a datagram, which is sent DATAGRAM_TRIES times at most, or None. Raises
+    OSError."""
+    sock.settimeout(patience_s / DATAGRAM_TRIES)
+    for _ in range(DATAGRAM_TRIES):
+        sock.send(data)
+        with suppress(TimeoutError):
+            return sock.recv(65_536)
+    return None
 
 
 def ask_in_turn(
@@ -151,17 +229,41 @@ def ask_in_turn(
 
 
 def resolve(address: Address) -> Address:
-    """The numeric address at which somebody listens, of all that a name stands for.
+    """The numeric address at which somebody listens, of all that a name stands for; of a
+    Unix-domain socket the whole path.
 
     Raises UnreachableError.
     """
     try:
-        with socket.create_connection(address, CONNECT_S) as sock:
+        if address.path:
+            whole = Address(path=os.path.abspath(address.path))
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.settimeout(CONNECT_S)
+                sock.connect(whole.sockaddr)
+            return whole
+        with socket.create_connection((address.host, address.port), CONNECT_S) as sock:
             host, port, *_ = sock.getpeername()
             return Address(host, port)
     except (socket.gaierror, UnicodeError) as error:  # UnicodeError: no name at all (idna)
         raise UnreachableError(f"cannot resolve {address.host!r}") from error
-    except ConnectionRefusedError as error:
+    except (ConnectionRefusedError, FileNotFoundError) as error:
         raise UnreachableError(f"nobody listens at {address}") from error
     except OSError as error:
         raise UnreachableError(f"cannot connect to {address}: {error}") from error
+
+
+def resolve_datagrams(address: Address) -> Address:
+    """The numeric address at which somebody answers datagrams, of all that a name stands for.
+
+    Raises UnreachableError.
+    """
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_DGRAM)
+    except (socket.gaierror, UnicodeError) as error:
+        raise UnreachableError(f"cannot resolve {address.host!r}") from error
+    for _, _, _, _, (host, port, *_) in found:
+        candidate = Address(str(host), int(port))
+        with suppress(OSError), _datagrams(candidate) as sock:
+            if _asked(sock, b"\n", DATAGRAM_S) is not None:
+                return candidate
+    raise UnreachableError(f"nobody answers datagrams at {address}")

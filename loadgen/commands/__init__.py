@@ -13,7 +13,24 @@ import importlib
 from typing import Protocol, cast
 
 # As `--help` lists them.
-ALL = ("run", "bench", "duel", "report", "compare", "audit", "calibrate", "doctor", "trace", "list")
+ALL = (
+    "run",
+    "bench",
+    "duel",
+    "claim",
+    "report",
+    "compare",
+    "export",
+    "audit",
+    "runs",
+    "calibrate",
+    "doctor",
+    "trace",
+    "film",
+    "study",
+    "quiz",
+    "list",
+)
 
 
 class Command(Protocol):

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from loadgen.commands import UserError
+from loadgen.commands import UserError, arguments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,18 +18,24 @@ HELP = "Derive every figure of a run anew; status 1: some do not hold."
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which run."""
-    parser.add_argument("folder", type=Path, metavar="DIR", help="for example results/latest")
+    arguments.completed(
+        parser.add_argument("folder", type=Path, metavar="DIR", help="for example results/latest"),
+        arguments.run_folders,
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(options: argparse.Namespace) -> int:
     """Print what does not hold, a line each, and the hash that stands for the run; 0 when all
     holds. Raises UserError."""
+    import json
+
     from loadgen import experiments
     from loadgen.analysis import audit
     from loadgen.analysis.audit import quoted, whole
     from loadgen.analysis.run import Run
     from loadgen.report import redraw
-    from loadgen.store import runs
+    from loadgen.store import chain, runs
 
     try:
         stored = runs.load(options.folder)
@@ -47,6 +53,17 @@ def run(options: argparse.Namespace) -> int:
     except ValueError as error:  # a workload, a time or an order that no lab wrote
         problems = [f"the run cannot be checked: {error}"]
     problems += quoted.differences(stored, quotes)
+    if options.json:
+        record = {
+            "folder": str(stored.path),
+            "records": len(stored.records),
+            "problems": problems,
+            "last_hash": chain.last(stored.raw_header, stored.raw_records),
+            "quoted": quoted.sentence(stored, quotes),
+            "reference_against_itself": against_itself(run),
+        }
+        print(json.dumps(record, allow_nan=False))
+        return 1 if problems else 0
     for problem in problems:
         print(problem)
     if told := against_itself(run):

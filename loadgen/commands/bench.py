@@ -29,6 +29,11 @@ EXTRA_TIME = {"quick": 0.0, "standard": 0.02, "full": 0.25}
 TOO_BUSY = 0.2
 FIRST_ROUNDS = 150  # of all servers
 
+# What was chosen when a run began.
+SETTLED = (
+    *("quick", "full", "experiments", "servers", "python", "blocks", "seed", "out"),
+    *("name", "note"),
+)
 # A run is measured on one machine: these must not differ when it is resumed.
 SAME_MACHINE = ("cpu", "cpus", "kernel", "python", "server_cpus", "generator_cpus")
 
@@ -38,14 +43,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="a minute; no claims of significance")
     size.add_argument("--full", action="store_true", help="a fine grid; up to an hour")
-    parser.add_argument(
-        "--experiments", type=arguments.names, metavar="A,B", help="only these: see `list`"
+    arguments.completed(
+        parser.add_argument(
+            "--experiments", type=arguments.names, metavar="A,B", help="only these: see `list`"
+        ),
+        arguments.some_of(arguments.experiment_names),
     )
-    parser.add_argument(
-        "--servers",
-        type=arguments.names,
-        metavar="A,B",
-        help="these, or `all` (default: those that `list` marks; all with --full)",
+    arguments.completed(
+        parser.add_argument(
+            "--servers",
+            type=arguments.names,
+            metavar="A,B",
+            help="these, or `all` (default: those that `list` marks; all with --full)",
+        ),
+        arguments.some_of(arguments.server_names),
     )
     parser.add_argument(
         "--python",
@@ -57,7 +68,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--blocks", type=int, metavar="N", help="measure every cell N times")
     parser.add_argument("--seed", type=int, help="of order and schedules (default: from the clock)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="a new folder for the run")
-    parser.add_argument("--resume", type=Path, metavar="DIR", help="continue a stopped run")
+    parser.add_argument("--name", type=arguments.name, help="of the run, for `runs` and its page")
+    parser.add_argument("--note", type=arguments.note, help="what the run was made for")
+    arguments.completed(
+        parser.add_argument("--resume", type=Path, metavar="DIR", help="continue a stopped run"),
+        arguments.run_folders,
+    )
+    parser.add_argument(
+        "--retry-void",
+        action="store_true",
+        help="with --resume: measure again what did not count, in blocks that say so",
+    )
+    parser.add_argument("--json", action="store_true", help="print the figures, one line of JSON")
+    parser.add_argument("--open", action="store_true", help="show the page in a browser at the end")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -66,11 +89,15 @@ def run(options: argparse.Namespace) -> int:
     from loadgen.analysis import run as analysis
     from loadgen.machine.cpus import choose_pinning
     from loadgen.machine.limits import raise_descriptor_limit
-    from loadgen.plan.due import remaining_s
+    from loadgen.plan.due import remaining_s, retries, seconds
     from loadgen.report import console
+    from loadgen.report.html import HTML_NAME
     from loadgen.store import runs
     from loadgen.trial import trial
 
+    if options.retry_void and not options.resume:
+        raise UsageError("--retry-void goes with --resume DIR: the run in which something was void")
+    console.to_stderr(options.json)
     if options.out:
         keeping.expect_new(options.out)
     descriptors = raise_descriptor_limit()
@@ -83,19 +110,28 @@ def run(options: argparse.Namespace) -> int:
         else:
             plan, records = _new_plan(options, descriptors), []
         left_s = remaining_s(plan, records, analysis.needs_more)
+        if options.retry_void:
+            void = list(retries(plan, records))
+            left_s += sum(seconds(group) for _, _, group, _ in void)
+            console.announce_retries(void)
         if left_s:
             _warn_of_load()
             trial.compile()
-        folder = options.resume or _created(plan, cpus, options.out)
+        folder = options.resume or _created(plan, cpus, options)
         console.announce(plan, folder, cpus, left_s)
         if left_s:
-            _measure(plan, folder, cpus, left_s)
+            _measure(plan, folder, cpus, left_s, again=options.retry_void)
+        _film(plan, folder, cpus)
         keeping.draw(folder)
         measured = analysis.load(folder)
         headlines, findings = experiments.headlines_of(measured), experiments.findings(measured)
     except runs.ResultsError as error:
         raise UserError(str(error)) from error
     console.summarise(measured, headlines, findings)
+    if options.json:
+        keeping.print_figures(measured, headlines, findings)
+    if options.open:
+        keeping.show(folder / HTML_NAME)
     return 0 if any(record["outcome"] == "measured" for record in measured.records) else 1
 
 
@@ -144,7 +180,10 @@ def _experiments(options: argparse.Namespace, profile: "Profile") -> "list[Exper
     """Those that were named, or those that the profile has time for. Raises UsageError."""
     from loadgen import experiments
 
-    usual: Sequence[str] = experiments.QUICK if profile == "quick" else experiments.ALL
+    named = experiments.BY_NAME
+    usual: Sequence[str] = [name for name in experiments.ALL if name not in named]
+    if profile == "quick":
+        usual = experiments.QUICK
     if len(options.python or ()) < 2:  # one cannot be compared
         usual = [name for name in usual if name != "interpreters"]
     try:
@@ -155,7 +194,7 @@ def _experiments(options: argparse.Namespace, profile: "Profile") -> "list[Exper
 
 def _expect_no_choice(options: argparse.Namespace) -> None:
     """Raises UsageError when something is chosen that a stopped run has settled."""
-    for name in ("quick", "full", "experiments", "servers", "python", "blocks", "seed", "out"):
+    for name in SETTLED:
         if getattr(options, name) is not None and getattr(options, name) is not False:
             raise UsageError(f"--{name} does not go with --resume: a run goes on as it was planned")
 
@@ -225,7 +264,7 @@ def _warn_of_load() -> None:
         print(f"warning: {load.state}: figures will be disturbed", file=sys.stderr)
 
 
-def _created(plan: "Plan", cpus: "Pinning", folder: Path | None) -> Path:
+def _created(plan: "Plan", cpus: "Pinning", options: argparse.Namespace) -> Path:
     """A new folder for the run, with all that is known before the first trial."""
     from loadgen.store import runs
 
@@ -235,7 +274,9 @@ def _created(plan: "Plan", cpus: "Pinning", folder: Path | None) -> Path:
         seed=plan.seed,
         environment=keeping.environment(cpus),
         calibration=_calibration(cpus),
-        folder=folder,
+        folder=options.out,
+        name=options.name,
+        note=options.note,
     )
 
 
@@ -259,19 +300,40 @@ def _calibration(cpus: "Pinning") -> "list[Calibration]":
     return reached
 
 
-def _measure(plan: "Plan", folder: Path, cpus: "Pinning", left_s: float) -> None:
+def _measure(
+    plan: "Plan", folder: Path, cpus: "Pinning", left_s: float, *, again: bool = False
+) -> None:
     """Run what is due; whoever stops it is told how to go on."""
     from loadgen.analysis.run import needs_more
     from loadgen.plan.execute import execute
     from loadgen.report import console
 
     try:
-        console.follow(
-            plan, left_s, unless_too_busy(execute(plan, folder, cpus, needs_more), folder)
-        )
+        measured = execute(plan, folder, cpus, needs_more, again=again)
+        console.follow(plan, left_s, unless_too_busy(measured, folder))
     except KeyboardInterrupt:
         print(f"\nto continue: python -m loadgen bench --resume {folder}", file=sys.stderr)
         raise
+
+
+def _film(plan: "Plan", folder: Path, cpus: "Pinning") -> None:
+    """A film of each server that has none yet, for the page; one that fails is warned of."""
+    from loadgen.film import folder as films
+    from loadgen.film.shoot import shoot
+    from loadgen.report import console
+    from loadgen.target.process import TargetError
+    from servers import catalog
+
+    made, _ = films.read(folder)
+    due = [catalog.find(name) for name in plan.servers if name not in made]
+    console.announce_films(len(due))
+    place = folder / films.FILMS_NAME
+    place.mkdir(exist_ok=True)
+    for model in due:
+        try:
+            films.write(shoot(model, cpus=cpus), place)
+        except (TargetError, OSError) as error:
+            print(f"warning: {model.name} has no film: {error}", file=sys.stderr)
 
 
 def unless_too_busy(

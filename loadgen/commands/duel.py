@@ -56,11 +56,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Who takes part, under which load, and when to stop."""
     parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
     arguments.intermixed(parser)
-    parser.add_argument(
-        "contestants",
-        nargs="*",
-        metavar="CONTESTANT",
-        help="a server of `list`, with options as one quoted word; or HOST:PORT of a running one",
+    arguments.completed(
+        parser.add_argument(
+            "contestants",
+            nargs="*",
+            metavar="CONTESTANT",
+            help="a server of `list`, with options as one quoted word; or HOST:PORT of a running"
+            " one",
+        ),
+        arguments.one_of(arguments.server_names),
     )
     parser.add_argument(
         "--server-command",
@@ -89,10 +93,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--time-limit",
-        type=float,
+        type=arguments.seconds,
         default=20.0,
-        metavar="S",
-        help="begin nothing that would end later, once there are three epochs (default: 20)",
+        metavar="TIME",
+        help="begin nothing that would end later, once there are three epochs (default: 20s)",
     )
     parser.add_argument("--seed", type=int, help="of order and schedules (default: from the clock)")
     parser.add_argument("--json", action="store_true", help="print the ratios, one line of JSON")
@@ -202,6 +206,8 @@ def _entrant(text: str) -> Entrant:
         model = catalog.find(name)
     except KeyError as error:
         raise UsageError(error.args[0]) from error
+    if model.connectionless:
+        raise UsageError(f"{name} has no connections, which a duel needs")
     python, options = sys.executable, list[str]()
     left = iter(rest)
     for word in left:
@@ -312,7 +318,9 @@ def _ready(
         except (UserError, InterpreterError) as error:
             failed[cell] = str(error)
         else:
-            ready[cell] = replace(system, address=address)
+            transport = address.transport if address else cell.workload.transport
+            reached = replace(cell, workload=replace(cell.workload, transport=transport))
+            ready[reached] = replace(system, address=address)
     return ready, failed
 
 

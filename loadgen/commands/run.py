@@ -2,11 +2,12 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loadgen.commands import UsageError, UserError, arguments
-from servers import catalog, common
+from servers import catalog, command_line
 from servers.protocol import MAX_LINE_BYTES
 
 if TYPE_CHECKING:
@@ -25,18 +26,38 @@ OPTIONS = {
     "max_line_bytes": "--message-bytes",
     "offered_per_s": "--rate",
     "arrivals": "--arrivals",
+    "transport": "--transport",
+    "protocol": "--protocol",
+    "idle_timeout_s": "--idle-timeout",
 }
+# What a server of ours is asked to listen on: see `Method`.
+TRANSPORTS = ("ipv4", "ipv6", "unix")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which server, and under which load."""
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--server", metavar="NAME", help="a server of ours: see `list`")
+    arguments.completed(
+        which.add_argument("--server", metavar="NAME", help="a server of ours: see `list`"),
+        arguments.one_of(arguments.server_names),
+    )
     which.add_argument(
         "--connect",
-        metavar="HOST:PORT",
+        metavar="ADDRESS",
         type=arguments.host_and_port,
-        help="one that somebody else started",
+        help="one that somebody else started: HOST:PORT or unix:PATH",
+    )
+    parser.add_argument(
+        "--transport", choices=TRANSPORTS, help="between clients and ours (default: ipv4)"
+    )
+    parser.add_argument(
+        "--protocol", choices=("hello", "http"), default="hello", help="(default: hello)"
+    )
+    parser.add_argument(
+        "--idle-timeout", type=float, metavar="S", help="after so much silence ours lets go"
+    )
+    parser.add_argument(
+        "--udp", action="store_true", help="by datagrams: `udp`, `udp_batched`, or --connect"
     )
     parser.add_argument(
         "--python", type=arguments.interpreter, metavar="PATH", help="the interpreter of ours"
@@ -46,8 +67,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--message-bytes", type=int, default=16, help="a request, with its newline (default: 16)"
     )
-    parser.add_argument("--duration", type=float, default=1.0, metavar="S", help="(default: 1)")
-    parser.add_argument("--warmup", type=float, default=0.3, metavar="S", help="(default: 0.3)")
+    parser.add_argument(
+        "--duration", type=arguments.seconds, default=1.0, metavar="TIME", help="(default: 1s)"
+    )
+    parser.add_argument(
+        "--warmup", type=arguments.seconds, default=0.3, metavar="TIME", help="(default: 300ms)"
+    )
     parser.add_argument(
         "--rate", type=float, metavar="R", help="open loop: requests per second over all clients"
     )
@@ -65,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _work(text: str) -> str:
-    common.work(text)  # refuses what the server would
+    command_line.work(text)  # refuses what the server would
     return text
 
 
@@ -82,6 +107,8 @@ def run(options: argparse.Namespace) -> int:
     if options.raw and not options.raw.parent.is_dir():
         raise UserError(f"{options.raw.parent} is not a folder: make it first")
     workload, system = _workload(options), _system(options)
+    if system.address and not options.udp:  # a name may stand for any address
+        workload = replace(workload, transport=system.address.transport)
     cell = Cell(experiment="run", server=system.name, workload=workload, python=options.python)
     _expect_descriptors(system, workload)
     cpus = choose_pinning()
@@ -112,8 +139,13 @@ def _workload(options: argparse.Namespace) -> "Requests":
         offered_per_s=options.rate,
         arrivals=options.arrivals or (None if options.rate is None else "poisson"),
         work=options.work,
+        transport="udp" if options.udp else options.transport or "ipv4",
+        protocol=options.protocol,
+        idle_timeout_s=options.idle_timeout,
         max_line_bytes=max(MAX_LINE_BYTES, options.message_bytes),
     )
+    if options.udp and options.transport:
+        raise UsageError("--transport does not go with --udp: those are for streams")
     try:
         workload.check()
         check_number("seed", options.seed, SEEDS, whole=True)
@@ -133,11 +165,19 @@ def _system(options: argparse.Namespace) -> "SystemUnderTest":
             raise UsageError("--work does not go with --connect: it is an option of our servers")
         if options.python:
             raise UsageError("--python does not go with --connect: it is for our servers")
-        return SystemUnderTest(address=arguments.resolve(options.connect))
+        if options.transport:
+            raise UsageError("--transport does not go with --connect: the address says it")
+        if options.idle_timeout is not None:
+            raise UsageError("--idle-timeout does not go with --connect: it is for our servers")
+        return SystemUnderTest(address=arguments.resolve(options.connect, by_datagrams=options.udp))
     try:
         model = catalog.find(options.server)
     except KeyError as error:
         raise UsageError(error.args[0]) from error
+    if model.connectionless and not options.udp:
+        raise UsageError(f"{model.name} has no connections: it needs --udp")
+    if options.udp and not model.connectionless:
+        raise UsageError(f"--udp does not go with {model.name}, which needs connections")
     python = options.python or sys.executable
     if missing := interpreter.examine(python).missing[model.name]:
         raise UserError(f"{model.name} cannot run here: {missing}")

@@ -19,7 +19,10 @@ HELP = "Count the system calls of servers per request, by strace."
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which servers, under which load."""
-    parser.add_argument("servers", nargs="*", metavar="SERVER", help="default: all of them")
+    arguments.completed(
+        parser.add_argument("servers", nargs="*", metavar="SERVER", help="default: all of them"),
+        arguments.one_of(arguments.server_names),
+    )
     parser.add_argument("--requests", type=int, default=20, metavar="N", help="(default: 20)")
     parser.add_argument(
         "--idle", type=int, default=0, metavar="N", help="silent clients besides (default: 0)"

@@ -29,6 +29,7 @@ from loadgen.engine.syscalls import (
     compiled,
     epoll_ctl,
     errno_location,
+    memcmp,
     memcpy,
     ppoll,
     recvmsg,
@@ -44,6 +45,7 @@ NAP_NS = 1_000_000
 AT_ONCE_NS = 20_000
 CLOCK_ATTEMPTS = 5
 EPOLLERR, EPOLLIN, EPOLLOUT = select.EPOLLERR, select.EPOLLIN, select.EPOLLOUT
+EPOLLET = -(2**31)  # EPOLLET is bit 31 of an int32
 EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD = 1, 2, 3
 CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_THREAD_CPUTIME_ID = 0, 1, 3
 EAGAIN, EINTR = errno.EAGAIN, errno.EINTR
@@ -80,6 +82,8 @@ class SyscallBuffers(NamedTuple):
     answer: Bytes
     request_tag: Bytes  # where it is in `request`, in the same memory
     answer_tag: Bytes
+    opaque_start: int  # of the bytes of `answer` that may be any
+    opaque_end: int  # 0: there are none
 
 
 def new_buffers(epoll: int, said: Dialogue) -> SyscallBuffers:
@@ -108,6 +112,8 @@ def new_buffers(epoll: int, said: Dialogue) -> SyscallBuffers:
         answer=answer,
         request_tag=request[said.request_tag_offset :][: said.tag_digits],
         answer_tag=answer[said.answer_tag_offset :][: said.tag_digits],
+        opaque_start=said.opaque.start,
+        opaque_end=said.opaque.stop,
     )
 
 
@@ -168,6 +174,20 @@ def receive(buffers: SyscallBuffers, fd: int, count: int) -> int:
     buffers.vector[1] = count
     buffers.header[5] = _STAMP_BYTES  # recvmsg overwrites it with what it used
     return recvmsg(fd, buffers.header.ctypes.data, MSG_DONTWAIT)
+
+
+@compiled
+def is_answer(buffers: SyscallBuffers, offset: int, count: int) -> bool:
+    """Is what was received the part of the answer of `count` bytes that begins at `offset`?"""
+    received, expected = buffers.received.ctypes.data, buffers.answer.ctypes.data + offset
+    if buffers.opaque_end == 0:
+        return bool(memcmp(received, expected, count) == 0)
+    before = min(max(buffers.opaque_start - offset, 0), count)
+    after = min(max(buffers.opaque_end - offset, 0), count)
+    return bool(
+        memcmp(received, expected, before) == 0
+        and memcmp(received + after, expected + after, count - after) == 0
+    )
 
 
 @compiled

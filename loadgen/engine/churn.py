@@ -1,20 +1,25 @@
-"""A connection per request, in a compiled loop: connect, greeting, one line and exit, end. IPv4.
+"""A connection per request, in a compiled loop: connect, greeting, one request, end.
 
-Each of N slots holds one conversation at a time and begins the next when that has ended. The line
-and `exit` are sent together, as HTTP/1.0 clients do, so that a conversation costs the server one
-receive and what is measured is coming and going.
+Each of N slots holds one conversation at a time and begins the next when that has ended. A request
+asks the server to close: the line and `exit` are sent together, as HTTP/1.0 clients do, so that a
+conversation costs the server one receive and what is measured is coming and going; over HTTP it
+says `Connection: close`. There nobody is greeted: who is connected asks.
 
 Neither ports nor TIME_WAIT are the limit. The server ends the conversation, so its side keeps the
-TIME_WAIT (tcp(7), RFC 9293 3.3.2) and the client's port is free at once; and the clients come from
-many addresses of 127.0.0.0/8, whose ports are chosen in connect() (ip(7), IP_BIND_ADDRESS_NO_PORT).
+TIME_WAIT (tcp(7), RFC 9293 3.3.2) and the client's port is free at once; and over IPv4 the clients
+come from many addresses of 127.0.0.0/8, whose ports are chosen in connect() (ip(7),
+IP_BIND_ADDRESS_NO_PORT). IPv6 has one loopback address only (RFC 4291, 2.5.3), whose ports come
+round sooner; a TIME_WAIT on the server's side lets a newer connection in (RFC 6191).
 No SO_LINGER: a reset instead of the last acknowledgement would be another conversation.
 No TCP_NODELAY: there is only one thing to send, and nothing before it that is not acknowledged.
 """
 
 import errno
+import os
 import select
 import socket
 import struct
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -22,15 +27,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from loadgen.engine.buffers import (
+    CLOCK_REALTIME,
     EAGAIN,
     EINTR,
     EPOLL_CTL_ADD,
+    EPOLLET,
     EPOLLIN,
+    EPOLLOUT,
     NAP_NS,
     SyscallBuffers,
     arrival_stamps,
     as_array,
+    clock,
     connection_of,
+    is_answer,
     last_error,
     receive,
     watch,
@@ -66,8 +76,11 @@ from loadgen.engine.syscalls import (
     setsockopt,
 )
 from loadgen.engine.syscalls import socket as new_socket
-from loadgen.workload.dialogue import hello_echo
+from loadgen.workload import dialogue
 from loadgen.workload.load import Load
+
+Sockaddr = tuple[str, int] | str
+"""As socket calls want it: numeric host and port, or the path of a Unix-domain socket."""
 
 # More conversations than one core has ever begun; decides how many there is room for.
 _MAX_PER_S = 100_000
@@ -78,7 +91,8 @@ _LAST_BYTE = 7  # of the address in struct sockaddr_in (ip(7)): family, port, ad
 _OK, _MISMATCHED, _ERROR, _TIMED_OUT = map(int, Outcome)
 _GREETING, _ANSWER, _END = 0, 1, 2  # what a slot waits for
 _KIND = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-_AF_INET, _IPPROTO_IP = socket.AF_INET, socket.IPPROTO_IP
+_IPPROTO_IP = socket.IPPROTO_IP
+_LONGEST_PATH = 107  # unix(7): sun_path has 108 bytes, the last of them 0
 _IP_BIND_ADDRESS_NO_PORT = 24  # linux/in.h
 _EINPROGRESS = errno.EINPROGRESS
 
@@ -109,10 +123,12 @@ _SLOT = np.dtype(
 
 
 class _Ends(NamedTuple):
-    """What a connection is made from; struct sockaddr_in twice, and an option's value."""
+    """What a connection is made from."""
 
-    source: Bytes
-    server: Bytes
+    family: int
+    source: Bytes  # struct sockaddr_in
+    binds: bool  # the clients come from addresses after `source`
+    server: Bytes  # struct sockaddr_in, sockaddr_in6 or sockaddr_un
     on: Any
     greeting: Bytes
 
@@ -154,7 +170,7 @@ def _begin(loop: Loop, ends: _Ends, slot: Any, conversations: Any) -> None:
     slot.awaits = _GREETING
     slot.received_bytes = 0
     slot.mismatch = False
-    slot.fd = new_socket(_AF_INET, _KIND, 0)
+    slot.fd = new_socket(ends.family, _KIND, 0)
     if slot.fd < 0:
         conversation.outcome = _ERROR
         conversation.error = last_error(buffers)
@@ -162,9 +178,11 @@ def _begin(loop: Loop, ends: _Ends, slot: Any, conversations: Any) -> None:
         return
     on = ends.on.ctypes.data
     setsockopt(slot.fd, SOL_SOCKET, SO_TIMESTAMPNS, on, 4)
-    setsockopt(slot.fd, _IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, on, 4)
-    ends.source[_LAST_BYTE] = 1 + serial % _SOURCES
-    failed = bind(slot.fd, ends.source.ctypes.data, len(ends.source))
+    failed = 0
+    if ends.binds:
+        setsockopt(slot.fd, _IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, on, 4)
+        ends.source[_LAST_BYTE] = 1 + serial % _SOURCES
+        failed = bind(slot.fd, ends.source.ctypes.data, len(ends.source))
     if failed == 0:
         failed = connect(slot.fd, ends.server.ctypes.data, len(ends.server))
     if failed != 0:
@@ -172,12 +190,15 @@ def _begin(loop: Loop, ends: _Ends, slot: Any, conversations: Any) -> None:
         if error != _EINPROGRESS:
             progress.ended += _fail(slot, conversation, _ERROR, error)
             return
-    watch(buffers, slot, EPOLL_CTL_ADD, EPOLLIN)
+    if len(ends.greeting) > 0:
+        watch(buffers, slot, EPOLL_CTL_ADD, EPOLLIN)
+    else:  # once when it is connected, and then when something comes
+        watch(buffers, slot, EPOLL_CTL_ADD, EPOLLIN | EPOLLOUT | EPOLLET)
 
 
 @compiled
 def _ask(buffers: SyscallBuffers, slot: Any, conversation: Any) -> int:
-    """Send the line and `exit`; returns how many conversations ended because it failed."""
+    """Send the request; returns how many conversations ended because it failed."""
     slot.awaits = _ANSWER
     write_tag(buffers, buffers.request_tag, slot.conversation)
     size_bytes = len(buffers.request)
@@ -191,13 +212,16 @@ def _ask(buffers: SyscallBuffers, slot: Any, conversation: Any) -> int:
 @compiled
 def _go_on(buffers: SyscallBuffers, ends: _Ends, slot: Any, conversation: Any) -> int:
     """Take what has come for a slot; returns how many conversations ended by it."""
+    if slot.awaits == _GREETING and len(ends.greeting) == 0:
+        conversation.greeted_ns = clock(buffers, CLOCK_REALTIME)
+        return _ask(buffers, slot, conversation)
     while True:
         if slot.awaits == _GREETING:
-            expected, expected_bytes = ends.greeting.ctypes.data, len(ends.greeting)
+            expected_bytes = len(ends.greeting)
         elif slot.awaits == _ANSWER:
-            expected, expected_bytes = buffers.answer.ctypes.data, len(buffers.answer)
+            expected_bytes = len(buffers.answer)
         else:
-            expected, expected_bytes = buffers.answer.ctypes.data, 1  # to see that nothing follows
+            expected_bytes = 1  # to see that nothing follows
         want_bytes = expected_bytes - slot.received_bytes
         count = receive(buffers, slot.fd, want_bytes)
         if count < 0:
@@ -215,8 +239,12 @@ def _go_on(buffers: SyscallBuffers, ends: _Ends, slot: Any, conversation: Any) -
             return _fail(slot, conversation, _ERROR, CLOSED)
         if slot.awaits == _ANSWER:
             write_tag(buffers, buffers.answer_tag, slot.conversation)
-        if memcmp(buffers.received.ctypes.data, expected + slot.received_bytes, count) != 0:
-            slot.mismatch = True
+            if not is_answer(buffers, slot.received_bytes, count):
+                slot.mismatch = True
+        else:
+            expected = ends.greeting.ctypes.data + slot.received_bytes
+            if memcmp(buffers.received.ctypes.data, expected, count) != 0:
+                slot.mismatch = True
         slot.received_bytes += count
         if count < want_bytes:
             continue
@@ -260,7 +288,7 @@ def _run(loop: Loop, ends: _Ends, slots: Any, conversations: Any) -> None:
 
 
 def drive(
-    address: tuple[str, int],
+    address: Sockaddr,
     load: Load,
     server_clocks: Sequence[int] = (),
     spin: bool = True,
@@ -270,25 +298,27 @@ def drive(
 
     `server_clocks`, `spin` and `stop` as for `requests.drive`. A slot whose conversation could not
     even begin stays empty. Always returns by the end of the drain. Raises ValueError for an invalid
-    load or an address that is not IPv4, OSError when there is no descriptor to begin with.
+    load or an address that is not numeric, OSError when there is no descriptor to begin with.
     """
     load.validate_for_churn()
     try:
-        server = _endpoint(*address)
+        server = _endpoint(address)
     except OSError as error:
-        raise ValueError(f"{address[0]} is no IPv4 address: churn knows no other") from error
+        raise ValueError(f"{address!r} is no address that churn knows: {error}") from error
+    family = int.from_bytes(server[:2].tobytes(), sys.byteorder)
     slots = new_rows(load.connections, _SLOT, fd=-1)
     slots.index = np.arange(load.connections)
     capacity = load.connections + round((load.warmup_s + load.duration_s) * _MAX_PER_S)
     conversations = new_rows(capacity, _CONVERSATION, outcome=_TIMED_OUT)
-    said = hello_echo(load.message_bytes)
+    said = dialogue.of(load.protocol, load.message_bytes, only=True)
     ends = _Ends(
-        source=_endpoint(_FIRST_SOURCE, 0),
+        family=family,
+        source=_endpoint((_FIRST_SOURCE, 0)),
+        binds=family == socket.AF_INET,
         server=server,
         on=np.ones(1, np.int32),
         greeting=as_array(said.greeting),
     )
-    said = said._replace(request=said.request + said.farewell)
     # The kernel stamps while any socket asks for it, and begins to do so only a little later
     # (net/core/dev.c, net_enable_timestamp): one that asks all the time.
     with socket.socket() as keeper, select.epoll() as epoll:
@@ -307,7 +337,17 @@ def compile() -> None:
         drive(silent.getsockname(), Load(warmup_s=0, duration_s=0.001))
 
 
-def _endpoint(host: str, port: int) -> Bytes:
-    """struct sockaddr_in; uint8[16]. Raises OSError for what is not IPv4."""
-    packed = struct.pack("=H", socket.AF_INET) + struct.pack("!H", port) + socket.inet_aton(host)
-    return as_array(packed.ljust(16, b"\0"))
+def _endpoint(address: Sockaddr) -> Bytes:
+    """struct sockaddr_in (ip(7)), sockaddr_in6 (ipv6(7)) or sockaddr_un (unix(7)). Raises OSError
+    for what is none of them."""
+    if isinstance(address, str):
+        path = os.fsencode(address)
+        if len(path) > _LONGEST_PATH:
+            raise OSError(f"a path of {len(path)} bytes, and a socket's has {_LONGEST_PATH}")
+        return as_array(struct.pack("=H", socket.AF_UNIX) + path + b"\0")
+    host, port = address[0], struct.pack("!H", address[1])
+    if ":" in host:
+        packed = socket.inet_pton(socket.AF_INET6, host)
+        return as_array(struct.pack("=H", socket.AF_INET6) + port + bytes(4) + packed + bytes(4))
+    packed = socket.inet_pton(socket.AF_INET, host)
+    return as_array((struct.pack("=H", socket.AF_INET) + port + packed).ljust(16, b"\0"))

@@ -45,6 +45,7 @@ from loadgen.engine.buffers import (
     arrival_stamps,
     clock,
     connection_of,
+    is_answer,
     last_error,
     nap,
     new_buffers,
@@ -84,10 +85,9 @@ from loadgen.engine.syscalls import (
     Int64s,
     compiled,
     epoll_wait,
-    memcmp,
     send,
 )
-from loadgen.workload import arrivals
+from loadgen.workload import arrivals, dialogue
 from loadgen.workload.dialogue import GREETING, hello_echo
 from loadgen.workload.load import MAX_REQUESTS, Load
 
@@ -278,8 +278,7 @@ def _answer(buffers: SyscallBuffers, link: Any, requests: Any) -> int:
     if due < 0 or due == link.sending:
         return _fail(buffers, link, requests, UNSOLICITED)
     write_tag(buffers, buffers.answer_tag, due)
-    expected = buffers.answer.ctypes.data + link.received_bytes
-    if memcmp(buffers.received.ctypes.data, expected, count) != 0:
+    if not is_answer(buffers, link.received_bytes, count):
         link.mismatch = True
     link.received_bytes += count
     if link.received_bytes < expected_bytes:
@@ -451,12 +450,13 @@ def drive(
 ) -> Samples:
     """Load a server over connections that it has greeted, and stamp and verify every request.
 
-    `fds` are the connected sockets (TCP_NODELAY and SO_TIMESTAMPNS set), one per
-    `load.connections`. `offsets_ns` (sorted int64[n], ns from the start of the warm-up) replaces
-    the schedule of an open loop; request i goes to connection i modulo connections.
-    `server_clocks` are clock ids (`syscalls.process_cpu_clock`) to be read at the start and the end
-    of the window. `spin` asks the kernel without pause and needs a CPU of its own. Whoever sets
-    `stop[0]` (int64[1]) from another thread ends the drive within a millisecond.
+    `fds` are the connected sockets (SO_TIMESTAMPNS set, and TCP_NODELAY where they are TCP's), one
+    per `load.connections`. Where the protocol has no greeting they need only be connected.
+    `offsets_ns` (sorted int64[n], ns from the start of the warm-up) replaces the schedule of an
+    open loop; request i goes to connection i modulo connections. `server_clocks` are clock ids
+    (`syscalls.process_cpu_clock`) to be read at the start and the end of the window. `spin` asks
+    the kernel without pause and needs a CPU of its own. Whoever sets `stop[0]` (int64[1]) from
+    another thread ends the drive within a millisecond.
 
     Always returns by the end of the drain, whatever the server does. Raises ValueError for an
     invalid load.
@@ -470,7 +470,7 @@ def drive(
         offsets_ns = arrivals.schedule(load)
     links = _new_links(fds)
     requests = _new_requests(len(offsets_ns) if load.is_open else _closed_loop_capacity(load))
-    said = hello_echo(load.message_bytes)
+    said = dialogue.of(load.protocol, load.message_bytes)
     stamping = load.message_bytes <= STAMPED_MOST_BYTES and _may_have_transmit_stamps(fds)
     stamped = len(requests) // STAMP_EVERY + 1 if stamping else 0
     with select.epoll() as epoll:

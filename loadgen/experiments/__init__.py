@@ -42,7 +42,14 @@ ALL = (
     "system_calls",
     "interpreters",
     "trust",
+    "transports",
+    "http",
+    "reaping",
+    "claims",
 )
+
+# For a run that names them: together with the others they would take too long.
+BY_NAME = ("transports", "http", "reaping", "claims")
 
 # Not asked by a bench: its cells are named on the command line (`duel`).
 OTHERS = ("duel",)
@@ -60,9 +67,20 @@ OF_EVERY_FAMILY = (
     "footprint",
     "timeline",
     "system_calls",
+    "reaping",
 )
 # And these have servers of their own, of all that there are.
-OF_THEIR_OWN = ("workers", "receive_size", "edges", "interpreters")
+OF_THEIR_OWN = (
+    "workers",
+    "receive_size",
+    "edges",
+    "interpreters",
+    "transports",
+    "http",
+    "claims",
+)
+# And these measure servers without connections too, unless servers were chosen.
+WITH_DATAGRAMS = ("transports",)
 
 # Measured under every interpreter that is named; the others under the first.
 UNDER_EACH_INTERPRETER = ("workers", "receive_size", "interpreters")
@@ -89,7 +107,7 @@ class Experiment(Protocol):
 def find(name: str) -> Experiment:
     """The experiment of that name; KeyError says which names there are."""
     if name not in (*ALL, *OTHERS):
-        raise KeyError(f"unknown experiment {name!r}; there are: {', '.join(ALL)}")
+        raise KeyError(catalog.unknown("experiment", name, ALL))
     return cast(Experiment, importlib.import_module(f"{__name__}.{name}"))
 
 
@@ -101,7 +119,9 @@ def cells(
     servers  that were chosen, or those that are for a run in which nobody chooses
     pythons  interpreters for the servers, as they were named; none: the lab's own
     """
-    if list(servers) == catalog.usual():
+    if name in WITH_DATAGRAMS and list(servers) in (catalog.usual(), list(catalog.MODELS)):
+        servers = catalog.every()
+    elif list(servers) == catalog.usual():
         if name in OF_THEIR_OWN:
             servers = catalog.MODELS
         elif name not in OF_EVERY_FAMILY:
@@ -128,13 +148,14 @@ def report(run: "Run") -> Report:
         )
         for name, experiment in _measured(run)
     )
-    from loadgen.experiments import headlines, standings
+    from loadgen.experiments import claims, headlines, standings
 
     return Report(
         tuple(headlines.sentences(run)),
         headlines.precision(run),
         standings.table(run),
         sections,
+        claims.tested(run),
     )
 
 

@@ -10,13 +10,14 @@ its end, ask again a moment too late, and sit out every other round.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 from loadgen.analysis.estimate import Metric
 from loadgen.analysis.run import CellData, Run
 from loadgen.experiments.tools import compared, dot_panel, measured_by, sweep
 from loadgen.plan.plan import Profile
-from loadgen.report.figure import Figure, Panel
+from loadgen.report.figure import Figure, Panel, Point
 from loadgen.store.schema import Record
 from loadgen.trial.cell import Cell
 from loadgen.trial.methods import Requests
@@ -91,12 +92,15 @@ def figures(run: Run) -> list[Figure]:
         title = "one client is greedy" if depth else "all clients are equal"
         others: tuple[Who, ...] = ("slowest", "greedy" if depth else "fastest")
         panels += [
-            dot_panel(
-                title,
-                f"{who} client (of an equal share)",
-                row,
-                share_percent(who),
-                "percent",
+            _possible(
+                dot_panel(
+                    title,
+                    f"{who} client (of an equal share)",
+                    row,
+                    share_percent(who),
+                    "percent",
+                ),
+                who,
             )
             for who in others
         ]
@@ -110,6 +114,21 @@ def figures(run: Run) -> list[Figure]:
             panel_height_in=2.6,
         )
     ]
+
+
+def _possible(panel: Panel, who: Who) -> Panel:
+    """Intervals without what cannot be: the slowest never gets more than an equal share, and the
+    fastest never less, though Student's t does not know that."""
+
+    def cut(point: Point) -> Point:
+        if who == "slowest" and point.high is not None:
+            return replace(point, high=max(point.y, min(point.high, 100.0)))
+        if who == "fastest" and point.low is not None:
+            return replace(point, low=min(point.y, max(point.low, 100.0)))
+        return point
+
+    series = tuple(replace(each, points=tuple(map(cut, each.points))) for each in panel.series)
+    return replace(panel, series=series)
 
 
 def by_pipeline_depth(run: Run) -> dict[int, dict[str, CellData]]:

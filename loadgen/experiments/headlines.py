@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from loadgen.analysis.claim import Claim, claim, headlines
+from loadgen.analysis.claim import Claim, Kind, claim, headlines
 from loadgen.analysis.estimate import ratio
 from loadgen.analysis.run import CellData, Run
 from loadgen.experiments.tools import ANSWERS, REFERENCE, counted, epoch_s, interval, of_claim
@@ -80,10 +80,16 @@ HEADLINES = (
 
 def sentences(run: Run) -> list[str]:
     """What the run says of each headline whose experiment it has."""
+    return [told for _, told in by_outcome(run)]
+
+
+def by_outcome(run: Run) -> list[tuple[Kind, str]]:
+    """The same, each with what came out."""
     found = [(each, *measured) for each in HEADLINES if (measured := _measured(run, each))]
     resolved = headlines([one for _, _, one in found])
     return [
-        sentence(each, value, one) for (each, value, _), one in zip(found, resolved, strict=True)
+        (one.kind, sentence(each, value, one))
+        for (each, value, _), one in zip(found, resolved, strict=True)
     ]
 
 

@@ -28,13 +28,16 @@ NAME = "idle"
 QUESTION = "What do idle connections cost the busy ones?"
 HYPOTHESIS = (
     "epoll's work per wake-up depends on the ready clients alone, that of poll and select on all"
-    " clients. So does the busy loop's, with a system call for each. A thread that sleeps costs"
-    " memory, not time. select ends at descriptor 1,024."
+    " clients. The busy loop's does too, and it makes a system call for each of them. A thread that"
+    " sleeps costs memory, not time. select ends at descriptor 1,024."
 )
 HOW_TO_READ = (
-    "Eight clients are busy in a closed loop; further right, more connections are open and idle."
-    " A flat line: idle connections cost nothing. A line that falls tenfold over tenfold more"
-    " connections: the server works through all of them at every wake-up."
+    "Eight clients are busy in a closed loop, beside connections that are open and idle. More"
+    " answers are better."
+)
+OF_LINES = (
+    "Further right, more are idle. A flat line: idle connections cost nothing. A line that falls"
+    " tenfold over tenfold more connections: the server works through all of them at every wake-up."
 )
 
 ACTIVE = 8
@@ -64,7 +67,7 @@ def cells(profile: Profile, servers: Sequence[Model]) -> list[Cell]:
 def figures(run: Run) -> list[Figure]:
     """Throughput, latency and CPU per request of the busy clients, over the idle connections."""
     rows = run.along(NAME, "idle_connections")
-    idle = "idle connections, besides eight busy clients"
+    idle = "idle connections, beside eight busy clients"
     found = walls(rows)
     walled = {wall.server for wall in found}  # what stands on a wall need not stand twice
     served = tuple(
@@ -86,6 +89,7 @@ def figures(run: Run) -> list[Figure]:
                 ),
             ),
             caption=HOW_TO_READ,
+            of_lines=OF_LINES,
             panel_height_in=4.4,
         ),
         Figure(
@@ -106,8 +110,9 @@ def figures(run: Run) -> list[Figure]:
                     ("server CPU per answer", cpu_us),
                 )
             ),
-            caption="Lower is better. A line that rises tenfold over tenfold more idle connections:"
-            " the server works through all of them at every wake-up.",
+            caption="Less is better.",
+            of_lines="A line that rises tenfold over tenfold more idle connections: the server"
+            " works through all of them at every wake-up.",
             panel_height_in=3.2,
         ),
     ]

@@ -112,7 +112,7 @@ def finding(run: Run) -> str:
         used = f"{busy.value:.0f} % (too few blocks for an interval)"
     if busy.low <= most:
         return f"The data do not decide: the busy loop used {used} {text}."
-    others = f"of the servers that block in the kernel {name} uses most, {most:.2g} %"
+    others = f"of the servers that block in the kernel {name} uses most, {most:.2g} % of a core"
     if most < NONE_PERCENT:
-        others = "servers that block in the kernel use none"
-    return f"While nothing happens the busy loop uses {used} {text}; {others}."
+        others = "servers that block in the kernel use no CPU"
+    return f"While nothing happens {others}; the busy loop uses {used} {text}."

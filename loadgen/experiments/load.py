@@ -46,9 +46,9 @@ HYPOTHESIS = (
 )
 HOW_TO_READ = (
     "Open loop: a Poisson schedule, fixed in advance, says when each request is due, whether or not"
-    " the server keeps up; response time counts from then. Further right more is asked; higher is"
-    " slower. A line turns upwards at the model's knee."
+    " the server keeps up; response time counts from then; less is better."
 )
+OF_LINES = "Further right more is asked. A line turns upwards at the model's knee."
 INVALID = "mostly because requests were sent late"
 
 CLIENTS = 16
@@ -113,7 +113,7 @@ def figures(run: Run) -> list[Figure]:
     if rates := _common_rates(rows):
         found.append(_percentile_figure(rows, rates))
     if stalled := _stalled(run):
-        found.append(_stall_figure(*stalled))
+        found.append(_stall_figure(*stalled, omitted(run)))
     return found
 
 
@@ -135,6 +135,7 @@ def _hockey_stick(rows: Rows) -> Figure:
         title="The hockey stick: response time against offered load",
         panels=panels,
         caption=HOW_TO_READ + about_overloads(rows) + about_hollow(panels, INVALID),
+        of_lines=OF_LINES,
         panel_height_in=3.4,
     )
 
@@ -182,6 +183,7 @@ def _knee_figure(run: Run, knees: Mapping[str, Sequence[float]]) -> Figure:
         " over blocks. Further right is better. The blocking server has one client, which sends all"
         " requests, so that one receive takes many of them.",
         panel_height_in=3.0,
+        finding=sustained(run),
     )
 
 
@@ -270,7 +272,7 @@ def _stalled(run: Run) -> tuple[CellData, CellData] | None:
     return found["closed"], found["open"]
 
 
-def _stall_figure(closed: CellData, opened: CellData) -> Figure:
+def _stall_figure(closed: CellData, opened: CellData, told: str) -> Figure:
     points = 1 - np.geomspace(1.0, 1e-4, 60)
     # P(R > x) = (S - x) / T solved for x, no less than nothing.
     theory = [
@@ -301,34 +303,45 @@ def _stall_figure(closed: CellData, opened: CellData) -> Figure:
         " slow requests are not drawn, because a curve ends where fewer than ten requests were"
         " slower. Theory: P(response > x) = (S - x) / T.",
         panel_height_in=4.4,
+        finding=told,
     )
 
 
 def finding(run: Run) -> str:
     """The knees, and what the two loops say of the stalling server."""
-    parts = []
-    knees = {name: estimate(values) for name, values in _knees(run).items()}
-    if knees:
-        told = ", ".join(
-            f"{name} {_at_least(run, name)}{_rates(e)}{_served(run, name)}"
-            for name in knees
-            if (e := knees[name]) is not None
-        )
-        parts.append(
-            f"Requests per second that each server sustains with p99 below {KNEE_LIMIT_S * 1000:g}"
-            f" ms, when each answer burns {WORK_US} us of CPU: {told}."
-        )
-    if stalled := _stalled(run):
-        closed, opened = stalled
-        theory_us = 1e6 * (STALL_S - (1 - 0.95) * STALL_EVERY_S)
-        parts.append(
-            f"When the server stalls for {STALLS}, the open loop reports a p95 of"
-            f" {_told(opened, 'response', 95)} (theory: {microseconds(theory_us)}), the closed loop"
-            f" {_told(closed, 'service', 95)}."
-        )
+    parts = [told for told in (sustained(run), omitted(run)) if told]
     if not measured_by(run, NAME, Search):
         parts.append("This run did not search for knees; a standard or full run does.")
     return " ".join(parts) or "The data do not decide: no search for a knee was valid."
+
+
+def sustained(run: Run) -> str:
+    """The knee of each server; empty where a run has none."""
+    knees = {name: estimate(values) for name, values in _knees(run).items()}
+    if not knees:
+        return ""
+    told = ", ".join(
+        f"{name} {_at_least(run, name)}{_rates(e)}{_served(run, name)}"
+        for name in knees
+        if (e := knees[name]) is not None
+    )
+    return (
+        f"Requests per second that each server sustains with p99 below {KNEE_LIMIT_S * 1000:g}"
+        f" ms, when each answer burns {WORK_US} us of CPU: {told}."
+    )
+
+
+def omitted(run: Run) -> str:
+    """What a closed loop does not see of a stalling server; empty where a run has not tried."""
+    if not (stalled := _stalled(run)):
+        return ""
+    closed, opened = stalled
+    theory_us = 1e6 * (STALL_S - (1 - 0.99) * STALL_EVERY_S)
+    return (
+        f"When the server stalls for {STALLS}, the open loop reports a p99 of"
+        f" {_told(opened, 'response', 99)} (theory: {microseconds(theory_us)}), and the closed loop"
+        f" {_told(closed, 'service', 99)}: it asks nothing while it waits."
+    )
 
 
 def _at_least(run: Run, server: str) -> str:

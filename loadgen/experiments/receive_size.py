@@ -134,8 +134,8 @@ def figures(run: Run) -> list[Figure]:
                     title=f"asyncio's protocols beside epoll, with each heap{told}",
                     panels=beside,
                     caption="Further right is more answers per second, or more CPU per answer."
-                    " asyncio's Protocol receives 256 KiB at once, which it cannot be told to"
-                    " change; asyncio_buffered and uvloop receive into buffers of their own. epoll"
+                    " asyncio's Protocol receives 256 KiB at once, and no option changes"
+                    " that; asyncio_buffered and uvloop receive into buffers of their own. epoll"
                     f" receives {size(DEFAULT_BYTES)}.",
                     columns=3,
                     panel_height_in=2.0,

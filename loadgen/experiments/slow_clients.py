@@ -41,7 +41,7 @@ TITLES = {
     "never_reads": "eight clients ask and never read",
 }
 SHOWN = 8
-UNDISTURBED = "itself when undisturbed"
+UNDISTURBED = "epoll without them"
 
 
 def cells(profile: Profile, servers: Sequence[Model]) -> list[Cell]:

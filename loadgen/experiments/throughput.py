@@ -36,10 +36,13 @@ HYPOTHESIS = (
     " server serves one client."
 )
 HOW_TO_READ = (
-    "Closed loop: each client sends again as soon as it has been answered. Further right there are"
-    " more clients; higher is more answers. Vertical bars are 95 % confidence intervals over"
-    " blocks. Where lines lie on each other, the models perform alike. Each server has one CPU to"
-    " itself, where threads cannot overlap their system calls: on several they might."
+    "Closed loop: each client sends again as soon as it has been answered. Bars are 95 % confidence"
+    " intervals over blocks. Each server has one CPU to itself, where threads cannot overlap their"
+    " system calls: on several they might."
+)
+OF_LINES = (
+    "Further right there are more clients; higher is more answers. Where lines lie on each other,"
+    " the models perform alike."
 )
 
 CLIENTS: dict[Profile, tuple[int, ...]] = {
@@ -86,6 +89,7 @@ def figures(run: Run) -> list[Figure]:
             title="All clients busy: answers per second",
             panels=(panel,),
             caption=HOW_TO_READ + about_wake_ups(rows) + about_hollow((panel,)),
+            of_lines=OF_LINES,
             panel_height_in=4.4,
         ),
         Figure(
@@ -93,11 +97,10 @@ def figures(run: Run) -> list[Figure]:
             title="All clients busy: latency and CPU per answer",
             panels=costs,
             caption="Service time runs from sending a request to the kernel's stamp on the last"
-            " byte of its answer; lower is better. At saturation its mean is the number of clients"
-            " divided by throughput; how far p99 lies above it says how unevenly clients wait. CPU"
+            " byte of its answer; less is better. At saturation its mean is the number of clients"
+            " divided by throughput; how far p99 lies beyond it says how unevenly clients wait. CPU"
             " is the time of the server's process, including what the kernel does for its system"
-            " calls. Vertical bars are 95 % confidence intervals over blocks."
-            + about_hollow(costs),
+            " calls. Bars are 95 % confidence intervals over blocks." + about_hollow(costs),
             panel_height_in=3.2,
         ),
     ]

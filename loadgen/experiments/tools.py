@@ -5,11 +5,20 @@ from dataclasses import replace
 from typing import TypeVar
 
 from loadgen.analysis.claim import Claim, claim
-from loadgen.analysis.estimate import MINIMUM_BLOCKS, Estimate, Metric, estimate, ratio
+from loadgen.analysis.estimate import MINIMUM_BLOCKS, Metric, estimate, ratio
 from loadgen.analysis.run import CellData, Run
 from loadgen.report import figure
 from loadgen.report.figure import Panel, Point, Series
+from loadgen.report.naming import entrant
 from loadgen.report.units import Format, formatted
+
+# Named here too, where experiments look for them.
+from loadgen.report.words import counted as counted
+from loadgen.report.words import interval as interval
+from loadgen.report.words import listed as listed
+from loadgen.report.words import of_claim as of_claim
+from loadgen.report.words import ratio_text as ratio_text
+from loadgen.report.words import rounded as rounded
 from loadgen.trial.cell import Cell
 from loadgen.trial.methods import Method, Requests, Trace
 from servers.catalog import Model
@@ -46,8 +55,8 @@ def sweep(experiment: str, servers: Sequence[Model], workloads: Sequence[Method]
 
 
 def with_options(cell: Cell) -> str:
-    """ "prefork --workers 2" """
-    return " ".join((cell.server, *cell.options))
+    """ "prefork --workers 2", "epoll over IPv6" """
+    return entrant(cell)
 
 
 def started_as(cell: Cell) -> str:
@@ -151,6 +160,20 @@ def ratio_sentence(
     return f"{one} {', and '.join(filter(None, (', '.join(parts), last)))}"
 
 
+def times(one: CellData, other: CellData, metric: Metric) -> str:
+    """How many times as large a figure of one is: "1.32 [1.27, 1.36]", with what may be said of it
+    where that is not that they differ."""
+    found = claimed(one, other, metric)
+    if found is None:
+        return "an unknown number of (no valid block in common)"
+    told = of_claim(found)
+    if found.n < MINIMUM_BLOCKS:
+        return f"{rounded(told)} (in {counted(found.n, 'block')} only)"
+    if found.kind == "equal":
+        return f"{interval(told)} (equal within {100 * found.margin:.0f} %)"
+    return interval(told) if found.resolved else f"{interval(told)} (not resolved from 1)"
+
+
 def claimed(one: CellData, other: CellData, metric: Metric) -> Claim | None:
     """The claim about two cells of one comparison, as exploratory; None without a common block."""
     found = ratio(one.compared, other.compared, metric)
@@ -177,17 +200,12 @@ def _said(found: Claim | None, other: str, verb: str, times: str) -> tuple[str, 
         return f"is equal within {100 * found.margin:.0f} % to", f"{other} ({told})"
     if found.resolved:
         return verb, f"{told} {times} {other}"
-    return "cannot be told from", f"{other} ({told}{_more(found)})"
+    return "is not resolved from", f"{other} ({told}{_more(found)})"
 
 
 _NOTHING_SHARED = "has no block of valid trials in common with"
 _TOO_FEW = "has too few valid blocks to be compared with"
-_DOUBTFUL = (_NOTHING_SHARED, _TOO_FEW, "cannot be told from")
-
-
-def of_claim(found: Claim) -> Estimate:
-    """The ratio of a claim."""
-    return Estimate(found.ratio, found.low, found.high, found.n)
+_DOUBTFUL = (_NOTHING_SHARED, _TOO_FEW, "is not resolved from")
 
 
 def _more(found: Claim) -> str:
@@ -198,43 +216,12 @@ def _more(found: Claim) -> str:
     return f"; about {counted(minutes, 'more minute')} would do"
 
 
-def counted(number: int, noun: str) -> str:
-    """ "1 comparison", "20 comparisons" """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def nothing_to_say(rows: Rows, names: Sequence[str]) -> str:
     """Why there is no finding about these models."""
     absent = [name for name in names if name not in rows]
     if absent:
         return f"Nothing to compare with: {listed(absent)} took no part in this run."
     return f"The data do not decide: at no load have {listed(names)} all a valid trial."
-
-
-def listed(words: Sequence[str], last: str = "and") -> str:
-    """ "a", "a and b", "a, b and c" """
-    return f" {last} ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else ""
-
-
-def interval(found: Estimate) -> str:
-    """ "1.32 [1.27, 1.36]" """
-    return ratio_text(found, _digits(found))
-
-
-def rounded(found: Estimate) -> str:
-    """ "1.32" """
-    return f"{found.value:.{_digits(found)}f}"
-
-
-def _digits(found: Estimate) -> int:
-    return 0 if found.value >= 20 else 1 if found.value >= 5 else 2
-
-
-def ratio_text(found: Estimate, digits: int) -> str:
-    """A value and its interval, as far as there is one."""
-    if found.n < MINIMUM_BLOCKS:
-        return f"{found.value:.{digits}f} (too few blocks for an interval)"
-    return f"{found.value:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
 
 
 def largest_common(rows: Rows, names: Sequence[str]) -> float | None:

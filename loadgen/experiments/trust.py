@@ -30,7 +30,7 @@ HYPOTHESIS = (
 )
 HOW_TO_READ = (
     "Each dot is the answers per second of one server divided by those of the plain one, with its"
-    " 95 % confidence interval over epochs; the black tick is what it should be. The plain server"
+    " 95 % confidence interval over epochs; the upright tick is what it should be. The plain server"
     " burns 500 us of CPU for each answer, slower ones more."
 )
 

@@ -156,8 +156,8 @@ def told_of(name: str, found: Sequence[Found]) -> str:
     newcomers = sum(one["newcomers"] for one in found)
     broken = sum(one["broken"] for one in found)
     what = [
-        f"took its {lost:,} clients along",
-        f"while it was stopped {held:,} of {newcomers:,} newcomers waited for it",
+        f"lost its {lost:,} clients",
+        f"{held:,} of {newcomers:,} newcomers waited for it while it was stopped",
     ]
     if held:
         what.append(f"{broken:,} of them lost their connection with it")

@@ -194,6 +194,33 @@ def _aligned(length: int) -> int:
     return (length + 3) & ~3
 
 
+def datagram_drops(host: str, port: int) -> int | None:
+    """Datagrams that the kernel has dropped at the UDP sockets that are bound to an address, since
+    they were made; None where nobody is, or where the kernel does not tell.
+
+    It drops for want of room in the receive buffer, and for little else (`sk_drops`; proc(5), the
+    last column of /proc/net/udp).
+
+    host   numeric
+    """
+    asked = ipaddress.ip_address(host)
+    found = []
+    for name, words in (("udp", 1), ("udp6", 4)):
+        try:
+            rows = Path(f"/proc/net/{name}").read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for row in rows:
+            columns = row.split()
+            digits, _, at = columns[1].partition(":")
+            # Words of 32 bits, as the machine has them.
+            packed = struct.pack(f"={words}I", *struct.unpack(f">{words}I", bytes.fromhex(digits)))
+            address = ipaddress.ip_address(packed)
+            if int(at, 16) == port and (address == asked or address.is_unspecified):
+                found.append(int(columns[-1]))
+    return sum(found) if found else None
+
+
 def _counter(path: str, group: str, name: str) -> int:
     """One number of /proc/net/netstat or snmp: a line of names, then a line of values."""
     lines = [line for line in Path(path).read_text().splitlines() if line.startswith(f"{group}:")]

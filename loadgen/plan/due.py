@@ -26,7 +26,8 @@ def due(
 
     First the planned blocks. Then, while there is extra time, blocks of those alone that need more.
     Time is counted as estimated: so a run that is resumed does what it would have done at once, and
-    one that is finished has nothing left to do.
+    one that is finished has nothing left to do. What was measured again (`retries`) is no part of
+    this, and changes nothing in it.
     """
     for block, position, group in plan.groups():
         if _is_due(block, group, records):
@@ -62,6 +63,39 @@ def seconds(group: Group) -> float:
     return sum(cell.workload.seconds for cell in group)
 
 
+def retries(plan: Plan, records: Sequence[Record]) -> Iterator[tuple[int, int, Group, int]]:
+    """What did not count and may be measured again, once each: (block, position within the block,
+    cells measured together, the block in which one of them did not count).
+
+    Chosen by verdicts, which ask whether the machine was fit, and never by figures. What is
+    measured again gets a block of its own, behind all that could be due, and what was void stays:
+    so nothing is replaced, and everybody can see how often somebody tried. A block that was
+    measured again, with success, is not measured once more.
+    """
+    first = first_retry(plan)
+    after = max([first - 1, *(record["block"] for record in records)])
+    found = []
+    for _, group in plan.order(first):
+        ours = _of(group, records, again=True)
+        unsound = {record["block"] for record in ours if not record["verdict"]["valid"]}
+        mended = {record["retries"] for record in ours if record["block"] not in unsound}
+        void = sorted({r["block"] for r in ours if r["retries"] is None} & unsound - mended)
+        found += [(number, group, block) for number, block in enumerate(void, start=1)]
+    for number, group, retried in sorted(found, key=lambda each: each[0]):
+        block = after + number
+        wanted = set(group)
+        yield from (
+            (block, position, cells, retried)
+            for position, cells in plan.order(block)
+            if set(cells) == wanted
+        )
+
+
+def first_retry(plan: Plan) -> int:
+    """The number of the first block that can never be due."""
+    return max(MAX_BLOCKS, plan.blocks, plan.trials)
+
+
 def whole(plan: Plan, records: Sequence[Record]) -> int:
     """How many of the records are no part of a group that a kill has cut off: that one is measured
     again as a whole, because its servers are compared within its rounds."""
@@ -91,7 +125,11 @@ def stored(records: Sequence[Record]) -> set[tuple[int, str]]:
 
 def _extra_s(plan: Plan, records: Sequence[Record]) -> float:
     """What is left of the extra time, after the further blocks that `records` hold."""
-    measured = ((record["block"], Cell.of(record["cell"])) for record in records)
+    measured = (
+        (record["block"], Cell.of(record["cell"]))
+        for record in records
+        if record["retries"] is None
+    )
     spent_s = sum(
         cell.workload.seconds for block, cell in measured if block >= plan.planned((cell,))
     )
@@ -102,6 +140,11 @@ def _fits(group: Group, extra_s: float) -> bool:
     return seconds(group) <= extra_s + ROUNDING_S
 
 
-def _of(group: Group, records: Sequence[Record]) -> list[Record]:
+def _of(group: Group, records: Sequence[Record], *, again: bool = False) -> list[Record]:
+    """The records of a group; with those that were measured again, if `again`."""
     stored = [cell.as_record() for cell in group]
-    return [record for record in records if record["cell"] in stored]
+    return [
+        record
+        for record in records
+        if record["cell"] in stored and (again or record["retries"] is None)
+    ]

@@ -7,12 +7,13 @@ together, and such a block is what the literature calls an epoch.
 """
 
 import functools
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from loadgen.machine.cpus import Pinning
-from loadgen.plan.due import NeedsMore, due, whole
+from loadgen.plan.due import NeedsMore, due, retries, whole
 from loadgen.plan.plan import Plan
 from loadgen.store import runs
 from loadgen.store.schema import Record
@@ -33,10 +34,13 @@ def execute(
     cpus: Pinning,
     needs_more: NeedsMore,
     system_of: Callable[[Cell], SystemUnderTest] = of_catalog,
+    *,
+    again: bool = False,
 ) -> Iterator[tuple[Cell, Record]]:
     """Measure what is due, storing all that belongs together before any of it is yielded.
 
     system_of   what is started, or gone to, for a cell
+    again       measure what did not count once more, behind all that is due
 
     Raises runs.ResultsError.
     """
@@ -44,7 +48,9 @@ def execute(
         logs = path / "server-logs"
         logs.mkdir(exist_ok=True)
         records = list(trials.folder.records)
-        for block, position, group in due(plan, records, needs_more):
+        planned = ((*each, None) for each in due(plan, records, needs_more))
+        once_more = retries(plan, records) if again else ()
+        for block, position, group, retried in itertools.chain(planned, once_more):
             systems = [
                 (
                     system_of(cell),
@@ -56,6 +62,8 @@ def execute(
             measured = trial.measure(
                 systems, cpus=cpus, seed=plan.seed + block, block=block, position=position
             )
+            for record in measured:
+                record["retries"] = retried
             for _, _, log in systems:
                 if log.exists() and not log.stat().st_size:
                     log.unlink()

@@ -33,8 +33,9 @@ def planned_order(cells: Sequence[Cell], seed: int, block: int) -> list[Group]:
 
 def comparison(cell: Cell) -> Cell:
     """What a cell has in common with those that it is compared with: question and workload. Servers
-    that take turns may differ in how they are started, too."""
+    that take turns may differ in how they are started and reached, and in what they speak, too."""
     alike = replace(cell, server="", replica=0)
     if not cell.workload.together:
         return alike
-    return replace(alike, options=(), python=None, heap="system")
+    workload = cell.workload.comparable
+    return replace(alike, options=(), python=None, heap="system", workload=workload)

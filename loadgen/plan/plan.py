@@ -126,7 +126,7 @@ def plan(
 def stored(header: schema.Header) -> Plan:
     """The plan of a run that was begun. Raises ValueError when it was another lab's."""
     found = header["plan"]
-    known = [model.name for model in catalog.MODELS]
+    known = [model.name for model in catalog.every()]
     if strangers := [name for name in found["servers"] if name not in known]:
         raise ValueError(f"there is no server {strangers[0]!r} here")
     return Plan(
@@ -160,6 +160,7 @@ def why_not(cell: Cell, descriptors: int) -> str | None:
         return str(error)
     return (
         (missing if cell.python else model.missing())
+        or cell.workload.cannot_reach(model)
         or cell.workload.missing(model)
         or lack_of_descriptors(cell.workload.clients, descriptors)
     )

@@ -9,12 +9,12 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
 from loadgen.plan.order import comparison
-from loadgen.report.naming import figure, named, titles
-from loadgen.report.units import count, duration, plural, size
+from loadgen.report.naming import entrant, figure, named, titles
+from loadgen.report.standing import Standing, void_lines
+from loadgen.report.units import count, duration, minutes, plural, size
 from loadgen.trial.cell import Cell
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from loadgen.machine.doctor import Finding
     from loadgen.plan.plan import Plan, Skip
     from loadgen.store.schema import Bottleneck, Calibration, Record
+    from loadgen.store.shelf import Stored
     from servers.catalog import Model
 
 # What is shown comes from servers and files: brackets and colons in it mean nothing.
@@ -35,6 +36,11 @@ LEGEND = (
     'Figures without a unit are answers per second, +- half of their 95 % interval; "1 of 8": so'
     " many clients are served, by the server's design."
 )
+
+
+def to_stderr(where: bool) -> None:
+    """Leave the standard output to something else, from now on."""
+    CONSOLE.stderr = where
 
 
 def show_trial(record: "Record") -> None:
@@ -106,13 +112,26 @@ def _load_rows(record: "Record") -> Iterable[tuple[str, str]]:
         f"{counts['ok']:,} ok, {counts['mismatched']:,} wrong, {counts['error']:,} errors,"
         f" {counts['timed_out']:,} timed out in {record['cell']['workload']['duration_s']:g} s",
     )
+    if datagrams := record["datagrams"]:
+        dropped = datagrams["dropped"]
+        yield (
+            "datagrams",
+            f"{datagrams['sent']:,} sent, {datagrams['answered']:,} answered,"
+            f" {datagrams['lost']:,} lost, {datagrams['late']:,} late,"
+            f" {datagrams['duplicated']:,} duplicated, {datagrams['reordered']:,} reordered;"
+            + ("" if dropped is None else f" {dropped:,} dropped by the kernel before the server"),
+        )
     offered = f" of {count(record['offered_per_s'])}/s offered" if overloaded else ""
     yield "throughput", f"{count(record['throughput_per_s'])} requests/s{offered}"
     latencies: Mapping[str, Any] = record["latency_ns"]
     grows = "; grows with the length of the run" if overloaded else ""
+    # Where the kernel stamps nothing, an answer arrived when the generator read it.
+    generator = record["generator"]
+    own = generator is not None and generator["stamps"] == "generator"
+    arrived, left = ("read", "sent") if own else ("arrived", "left")
     for name, meaning in (
-        ("response", f"arrived - intended{grows}"),
-        ("service", f"arrived - left{grows}"),
+        ("response", f"{arrived} - intended{grows}"),
+        ("service", f"{arrived} - {left}{grows}"),
         ("greeting", "connect to greeting"),
     ):
         if summary := latencies[name]:
@@ -196,6 +215,25 @@ def announce(plan: "Plan", folder: Path, cpus: "Pinning", left_s: float) -> None
     show_skipped(plan.skipped)
 
 
+def announce_retries(void: Sequence[tuple[int, int, Sequence[Cell], int]]) -> None:
+    """What is going to be measured again, as `plan.due.retries` has it."""
+    if not void:
+        CONSOLE.print("nothing was void, or it was measured again already")
+        return
+    CONSOLE.print(
+        f"measured again, because not all of it counted: {plural(len(void), 'block')} of"
+        f" {', '.join(dict.fromkeys(cells[0].experiment for _, _, cells, _ in void))};"
+        " the void ones stay in the run",
+        soft_wrap=True,
+    )
+
+
+def announce_films(number: int) -> None:
+    """How many servers are going to be filmed, a few seconds each."""
+    if number:
+        CONSOLE.print(f"filming {plural(number, 'server')}, a few seconds each")
+
+
 def show_skipped(skipped: Sequence["Skip"]) -> None:
     """How many cells of which experiments are not run, a line for each reason."""
     reasons: dict[str, dict[str, int]] = {}
@@ -209,27 +247,26 @@ def show_skipped(skipped: Sequence["Skip"]) -> None:
 
 
 def follow(plan: "Plan", total_s: float, measured: Iterable[tuple[Cell, "Record"]]) -> None:
-    """Show what is measured, which is to take about `total_s`, as it comes: a comparison by slices
-    when its planned epochs are there, in a quick run after each of them."""
+    """Show what is measured, which is to take about `total_s`, as it comes. A terminal has a table
+    that fills itself; elsewhere a comparison by slices is a line when its planned epochs are there,
+    in a quick run after each of them."""
     together: list[tuple[Cell, Record]] = []
-    standing: dict[Cell, list[Record]] = {}
-    with progress() as bar:
-        task = bar.add_task("", total=total_s)
+    compared: dict[Cell, list[Record]] = {}
+    with Standing(plan, total_s, CONSOLE) as standing:
         for cell, record in measured:
-            bar.update(task, advance=cell.workload.seconds, description=named(cell))
-            if not cell.workload.together:
-                for reason in [] if record["verdict"]["valid"] else record["verdict"]["reasons"]:
-                    bar.console.print(f"invalid: {named(cell)}: {reason}", style="dim")
-                continue
             together.append((cell, record))
-            if len(together) < _entrants(plan, cell):
+            if cell.workload.together and len(together) < _entrants(plan, cell):
                 continue
-            records = standing.setdefault(comparison(cell), [])
-            records += [record for _, record in together]
-            epochs = 1 + max(record["block"] for record in records)
-            if plan.profile == "quick" or epochs == plan.blocks:
-                for line, style in _standing(together[0][0], records, epochs):
-                    bar.console.print(line, style=style)
+            standing.add(together)
+            for line in () if CONSOLE.is_terminal else void_lines(together):
+                CONSOLE.print(line, style="dim", soft_wrap=True)
+            if cell.workload.together and not CONSOLE.is_terminal:
+                records = compared.setdefault(comparison(cell), [])
+                records += [record for _, record in together]
+                epochs = len({record["block"] for record in records})
+                if plan.profile == "quick" or epochs == plan.blocks:
+                    for line, style in _compared(together[0][0], records, epochs):
+                        CONSOLE.print(line, style=style)
             together = []
 
 
@@ -238,7 +275,13 @@ def _entrants(plan: "Plan", cell: Cell) -> int:
     return sum(comparison(other) == comparison(cell) for other in plan.cells)
 
 
-def _standing(
+def _entrant_with_heap(record: "Record") -> str:
+    """A server as it is told from those that it is compared with, by its heap too."""
+    cell = Cell.of(record["cell"])
+    return entrant(cell) if cell.heap == "system" else f"{entrant(cell)}, heap {cell.heap}"
+
+
+def _compared(
     cell: Cell, records: Sequence["Record"], epochs: int
 ) -> Iterable[tuple[str, str | None]]:
     """A comparison as far as it is known: (line, style)."""
@@ -247,12 +290,12 @@ def _standing(
     of: dict[str, list[Record]] = {}
     for record in records:
         if not record["cell"]["replica"]:
-            label = " ".join((record["server"]["name"], *record["cell"]["options"]))
-            of.setdefault(label, []).append(record)
-    reference = next((r["cell"]["server"] for r in records if r["cell"]["replica"]), next(iter(of)))
+            of.setdefault(_entrant_with_heap(record), []).append(record)
+    twins = (_entrant_with_heap(record) for record in records if record["cell"]["replica"])
+    reference = next(twins, next(iter(of)))
     metric = cell.workload.target
     values = [v for record in of[reference] if (v := metric(record)) is not None]
-    title = named(replace(cell, server="", options=(), replica=0)).replace(" ,", ",")
+    title = named(comparison(cell)).replace(" ,", ",")
     if not values:
         yield f"{title}: {reference} has no valid slice", "dim"
     else:
@@ -269,43 +312,6 @@ def _standing(
                 told.append(f"{name} {found.estimate.value:.2f}")
         if told:
             yield f"  {', '.join(told)}", None
-    yield from _disturbed(records)
-
-
-def _disturbed(records: Sequence["Record"]) -> Iterable[tuple[str, str | None]]:
-    """What was void or invalid of the epoch that was measured last, in grey."""
-    last = [record for record in records if record["block"] == records[-1]["block"]]
-    void = next((record["slices"]["void"] for record in last if record["slices"]), [])
-    reasons = [reason for reason in void if reason]
-    if reasons:
-        yield f"  {len(reasons)} of {len(void)} rounds void: {reasons[0]}", "dim"
-    for record in last:
-        if not record["verdict"]["valid"]:
-            why = "; ".join(record["verdict"]["reasons"])
-            yield f"  invalid: {record['server']['name']}: {why}", "dim"
-
-
-def progress() -> Progress:
-    """A bar with the time left, and what was measured last, as far as there is room for it."""
-    return Progress(
-        BarColumn(20),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeRemainingColumn(compact=True),
-        TextColumn("left"),
-        TextColumn(
-            "{task.description}",
-            markup=False,
-            table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
-        ),
-        console=CONSOLE,
-        expand=True,
-    )
-
-
-def minutes(seconds: float) -> str:
-    """A length of time for people: 95 => 1 min 35 s."""
-    whole = round(seconds)
-    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"
 
 
 def listing(numbers: Iterable[int]) -> str:
@@ -396,6 +402,53 @@ def _show_invalid(run: "Run") -> None:
     CONSOLE.print(table)
 
 
+# So much of a name or a note is shown in a list.
+SHOWN = 24
+
+
+def show_runs(found: Sequence["Stored"], parent: Path) -> None:
+    """Runs, a line each; what cannot be read with its reason."""
+    if not found:
+        CONSOLE.print(f"no runs in {parent}", soft_wrap=True)
+        return
+    heads = ("run", "measured", "profile", "servers", "trials", "void", "size", "name")
+    right = {"trials", "void", "size"}
+    columns = [
+        Column(head, justify="right" if head in right else "left", no_wrap=head != "name")
+        for head in heads
+    ]
+    table = Table(*columns, box=None, pad_edge=False, collapse_padding=True)
+    for each in found:
+        kept = " *" if each.kept else ""
+        if each.created_at is None:
+            table.add_row(
+                f"{each.path.name}{kept}", *("-" * 5), size(each.size_bytes), "unreadable"
+            )
+            continue
+        served = ",".join(each.servers) if len(each.servers) < 3 else f"{len(each.servers)}"
+        told = _short(each.name or each.note or "")
+        table.add_row(
+            f"{each.path.name}{kept}",
+            f"{each.created_at:%Y-%m-%d %H:%M}",
+            each.profile,
+            served,
+            f"{each.trials:,}",
+            f"{each.void:,}",
+            size(each.size_bytes),
+            told,
+        )
+    CONSOLE.print(table)
+    for each in found:
+        if each.problem:
+            CONSOLE.print(f"unreadable: {each.problem}", soft_wrap=True)
+    if staying := [f"{each.path.name} ({each.kept})" for each in found if each.kept]:
+        CONSOLE.print(f"* never deleted: {', '.join(staying)}", soft_wrap=True)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+
+
 def show_ceiling(reached: Sequence["Calibration"]) -> None:
     """What the generator reached, and whether it or its peer was the limit."""
     table = Table("clients", "requests/s", "generator busy", "limit", box=None, pad_edge=False)
@@ -430,9 +483,16 @@ KINDS: dict["Kind", str] = {
 }
 
 
-def show_comparison(found: "Comparison", everything: bool) -> None:
-    """How much of two runs differs; what differs between them besides the figures; and the figures
-    that differ, or all of them."""
+# So many changes fit on a screen, below what comes before them.
+MOST_CHANGES = 16
+
+
+def show_comparison(found: "Comparison", most: int | None, *, only_differs: bool = False) -> None:
+    """How much of two runs differs; what differs between them besides the figures; and the changes,
+    those that are decided first, and of those the largest.
+
+    most   so many changes at most; None: all of them
+    """
     from loadgen.analysis.compare import ratio_of
 
     kinds = [change.claim.kind for change in found.changes]
@@ -445,19 +505,23 @@ def show_comparison(found: "Comparison", everything: bool) -> None:
     )
     for difference in found.differences:
         CONSOLE.print(f"not the same: {difference}", soft_wrap=True)
-    cells: dict[str, Table] = {}
-    for change in found.changes:
-        if everything or change.claim.kind in ("faster", "slower"):
-            cells.setdefault(change.cell, Table.grid(padding=(0, 2))).add_row(
-                f"  {change.figure}",
-                f"{count(change.first.value)} => {count(change.second.value)}",
-                f"x {ratio_of(change.claim)} {KINDS[change.claim.kind]}",
-            )
-    for cell, table in cells.items():
-        CONSOLE.print(cell, soft_wrap=True)
-        CONSOLE.print(table)
-    for cell in found.alone if everything else ():
+    changes = found.differing if only_differs else found.changes
+    for change in changes[:most]:
+        CONSOLE.print(
+            f"x {ratio_of(change.claim)} {KINDS[change.claim.kind]}: {change.figure}"
+            f" {count(change.first.value)} => {count(change.second.value)}, {change.cell}",
+            soft_wrap=True,
+        )
+    if most is not None and len(changes) > most:
+        CONSOLE.print(f"and {plural(len(changes) - most, 'smaller change')}: --all shows them")
+    for cell in found.alone if most is None and not only_differs else ():
         CONSOLE.print(f"in one of the runs only: {cell}", soft_wrap=True)
+
+
+def show_lines(lines: Iterable[str]) -> None:
+    """Sentences, unbroken, whatever is in them."""
+    for line in lines:
+        CONSOLE.print(line, soft_wrap=True)
 
 
 def show_traces(traces: Sequence[tuple[str, Mapping[str, Any]]]) -> None:

@@ -114,6 +114,8 @@ class Figure:
 
     name     of the file, without suffix
     caption  how to read it
+    finding  what it shows, where that is a part of what its section found
+    of_lines what the caption says of lines and axes besides, where there are any
     columns  panels beside each other
     same_x   all panels have the x axis of the one that reaches farthest
     shared   the panels of a row have the same y axis, which is written once, on the left
@@ -127,17 +129,43 @@ class Figure:
     same_x: bool = False
     shared: bool = False
     panel_height_in: float = 3.6
+    of_lines: str = ""
+    finding: str = ""
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What a run says of a claim that tutorials make.
+
+    name      by which it is tested alone
+    says      the claim
+    tried     what was tried
+    verdict   in a few words
+    sentence  the figures that decide
+    why       why it is so
+    source    the file that tests it, as seen from the lab's folder
+    """
+
+    name: str
+    says: str
+    tried: str
+    verdict: str
+    sentence: str
+    why: str
+    source: str
 
 
 @dataclass(frozen=True)
 class Report:
     """What a run has to show: the sentences it was made for, how precise it is, every server
-    relative to the reference (a head and rows), and a section per experiment."""
+    relative to the reference (a head and rows), a section per experiment, and what came out of the
+    claims that it has tested."""
 
     headlines: tuple[str, ...]
     precision: str
     standings: tuple[tuple[str, ...], ...]
     sections: tuple["Section", ...]
+    claims: tuple[Tested, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,13 @@ from loadgen.store.metric import Metric
 from loadgen.trial.cell import Cell
 from loadgen.trial.methods.method import TIMES
 
+TRANSPORTS = {
+    "ipv4": "over IPv4",
+    "ipv6": "over IPv6",
+    "unix": "over a Unix socket",
+    "udp": "over UDP",
+}
+
 # In words, from a field of a workload or a cell; "" where another field or the experiment says it.
 _WORDS: dict[str, Callable[[Any], str]] = {
     "connections": lambda value: plural(value, "client"),
@@ -21,14 +28,32 @@ _WORDS: dict[str, Callable[[Any], str]] = {
     "stall_s": lambda value: "stalled" if value else "",
     "server_cpus": lambda value: plural(value, "CPU"),
     "work": lambda value: value or "no work",
+    "transport": lambda value: TRANSPORTS[value],
+    "protocol": lambda value: value,
+    "idle_timeout_s": lambda value: f"time-out {duration(1e9 * value)}" if value else "no time-out",
     "options": " ".join,
     "python": lambda value: value or "",
     "heap": lambda value: f"heap {value}" if value != "system" else "",
     "replica": lambda value: "again" if value else "",
+    "claim": str,
 }
 # Numbers from here on are sizes in bytes.
 SMALLEST_SIZE = 1_024
 _UNSAID = ("method", "arrivals", "stall_every_s", "max_line_bytes", "requests")
+
+
+def entrant(cell: Cell) -> str:
+    """A server as it is told from those that it is compared with: "prefork --workers 2", "epoll
+    over IPv6", "epoll with http"."""
+    workload = cell.workload
+    words = [cell.server, *cell.options]
+    if workload.transport != "ipv4":
+        words.append(TRANSPORTS[workload.transport])
+    if workload.protocol != "hello":
+        words.append(f"with {workload.protocol}")
+    if workload.idle_timeout_s is not None:
+        words.append(f"with --idle-timeout {workload.idle_timeout_s:g}")
+    return " ".join(words)
 
 
 def named(cell: Cell) -> str:
@@ -76,6 +101,8 @@ def figure(metric: Metric, value: float, half_width: float) -> str:
         return f"{count(value)}{width}"
     if metric.unit == "fraction":
         return f"{100 * value:.1f} % CPU"
+    if metric.unit == "held":
+        return f"held {100 * value:.3g} %"
     if metric.unit == "calls":
         return f"{value:.3g} calls"
     return duration(value * {"us": 1e3, "ms": 1e6}[metric.unit])

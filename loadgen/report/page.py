@@ -5,13 +5,14 @@ the run folder can draw all of it again.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from loadgen.analysis.run import Run
-from loadgen.report import svg
+from loadgen.report import claims, svg
 from loadgen.report.figure import REFERENCE, Report
 from loadgen.report.naming import named
+from loadgen.report.words import markdown as markdown
 from loadgen.store.runs import ResultsError
 from loadgen.trial.cell import Cell
 
@@ -30,14 +31,20 @@ STANDINGS = (
 )
 
 
-def markdown(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """The lines of a table: a head, and rows."""
-    head, *others = (f"| {' | '.join(row)} |" for row in rows)
-    yield from (head, "|---" * len(rows[0]) + "|", *others)
+def plain(text: str) -> str:
+    """A text for `harmless`, in which it is nothing but text: neither markup nor a new line."""
+    return "".join(f"\\{each}" if each in "\\`*_[]|#~" else each for each in " ".join(text.split()))
+
+
+def harmless(lines: Iterable[str]) -> str:
+    """The lines of a page, in which nothing can be a tag: names and reasons may come from servers
+    that somebody else wrote, and from runs that somebody else stored."""
+    return "\n".join(lines).replace("&", "&amp;").replace("<", "&lt;")
 
 
 def write(run: Run, report: Report, into: Path | None = None) -> list[Path]:
-    """Draw every chart of a run, and the page that shows them; returns the files, the page first.
+    """Draw every chart of a run, and the page that shows them, and the page of claims if it has
+    tested any; returns the files, the pages first.
 
     into   another folder than that of the run
 
@@ -47,15 +54,20 @@ def write(run: Run, report: Report, into: Path | None = None) -> list[Path]:
     page = into / PAGE_NAME
     try:
         drawn = [
-            path
+            svg.save(figure, into / CHARTS_NAME, run.catalog)
             for section in report.sections
             for figure in section.figures
-            for path in svg.save(figure, into / CHARTS_NAME, run.catalog)
         ]
-        page.write_text("\n".join(_page(run, report)))
+        page.write_text(harmless(_page(run, report)))
+        pages = [page]
+        if report.claims:
+            pages.append(into / claims.PAGE_NAME)
+            is_drawn = any(path.stem == claims.FIGURE_NAME for path in drawn)
+            charts = CHARTS_NAME if is_drawn else None
+            pages[-1].write_text(claims.page(report.claims, machine(run), charts=charts))
     except OSError as error:
         raise ResultsError(f"cannot write to {into}: {error.strerror}") from error
-    return [page, *drawn]
+    return [*pages, *drawn]
 
 
 def machine(run: Run) -> str:
@@ -83,6 +95,8 @@ def _page(run: Run, report: Report) -> Iterator[str]:
     )
     yield "# What a run found"
     yield ""
+    for told in filter(None, (run.header["name"], run.header["note"])):
+        yield from (f"> {plain(told)}", "")
     yield (
         f"{len(run.records):,} trials, measured on {run.header['created_at'][:10]}. {excluded}."
         f" {machine(run)}. Brackets are 95 % confidence intervals over blocks."
@@ -101,6 +115,8 @@ def _page(run: Run, report: Report) -> Iterator[str]:
         yield from (section.finding, "", f"We expected: {section.hypothesis}")
         for figure in section.figures:
             yield from ("", f"![{figure.title}]({CHARTS_NAME}/{figure.name}.svg)")
+        if section.name == claims.EXPERIMENT and report.claims:
+            yield from ("", f"[Claim by claim]({claims.PAGE_NAME})")
     if invalid:
         yield from ("", "## Invalid trials", "")
         reasons = Counter(
@@ -108,5 +124,6 @@ def _page(run: Run, report: Report) -> Iterator[str]:
             for record in invalid
         )
         for (cell, reason), count in sorted(reasons.items()):
-            yield f"- {cell}{f', {count} times' if count > 1 else ''}: {reason}"
+            told = f"{cell}{f', {count} times' if count > 1 else ''}: {reason}"
+            yield f"- {' '.join(told.splitlines())}"
     yield ""

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import matplotlib
-from matplotlib import image
 
 from loadgen.analysis.run import Run
 from loadgen.report import page
@@ -14,8 +13,8 @@ from loadgen.store.runs import ResultsError
 
 
 def differences(run: Run, report: Callable[[Run], Report]) -> Iterator[str]:
-    """What the trials do not give as it is stored, a line each: the page and SVG files byte by
-    byte, PNG files pixel by pixel.
+    """What the trials do not give as it is stored, a line each: the page and the charts, byte by
+    byte.
 
     report   what the page shows of a run; a run for which it fails differs in one line
     """
@@ -25,34 +24,24 @@ def differences(run: Run, report: Callable[[Run], Report]) -> Iterator[str]:
     other = "" if drew == draws else f" (drawn by Matplotlib {drew}, here by {draws})"
     with tempfile.TemporaryDirectory(prefix="loadgen-") as scratch:
         try:
-            text, *files = page.write(run, report(run), Path(scratch))
+            files = page.write(run, report(run), Path(scratch))
         except (ResultsError, KeyError, TypeError, ValueError) as error:
             yield f"the charts cannot be drawn: {error}"
             return
-        if not _same_text(run.path / page.PAGE_NAME, text):
-            yield f"{page.PAGE_NAME} is not what this lab writes of the trials"
-        drawn = {path.name: path for path in files}
+        texts = [path for path in files if path.parent == Path(scratch)]
+        for text in texts:
+            if not _same(run.path / text.name, text):
+                yield f"{text.name} is not what this lab writes of the trials"
+        drawn = {path.name: path for path in files if path not in texts}
         kept = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
         for name in sorted(drawn.keys() - kept):
             yield f"{page.CHARTS_NAME}/{name} is missing: draw it with report {run.path}"
         for name in sorted(kept - drawn.keys()):
             yield f"{page.CHARTS_NAME}/{name} is not drawn from this run"
         for name in sorted(kept & drawn.keys()):
-            if not _same_picture(folder / name, drawn[name]):
+            if not _same(folder / name, drawn[name]):
                 yield f"{page.CHARTS_NAME}/{name} is not what this lab draws of the trials{other}"
 
 
-def _same_text(one: Path, other: Path) -> bool:
+def _same(one: Path, other: Path) -> bool:
     return one.is_file() and one.read_bytes() == other.read_bytes()
-
-
-def _same_picture(one: Path, other: Path) -> bool:
-    if one.read_bytes() == other.read_bytes():
-        return True
-    if one.suffix != ".png":
-        return False
-    try:
-        pixels, others = image.imread(one), image.imread(other)
-    except (OSError, SyntaxError, ValueError):
-        return False
-    return bool(pixels.shape == others.shape and (pixels == others).all())

@@ -14,8 +14,8 @@ from loadgen.report.figure import BEYOND, REFERENCE, Figure, Panel, Series
 from loadgen.report.units import formatted
 
 MANY = 8  # models in a panel, or panels below each other: so many are legible
-TOGETHER = 6  # models that are alone in their families: so many share a panel
-ALONE = "one of a kind"
+TOGETHER = 7  # models that are alone in their families: so many share a panel
+ALONE = "families of one"
 COLUMNS = 3
 ROW_IN, AROUND_ROWS_IN = 0.2, 1.1  # of a panel with rows or lanes: each of them, and the rest
 SMALL, SMALLEST_IN = 0.65, 2.0  # height of a small multiple, of the panel that it stands for
@@ -25,6 +25,9 @@ BLANK = Panel("", "", kind="key")
 def spread(figure: Figure, catalog: Catalog) -> Figure:
     """The figure, so that all of its models can be told apart."""
     figure = _with_rows_for_points(figure)
+    if any(panel.kind == "lines" for panel in figure.panels):
+        figure = replace(figure, caption=f"{figure.caption} {figure.of_lines}".strip())
+    figure = replace(figure, of_lines="")
     if any(_servers(panel.series, catalog) > MANY for panel in figure.panels):
         lines = all(panel.kind == "lines" for panel in figure.panels)
         return _multiples(figure, catalog) if lines else _rows(figure, catalog)

@@ -1,10 +1,10 @@
-"""Figures drawn by Matplotlib, as SVG and PNG: one look for all of them.
+"""Figures drawn by Matplotlib, as SVG: one look for all of them.
 
 A figure names its servers, and the catalog of its run says in which colour and with which marker
 they are drawn, so a model looks the same in every figure.
 """
 
-import io
+import functools
 import itertools
 import math
 from collections.abc import Iterable, Sequence
@@ -16,13 +16,12 @@ import matplotlib
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure as Canvas
 from matplotlib.font_manager import FontProperties
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox, ScaledTranslation, Transform
-from PIL import Image
 
 from loadgen.analysis.catalog import Catalog
 from loadgen.report.figure import BEYOND, Bar, Figure, Panel, Point, Series, Wall
@@ -31,7 +30,6 @@ from loadgen.report.units import formatted
 
 WIDTH_IN = 9.0
 DPI = 144  # 1,296 pixels: sharp where a page shows 900
-PALETTE = 128  # colours in a PNG: none is missed, and the file is a third of the size
 TEXT_POINTS = 9.0
 LABEL_POINTS = 8.5
 PANEL_TITLE_POINTS = 10.0
@@ -45,6 +43,7 @@ DODGE_POINTS, DODGE_FULL_IN = 2.4, 5.0
 TICK_IN = 0.6  # for the text of one, with its unit
 LINE_POINTS, REFERENCE_POINTS, BEHIND_POINTS = 1.8, 1.3, 0.8
 CONTRAST = 3.0  # of a text, at least, with the paper
+LONGEST_NAME = 72  # of a series; a chart of longer ones has no room for anything else
 FAMILY_GAP = 0.5  # of a row, between families where there are many models
 # Inches around the axes of a panel; and how much less is below an axis without a label.
 TITLE_IN, PANEL_TITLE_IN, LEFT_IN, BELOW_IN, LINE_IN, EDGE_IN = 0.5, 0.22, 0.8, 0.54, 0.175, 0.12
@@ -60,28 +59,40 @@ STYLE: Any = {  # matplotlib lists the keys it knows as a type of its own
 Pixels = npt.NDArray[np.float64]
 
 
-def save(figure: Figure, folder: Path, catalog: Catalog) -> list[Path]:
-    """Draw as SVG and PNG; returns both paths. Raises OSError when it cannot be written.
+def save(figure: Figure, folder: Path, catalog: Catalog) -> Path:
+    """Draw as SVG; returns the path. Raises OSError when it cannot be written.
 
     catalog   how the servers look: `Run.catalog`
     """
     folder.mkdir(exist_ok=True)
-    paths = [folder / f"{figure.name}.svg", folder / f"{figure.name}.png"]
+    path = folder / f"{figure.name}.svg"
     canvas = draw(figure, catalog)
-    pixels = io.BytesIO()
     with matplotlib.rc_context(STYLE):
-        canvas.savefig(paths[0], metadata={"Title": figure.title, "Date": None, "Creator": None})
-        canvas.savefig(pixels, format="png", dpi=DPI)
-    with Image.open(pixels) as image:
-        flat = image.convert("RGB").quantize(PALETTE, dither=Image.Dither.NONE)
-    flat.save(paths[1], optimize=True, dpi=(DPI, DPI))
-    return paths
+        canvas.savefig(path, metadata={"Title": figure.title, "Date": None, "Creator": None})
+    return path
 
 
 def draw(figure: Figure, catalog: Catalog) -> Canvas:
     """As a Matplotlib figure, with the looks that `catalog` gives to its servers."""
     with matplotlib.rc_context(STYLE):
-        return _Sheet(spread(figure, catalog), catalog).canvas
+        return _Sheet(spread(_short(figure), catalog), catalog).canvas
+
+
+def _short(figure: Figure) -> Figure:
+    """With names that leave room for a chart: a server may be called by a whole command."""
+
+    def cut(name: str) -> str:
+        return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
+
+    panels = (
+        replace(
+            panel,
+            series=tuple(replace(each, label=cut(each.label)) for each in panel.series),
+            lanes=tuple(map(cut, panel.lanes)),
+        )
+        for panel in figure.panels
+    )
+    return replace(figure, panels=tuple(panels))
 
 
 class _Sheet:
@@ -91,7 +102,7 @@ class _Sheet:
         self._catalog = catalog
         self.canvas = Canvas(figsize=(WIDTH_IN, 1), dpi=DPI)
         FigureCanvasAgg(self.canvas)
-        caption = self.wrapped(figure.caption, WIDTH_IN - 2 * EDGE_IN)
+        caption = wrapped(figure.caption, WIDTH_IN - 2 * EDGE_IN)
         left_in, right_in = self._margins(figure)
         pitch_in = (WIDTH_IN - left_in * figure.shared) / figure.columns
         width_in = pitch_in - right_in - left_in * (not figure.shared)
@@ -135,7 +146,7 @@ class _Sheet:
                     axes_in / height_in,
                 )
             )
-            _dress(panel, ax, self)
+            _dress(panel, ax)
             _PAINTERS[panel.kind](panel, ax, self)
             if figure.shared:
                 ax.xaxis.set_label_coords(0, -0.28 / axes_in)
@@ -155,7 +166,7 @@ class _Sheet:
         lines = [
             line
             for part in panel.title.split("\n")
-            for line in self.wrapped(part, title_in, PANEL_TITLE_POINTS)
+            for line in wrapped(part, title_in, PANEL_TITLE_POINTS)
         ]
         return replace(
             panel,
@@ -187,42 +198,46 @@ class _Sheet:
         line = self._catalog.find(label)
         return line.marker if line else MARKER
 
-    def width_in(self, text: str, points: float = LABEL_POINTS) -> float:
-        """How wide a line of text is drawn."""
-        renderer = self.canvas.canvas.get_renderer()  # type: ignore[attr-defined]
-        font = FontProperties(family="DejaVu Sans", size=points)
-        width, _, _ = renderer.get_text_width_height_descent(text, font, False)
-        return float(width) / DPI
-
     def _margins(self, figure: Figure) -> tuple[float, float]:
         """Left and right of all panels alike, so that their axes stand below each other."""
         left, right = [LEFT_IN + LINE_IN * figure.shared], [0.3]  # low axes have names of two lines
         for panel in figure.panels:
             if panel.kind == "lines":
                 named = [each for each in panel.series if each.role != "behind"]
-                right += [self.width_in(_name(each)) + 0.35 for each in named]
+                right += [text_width_in(_name(each)) + 0.35 for each in named]
             else:
                 values = [_value(each, panel) for each in panel.series]
-                right += [self.width_in(value) + 0.3 for value in values]
+                right += [text_width_in(value) + 0.3 for value in values]
                 names = [each.label for each in panel.series] + list(panel.lanes)
-                left += [self.width_in(name, TEXT_POINTS) + 0.25 for name in names]
+                left += [text_width_in(name, TEXT_POINTS) + 0.25 for name in names]
         return max(left), max(right)
 
-    def wrapped(self, text: str, width_in: float, points: float = TEXT_POINTS) -> list[str]:
-        """A text in lines of this width."""
-        lines = [""]
-        for word in text.split():
-            longer = f"{lines[-1]} {word}".strip()
-            if lines[-1] and self.width_in(longer, points) > width_in:
-                lines.append(word)
-            else:
-                lines[-1] = longer
-        return lines
+
+@functools.cache
+def text_width_in(text: str, points: float = LABEL_POINTS) -> float:
+    """How wide a line of text is drawn. To ask takes milliseconds, so each is asked once."""
+    font = FontProperties(family="DejaVu Sans", size=points)
+    renderer: Any = RendererAgg(1, 1, DPI)  # type: ignore[no-untyped-call]
+    width, _, _ = renderer.get_text_width_height_descent(text, font, False)
+    return float(width) / DPI
 
 
-def _dress(panel: Panel, ax: Axes, sheet: _Sheet) -> None:
+def wrapped(text: str, limit_in: float, points: float = TEXT_POINTS) -> list[str]:
+    """A text in lines of this width."""
+    lines: list[list[str]] = []
+    used_in = math.inf
+    for word in text.split():
+        used_in += text_width_in(f" {word}", points)
+        if used_in > limit_in:
+            lines.append([])
+            used_in = text_width_in(word, points)
+        lines[-1].append(word)
+    return [" ".join(line) for line in lines] or [""]
+
+
+def _dress(panel: Panel, ax: Axes) -> None:
     height_in = ax.get_window_extent().height / DPI
-    y_label = "\n".join(sheet.wrapped(panel.y_label, height_in))
+    y_label = "\n".join(wrapped(panel.y_label, height_in))
     ax.set_title(panel.title, size=PANEL_TITLE_POINTS, loc="left", color=INK)
     ax.set_xlabel(panel.x_label, size=TEXT_POINTS, color=INK)
     ax.set_ylabel(y_label, size=TEXT_POINTS, color=INK)
@@ -447,7 +462,7 @@ class _Texts:
 
     def put(self, text: str, colour: str, spots: Iterable[Pixels]) -> None:
         """Write `text` with the left end of its middle at the best of `spots` (pixels)."""
-        width = self._sheet.width_in(text) * DPI
+        width = text_width_in(text) * DPI
         half = LABEL_POINTS * DPI / 72 * 0.7
         frame = self.ax.get_window_extent()
 
@@ -483,11 +498,11 @@ class _Texts:
 
     def fits(self, text: str) -> bool:
         """Is the panel wide enough for a text?"""
-        return self._sheet.width_in(text) < _width_in(self.ax)
+        return text_width_in(text) < _width_in(self.ax)
 
     def around(self, text: str, x: float, y: float) -> list[Pixels]:
         """Spots for a text beside a pixel, the nearest first."""
-        width = self._sheet.width_in(text) * DPI
+        width = text_width_in(text) * DPI
         return [
             np.array([x + dx, y + dy])
             for away in (10, 18, 28, 40)
@@ -532,7 +547,7 @@ def _label_ends(
 ) -> None:
     """Name each line: right of the axes, or beside its end where it ends early."""
     frame = ax.get_window_extent()
-    gap = LABEL_POINTS * 1.25 * DPI / 72
+    gap, points = LABEL_POINTS * 1.25 * DPI / 72, 72 / DPI
     last = max((end[0] for _, end in ends), default=0.0)
     at_edge: list[tuple[float, Series]] = []
     for series, (x, y) in ends:
@@ -545,10 +560,11 @@ def _label_ends(
     for (y, series), height in zip(at_edge, heights, strict=True):
         ax.annotate(
             _name(series),
-            xy=(frame.x1 + 3, y),
-            xycoords="figure pixels",
-            xytext=(frame.x1 + 0.18 * DPI, height),
-            textcoords="figure pixels",
+            # Points: an SVG file has other pixels than the canvas.
+            xy=(points * (frame.x1 + 3), points * y),
+            xycoords="figure points",
+            xytext=(points * (frame.x1 + 0.18 * DPI), points * height),
+            textcoords="figure points",
             size=LABEL_POINTS,
             color=_legible(sheet.tint(series)),
             va="center",
@@ -687,7 +703,7 @@ def _lanes(panel: Panel, ax: Axes, sheet: _Sheet) -> None:
     last = max((bar.end for bar in panel.bars), default=1)
     low, high = panel.x_range or (0, last * 1.05)
     for wall in panel.walls:  # their texts end inside
-        share = (max(map(sheet.width_in, wall.text.split("\n"))) + 0.1) / _width_in(ax)
+        share = (max(map(text_width_in, wall.text.split("\n"))) + 0.1) / _width_in(ax)
         high = max(high, low + (wall.x - low) / (1 - min(share, 0.8)))
     ax.set_xlim(low, high)
     for bar in panel.bars:
@@ -722,7 +738,7 @@ def _lanes(panel: Panel, ax: Axes, sheet: _Sheet) -> None:
 def _inscribe(bar: Bar, ax: Axes, sheet: _Sheet) -> None:
     """Write a bar's text into it, or behind it."""
     (left, _), (right, _) = ax.transData.transform([(bar.start, 0), (bar.end, 0)])
-    fits = sheet.width_in(bar.text) * DPI + 6 < right - left
+    fits = text_width_in(bar.text) * DPI + 6 < right - left
     red, green, blue = to_rgb(sheet.colour(bar.server))
     is_dark = bar.style == "solid" and 0.3 * red + 0.59 * green + 0.11 * blue < 0.55
     over_hatching = fits and bar.style == "hatched"

@@ -44,6 +44,12 @@ def duration(value_ns: float | None) -> str:
     return f"{value_ns:.0f} ns" if value_ns else "0"
 
 
+def minutes(seconds: float) -> str:
+    """A length of time for people: 95 => 1 min 35 s."""
+    whole = round(seconds)
+    return f"{whole // 60} min {whole % 60} s" if whole >= 60 else f"{whole} s"
+
+
 def size(value_bytes: float | None) -> str:
     """Bytes: 65536 => 64 KiB, 20000 => 20 kB. Binary units only where they come out even."""
     if value_bytes is None:

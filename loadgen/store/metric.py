@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from loadgen.store.histogram import PERCENTILES
 from loadgen.store.schema import Latency, Record, Slices
 
-Unit = Literal["per_s", "us", "ms", "fraction", "calls"]
+Unit = Literal["per_s", "us", "ms", "fraction", "calls", "held"]
 Percentile = Literal["p50", "p90", "p99", "p99_9"]
 
 
@@ -99,9 +99,32 @@ def _done_ms(record: Record) -> float | None:
     return max(left_ns) / 1e6 if left_ns and all(left_ns) else None
 
 
+def _lateness_us(which: Literal["p50", "max"]) -> Callable[[Record], float | None]:
+    def of(record: Record) -> float | None:
+        found = record["reaping"] and record["reaping"]["lateness_ns"]
+        value_ns = found[which] if found else None
+        return None if value_ns is None else value_ns / 1000
+
+    return of
+
+
 def _lost_fraction(record: Record) -> float | None:
     death = record["death"]
     return death["lost"] / sum(death["clients"]) if death else None
+
+
+def _held_fraction(record: Record) -> float | None:
+    """Of the tries of all cases of a claim's program."""
+    seen = record["observation"]["seen"] if record["observation"] else {}
+    tries, held = (
+        sum(value for name, value in seen.items() if name.startswith(kind) and _is_count(value))
+        for kind in ("tries_", "held_")
+    )
+    return held / tries if tries else None
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 throughput = Metric(
@@ -113,3 +136,7 @@ knee_per_s = Metric("knee_per_s", "per_s", _knee_per_s)
 system_calls = Metric("system_calls_per_request", "calls", _system_calls)
 lost_fraction = Metric("lost_fraction", "fraction", _lost_fraction)
 done_ms = Metric("done_ms", "ms", _done_ms)
+held_fraction = Metric("held_fraction", "held", _held_fraction)
+# How late silent clients were told.
+lateness_p50_us = Metric("lateness_p50_us", "us", _lateness_us("p50"))
+lateness_max_us = Metric("lateness_max_us", "us", _lateness_us("max"))

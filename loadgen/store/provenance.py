@@ -10,7 +10,7 @@ from pathlib import Path
 
 import servers
 from loadgen.store.schema import Model
-from servers.catalog import MODELS
+from servers.catalog import every
 
 LIBRARIES = ("numba", "numpy", "scipy", "hdrhistogram", "psutil", "matplotlib")
 
@@ -51,7 +51,7 @@ def catalog() -> list[Model]:
             "marker": model.marker,
             "sleeps": model.sleeps,
         }
-        for model in MODELS
+        for model in every()
     ]
 
 

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from loadgen.store import chain, provenance, schema, upgrade
 from loadgen.store.schema import SCHEMA, Calibration, Environment, Header, Plan, Record
+from servers import catalog
 
 RESULTS = Path("results")
 HEADER_NAME = "run.json"
@@ -93,12 +94,14 @@ def create(
     parent: Path = RESULTS,
     folder: Path | None = None,
     is_latest: bool = True,
+    name: str | None = None,
+    note: str | None = None,
 ) -> Path:
     """Make a new run folder, and let `latest` beside it point at it; returns its path.
 
     The folder is `parent/<UTC time>-<profile>` unless `folder` names another one, which must be
     empty or not exist; `latest` is left alone then, and where it is not to be this run. Nothing
-    that exists is ever overwritten.
+    that exists is ever overwritten. `name` and `note` are for people.
 
     Raises ResultsError.
     """
@@ -107,6 +110,8 @@ def create(
         "schema": SCHEMA,
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "profile": profile,
+        "name": name,
+        "note": note,
         "seed": seed,
         "plan": plan,
         "catalog": provenance.catalog(),
@@ -134,7 +139,7 @@ def create(
             stream.flush()
             os.fsync(stream.fileno())
         if folder is None and is_latest:
-            _point_at(path)
+            point_at(path)
     except OSError as error:
         raise _refusal("create", path, error) from error
     return path
@@ -180,6 +185,21 @@ def load(path: Path) -> RunFolder:
         ends_bytes.append(whole_bytes)
     cut_off_bytes = len(content) - whole_bytes
     return RunFolder(path, header, records, raw_header, raw_records, ends_bytes, cut_off_bytes)
+
+
+def load_header(path: Path) -> Header:
+    """What a run says of itself. Raises ResultsError."""
+    return _load_header(path)[1]
+
+
+def expect_run(path: Path) -> None:
+    """Raises ResultsError for what is no run."""
+    load_header(path)
+
+
+def trial_lines(path: Path) -> list[bytes]:
+    """The lines of a run's trials as they are stored, unread. Raises ResultsError."""
+    return _read_trials(path).splitlines()
 
 
 @contextmanager
@@ -252,8 +272,9 @@ def _unused(parent: Path, profile: str) -> Path:
     return next(parent / name for name in names if not (parent / name).exists())
 
 
-def _point_at(path: Path) -> None:
-    """Replace `latest` in one step, so that it never is missing for somebody who looks."""
+def point_at(path: Path) -> None:
+    """Let `latest` beside a run be this one, in one step: it never is missing for somebody who
+    looks. Raises OSError."""
     fresh = path.with_name(f".{LATEST_NAME}-{os.getpid()}")
     fresh.symlink_to(path.name)
     fresh.replace(path.with_name(LATEST_NAME))
@@ -289,13 +310,16 @@ def _parse(text: bytes) -> Any:
     def refuse(constant: str) -> None:
         raise ValueError(f"{constant} is not JSON")
 
-    return json.loads(text, parse_constant=refuse)
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except RecursionError as error:
+        raise ValueError("brackets within brackets, without end") from error
 
 
 def _load_header(path: Path) -> tuple[Mapping[str, Any], Header]:
     """`run.json` as it stands there, and in today's form."""
     if not path.is_dir():
-        what = "is not a folder" if path.exists() else "does not exist"
+        what = "is not a folder" if path.exists() else f"does not exist{_guess(path)}"
         raise ResultsError(f"{path} {what}: name a run folder such as {RESULTS / LATEST_NAME}")
     header_path = path / HEADER_NAME
     try:
@@ -303,6 +327,15 @@ def _load_header(path: Path) -> tuple[Mapping[str, Any], Header]:
     except ValueError as error:
         raise ResultsError(f"{header_path} is not JSON: restore the file") from error
     return raw, _in_form(raw, "header", upgrade.HEADERS, schema.header, str(header_path))
+
+
+def _guess(path: Path) -> str:
+    """Which run beside it may have been meant, or in the folder where runs are."""
+    try:
+        known = [each.name for each in path.parent.iterdir() if (each / HEADER_NAME).exists()]
+    except OSError:
+        return ""
+    return catalog.guess(path.name, known)
 
 
 def _in_form(

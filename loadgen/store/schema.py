@@ -1,4 +1,4 @@
-"""The form of everything that a run stores, schema 4: `run.json` and the lines of `trials.jsonl`.
+"""The form of everything that a run stores, schema 6: `run.json` and the lines of `trials.jsonl`.
 
 Names carry their units, and what was not measured is null, never absent. A record has exactly the
 fields that stand here: whoever adds or renames a column does it here, with its meaning, raises
@@ -14,12 +14,13 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 # Pydantic cannot read typing.TypedDict before Python 3.12.
 from typing_extensions import TypedDict
 
-SCHEMA: Literal[4] = 4
+SCHEMA: Literal[6] = 6
 
 Outcome = Literal["measured", "crashed"]
 Bottleneck = Literal["server", "generator", "wake-up", "offered", "model", "unknown"]
 Latency = Literal["response", "service", "greeting"]
 Heap = Literal["system", "fixed", "kept"]
+Stamps = Literal["kernel", "generator"]
 
 # As JSON has them: 1.0 is a number like 1, but 1 is no truth value, and no field is unknown.
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
@@ -146,6 +147,9 @@ class Generator(TypedDict):
     send_lag_ns: Annotated[Summary, "sent - intended"]
     read_delay_ns: Annotated[Summary, "read - arrived"]
     overlap_ns: Annotated[Overlap | None, "where a client sends again as it reads"]
+    stamps: Annotated[
+        Stamps, "who says when an answer arrived; generator: this transport has no kernel stamps"
+    ]
     unstamped: Annotated[int, "answers without a kernel stamp: arrived is read for them"]
     full: Annotated[bool, "ended early, for want of room for stamps"]
     send_path_ns: Annotated[SendPath | None, "null: no such stamps here, and nothing subtracted"]
@@ -307,6 +311,36 @@ class Death(TypedDict):
     broken: Annotated[int, "newcomers whose connection broke with it"]
 
 
+class Datagrams(TypedDict):
+    """What became of datagrams, of which none is sent again; `sent` is answered + lost + late."""
+
+    sent: Annotated[int, "in the window"]
+    answered: Annotated[int, "in time, and right"]
+    lost: Annotated[int, "not answered by the end of the drain"]
+    late: Annotated[int, "answered when the client had given them up"]
+    duplicated: Annotated[int, "answers to what had been answered before"]
+    reordered: Annotated[int, "answers that came after that to a later request of their client"]
+    dropped: Annotated[
+        int | None,
+        "by the kernel in the whole trial, for want of room before the server; null: not known",
+    ]
+
+
+class Reaping(TypedDict):
+    """What became of clients that said nothing for longer than the server's time-out."""
+
+    silent: Annotated[int, "clients that were greeted and then said nothing"]
+    told: Annotated[int, "of them, how many were told so, and closed"]
+    lateness_ns: Annotated[Summary | None, "from when it was due until they were told"]
+
+
+class Observation(TypedDict):
+    """What a small program of a claim saw: see loadgen/claims."""
+
+    claim: str
+    seen: Annotated[dict[str, int | float | str | None], "by name, the unit in the name"]
+
+
 class Slices(TypedDict):
     """What happened in its slices, an element per round; null where a server that had failed was
     not driven any more."""
@@ -345,10 +379,13 @@ class Verdict(TypedDict):
 class Record(TypedDict):
     """One trial: one line of `trials.jsonl`."""
 
-    schema: Literal[4]
+    schema: Literal[6]
     cell: Cell
     block: int
     position: Annotated[int, "within the order of its block"]
+    retries: Annotated[
+        int | None, "a block with a trial that did not count, measured again in this one; null: due"
+    ]
     started_at: Annotated[str, "UTC, ISO 8601"]
     seed: Annotated[int, "of the schedule: the run's plus the block"]
     outcome: Outcome
@@ -373,6 +410,9 @@ class Record(TypedDict):
     timeline: Timeline | None
     system_calls: SystemCalls | None
     death: Annotated[Death | None, "of a server of which a worker was killed"]
+    datagrams: Annotated[Datagrams | None, "of a server without connections"]
+    reaping: Annotated[Reaping | None, "of a server that lets silent clients go"]
+    observation: Annotated[Observation | None, "of a claim that no method here can try"]
     slices: Annotated[Slices | None, "of a server that was measured together with others"]
     verdict: Verdict
     sha256: Annotated[str, "of the line before and of this one; empty until it is stored"]
@@ -460,9 +500,11 @@ class Environment(TypedDict):
 class Header(TypedDict):
     """`run.json`: written once, before the first trial."""
 
-    schema: Literal[4]
+    schema: Literal[6]
     created_at: str
     profile: str
+    name: Annotated[str | None, "given by whoever measured, as is the next"]
+    note: str | None
     seed: int
     plan: Plan
     catalog: Annotated[list[Model], "how the models are shown, in their order"]

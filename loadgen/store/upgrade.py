@@ -299,6 +299,49 @@ def _with_kept_heap(cell: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def header_of_4(old: Mapping[str, Any]) -> dict[str, Any]:
+    """`run.json` of schema 4 in the form of schema 5."""
+    plan = old["plan"]
+    return {
+        **old,
+        "schema": 5,
+        "plan": {
+            **plan,
+            "cells": list(map(_over_ipv4, plan["cells"])),
+            "skipped": [{**skip, "cell": _over_ipv4(skip["cell"])} for skip in plan["skipped"]],
+        },
+    }
+
+
+def record_of_4(old: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of `trials.jsonl`; as `header_of_4`."""
+    generator = old["generator"]
+    return {
+        **old,
+        "schema": 5,
+        "cell": _over_ipv4(old["cell"]),
+        "generator": generator and {**generator, "stamps": "kernel"},
+        "datagrams": None,
+        "reaping": None,
+        "observation": None,
+    }
+
+
+def header_of_5(old: Mapping[str, Any]) -> dict[str, Any]:
+    """`run.json` of schema 5 in the form of schema 6."""
+    return {**old, "schema": 6, "name": None, "note": None}
+
+
+def record_of_5(old: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of `trials.jsonl`; as `header_of_5`."""
+    return {**old, "schema": 6, "retries": None}
+
+
+def _over_ipv4(cell: Mapping[str, Any]) -> dict[str, Any]:
+    plain = {"transport": "ipv4", "protocol": "hello", "idle_timeout_s": None}
+    return {**cell, "workload": {**cell["workload"], **plain}}
+
+
 def _due(connections: Mapping[str, Any], limit: str | None) -> int:
     """How many the model had to greet. Its limits were "serves 1 at a time" and "no descriptor
     beyond 1023"."""
@@ -317,8 +360,20 @@ def _without(value: Mapping[str, Any], *names: str) -> dict[str, Any]:
 Step = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 # From the schema of this number to the next.
-HEADERS: dict[int, Step] = {1: header_of_1, 2: header_of_2, 3: header_of_3}
-RECORDS: dict[int, Step] = {1: record_of_1, 2: record_of_2, 3: record_of_3}
+HEADERS: dict[int, Step] = {
+    1: header_of_1,
+    2: header_of_2,
+    3: header_of_3,
+    4: header_of_4,
+    5: header_of_5,
+}
+RECORDS: dict[int, Step] = {
+    1: record_of_1,
+    2: record_of_2,
+    3: record_of_3,
+    4: record_of_4,
+    5: record_of_5,
+}
 
 
 def upgraded(old: Mapping[str, Any], steps: Mapping[int, Step]) -> Mapping[str, Any]:

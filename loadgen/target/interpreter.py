@@ -22,7 +22,7 @@ from servers import catalog
 print(json.dumps({
     "implementation": f"{platform.python_implementation()} {platform.python_version()}",
     "gil": getattr(sys, "_is_gil_enabled", lambda: True)(),
-    "missing": {model.name: model.missing() for model in catalog.MODELS},
+    "missing": {model.name: model.missing() for model in catalog.every()},
 }))
 """
 

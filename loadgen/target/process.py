@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -43,7 +44,12 @@ HEAPS: dict[Heap, dict[str, str]] = {
         "MALLOC_MMAP_THRESHOLD_": str(32 * 2**20),
     },
 }
-_READY = re.compile(rb"listening on (.+:\d+)\n")
+_READY = re.compile(rb"listening on (unix:.+|.+:\d+)\n")
+# How a command line asks for a Unix-domain socket before there is one: the path is chosen when the
+# server is started, and a record keeps this word.
+UNIX_OPTION, UNIX_PATH = "--unix", "PATH"
+# A socket's path holds 107 bytes (unix(7)), which a deep temporary folder may use up.
+_SHORT_FOLDER, _SHORT_BYTES = "/tmp", 80
 
 
 class TargetError(Exception):
@@ -121,8 +127,25 @@ class Target:
 def server_command(
     name: str, options: Sequence[str] = (), python: str = sys.executable
 ) -> list[str]:
-    """The command line of a server of the catalog, on a port that the kernel chooses."""
-    return [python, "-m", "servers", name, "--port", "0", *options]
+    """The command line of a server of the catalog, on a port that the kernel chooses, unless the
+    options ask for a Unix-domain socket."""
+    port = () if UNIX_OPTION in options else ("--port", "0")
+    return [python, "-m", "servers", name, *port, *options]
+
+
+@contextmanager
+def socket_path(options: Sequence[str]) -> Iterator[list[str]]:
+    """The same options, with a path for the Unix-domain socket that they ask for: in a new folder,
+    which is removed on leaving."""
+    words = list(options)
+    if UNIX_OPTION not in words:
+        yield words
+        return
+    usual = tempfile.gettempdir()
+    folder = usual if len(os.fsencode(usual)) <= _SHORT_BYTES else _SHORT_FOLDER
+    with tempfile.TemporaryDirectory(prefix="lab-", dir=folder) as fresh:
+        words[words.index(UNIX_OPTION) + 1] = f"{fresh}/s"
+        yield words
 
 
 @contextmanager
@@ -142,14 +165,15 @@ def started(
     the server is ended, by force if need be. Raises TargetError if it does not come up within
     READY_S.
     """
-    command = [*prefix, *server_command(name, options, python)]
     # A tracer has to take its child along, which it cannot when it is killed.
     last = signal.SIGTERM if prefix else signal.SIGKILL
     single = catalog.find(name).processes == "one" and not prefix
-    with running(
-        command, cpus=cpus, log=log, heap=heap, when_orphaned=last, single=single
-    ) as target:
-        yield target
+    with socket_path(options) as words:
+        command = [*prefix, *server_command(name, words, python)]
+        with running(
+            command, cpus=cpus, log=log, heap=heap, when_orphaned=last, single=single
+        ) as target:
+            yield target
 
 
 @contextmanager

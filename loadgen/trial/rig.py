@@ -11,29 +11,44 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self, TypeVar, cast
 
+import numpy as np
+
 from loadgen.clients import background, onlookers, scripted, timeline
 from loadgen.clients.background_process import Behaviour
-from loadgen.clients.connect import GREETING_S, connected, kernel_stamps
-from loadgen.engine import churn, requests
+from loadgen.clients.connect import (
+    GREETING_S,
+    ConnectedClients,
+    connected,
+    connected_datagrams,
+    kernel_stamps,
+)
+from loadgen.engine import churn, datagrams, requests
 from loadgen.engine.samples import Samples
-from loadgen.engine.syscalls import Int64s
+from loadgen.engine.syscalls import NS_PER_S, Int64s
 from loadgen.machine import counters, hiccup
 from loadgen.machine.counters import Snapshot
 from loadgen.machine.cpus import REALTIME_MOST_S, Pinning, realtime_priority, run_pinned
-from loadgen.store.schema import Death, Heap, Hiccups, Machine, Record
+from loadgen.store.schema import Death, Heap, Hiccups, Machine, Reaping, Record
 from loadgen.target import strace
 from loadgen.target.account import Account
 from loadgen.target.address import Address
-from loadgen.target.process import Target, TargetError, running, server_command, started
+from loadgen.target.process import (
+    UNIX_PATH,
+    Target,
+    TargetError,
+    running,
+    server_command,
+    started,
+)
 from loadgen.target.usage import Usage
 from loadgen.trial import summary
 from loadgen.trial.errors import TrialError
-from loadgen.workload.load import Load
+from loadgen.workload.load import Load, Protocol
 from servers.catalog import Model
 
 # Where clients wait because of the model, not of the machine, nobody waits long for a greeting.
@@ -109,14 +124,20 @@ class Station:
     ) -> None:
         self.system, self.record = system, record
         self.socks: Sequence[socket.socket] = ()
+        self.silent: ConnectedClients | None = None
+        """clients that read nothing but their greeting, and are watched"""
         self.samples: Samples | None = None
         """of the last drive"""
         self.sleeps = system.model.sleeps if system.model else None
         """does the server leave its CPU to others while it has nothing to do? None: not known"""
+        self.protocol = cast(Protocol, record["cell"]["workload"]["protocol"])
+        """what it speaks; servers that take turns may differ in it"""
         self._cpus, self._log, self._around = cpus, log, around
         self._target: Target | None = None
         self._address: Address | None = None
         self._drops_before: int | None = None
+        self.by_datagrams = record["cell"]["workload"].get("transport") == "udp"
+        """are there no connections?"""
 
     def start(self) -> None:
         """Start the server, or go to where it is, and hold one whole conversation with it: no
@@ -126,14 +147,29 @@ class Station:
         """
         if self.system.address is not None:
             self._address = self.system.address
-            self._drops_before = counters.listener_drops(*self._address)
+            self._drops_before = _listener_drops(self._address)
         else:
             self._target = self._around.enter_context(
                 self.system.started(set(self._cpus.server), self._log)
             )
             self._address = self._target.address
-            self.record["server"]["command"] = list(map(summary.portable, self._target.command))
-        scripted.verify(self.address)
+            command = [
+                UNIX_PATH if word == self._address.path else summary.portable(word)
+                for word in self._target.command
+            ]
+            self.record["server"]["command"] = command
+        if self.by_datagrams:
+            self._drops_before = counters.datagram_drops(self.address.host, self.address.port)
+            scripted.verify_datagrams(self.address)
+        else:
+            scripted.verify(self.address, self.protocol)
+
+    def fall_silent(self, count: int) -> None:
+        """Connect clients of which nothing is heard once they were greeted: `silent`. They are of
+        this process, which sees what they are told."""
+        self.silent = self._around.enter_context(
+            connected(self.address, count, protocol=self.protocol)
+        )
 
     def connect(
         self, active: int, *, idle: int = 0, slow: int = 0, behaviour: Behaviour | None = None
@@ -141,8 +177,11 @@ class Station:
         """Connect clients that only wait, then those that will send: `socks`.
 
         idle, slow   clients that are silent, and clients that behave badly, as `behaviour` says
+
+        With those of `fall_silent` before them no time is lost on what the server holds for them.
         """
-        model, clients = self.system.model, active + idle + slow
+        model, quiet = self.system.model, self.silent
+        clients = active + idle + slow + (quiet.attempted if quiet else 0)
         due = model.serves(clients) if model else clients
         waits = model is not None and model.leaves_waiting
         patience_s = LIMITED_GREETING_S if waits else background.PATIENCE_S
@@ -157,33 +196,50 @@ class Station:
                     count,
                     cpus=set(self._cpus.generator),
                     behaviour=how,
+                    protocol=self.protocol,
                     patience_s=patience_s,
                 )
             )
             for count, how in kinds
         ]
         # Only now: a library that more processes share weighs less in each of them.
-        empty, kernel_empty = self.usage(), counters.kernel_memory()
+        empty = None if quiet else self.usage()
+        kernel_empty = counters.kernel_memory()
         silent, harmful = (each.connect() for each in prepared)
         # Of who waits in the backlog nobody is greeted meanwhile.
         enough = due - silent.greeted - harmful.greeted if waits else None
         asking = self._around.enter_context(
-            connected(self.address, active, LIMITED_GREETING_S if waits else GREETING_S, enough)
+            connected_datagrams(self.address, active)
+            if self.by_datagrams
+            else connected(
+                self.address,
+                active,
+                LIMITED_GREETING_S if waits else GREETING_S,
+                enough,
+                self.protocol,
+            )
         )
         self.socks = asking.socks
         self.record["connections"] |= {
             "attempted": clients,
             "due": due,
             "limit": model.why_not_all(clients) if model else None,
-            "greeted": silent.greeted + harmful.greeted + len(asking.socks),
+            "greeted": silent.greeted
+            + harmful.greeted
+            + len(asking.socks)
+            + (len(quiet.socks) if quiet else 0),
             "failed": dict(
-                Counter(silent.failed) + Counter(harmful.failed) + Counter(asking.failed)
+                Counter(silent.failed)
+                + Counter(harmful.failed)
+                + Counter(asking.failed)
+                + Counter(quiet.failed if quiet else {})
             ),
             "active": len(asking.socks),
             "slow_sent_bytes": harmful.sent_bytes,
         }
-        summary.fill_in_latency(self.record, "greeting", asking.greeting_ns)
-        if asking.socks or not active:
+        if not self.by_datagrams:
+            summary.fill_in_latency(self.record, "greeting", asking.greeting_ns)
+        if not quiet and (asking.socks or not active):
             summary.fill_in_footprint(
                 self.record, empty, self.usage(), kernel_empty, counters.kernel_memory()
             )
@@ -192,6 +248,7 @@ class Station:
         self, load: Load, meanwhile: Callable[[threading.Event], object] = lambda _: None
     ) -> Measurement:
         """Drive the connected clients once; `meanwhile` runs beside it until it is told to end."""
+        load = replace(load, protocol=self.protocol)
         fds = [sock.fileno() for sock in self.socks]
         # A meter wakes its CPUs again and again, which who only watches must not do.
         watched = {"server_cpu": self._cpus.server, "generator_cpu": self._cpus.generator}
@@ -201,9 +258,11 @@ class Station:
         # A schedule is to be kept; who is as fast as the server does not need to be first.
         urgent = spin and load.is_open and load.warmup_s + load.duration_s < REALTIME_MOST_S
 
+        drive = datagrams.drive if self.by_datagrams else requests.drive
+
         def work(stop: Int64s) -> tuple[Samples, bool]:
             with realtime_priority(urgent) as realtime:
-                return requests.drive(fds, load, None, clocks, spin, stop), realtime
+                return drive(fds, load, None, clocks, spin, stop), realtime
 
         with hiccup.noted(watched if fds else {}) as hiccups:
             (samples, realtime), machine = self._pinned(work, meanwhile)
@@ -214,10 +273,11 @@ class Station:
 
     def converse(self, load: Load) -> tuple[Measurement, Int64s]:
         """Hold a conversation per request; with the stamps of their greetings (int64[n], ns)."""
-        clocks = self.cpu_clocks()
+        clocks, address = self.cpu_clocks(), self.address.sockaddr
+        load = replace(load, protocol=self.protocol)
         held, machine = self._pinned(
             lambda stop: churn.drive(
-                self.address, load, server_clocks=clocks, spin=not self._cpus.shared, stop=stop
+                address, load, server_clocks=clocks, spin=not self._cpus.shared, stop=stop
             )
         )
         self.samples = held.samples
@@ -226,11 +286,17 @@ class Station:
     def request(self, load: Load, stop: Int64s) -> Samples:
         """Drive the connected clients once, on the CPU of the calling thread, and nothing else."""
         fds = [sock.fileno() for sock in self.socks]
-        return requests.drive(fds, load, spin=not self._cpus.shared, stop=stop)
+        load, spin = replace(load, protocol=self.protocol), not self._cpus.shared
+        if self.by_datagrams:
+            # Nobody waits for what is lost any longer than its client would.
+            brief = replace(load, drain_s=min(load.drain_s, datagrams.GIVE_UP_S))
+            return datagrams.drive(fds, brief, spin=spin, stop=stop)
+        return requests.drive(fds, load, spin=spin, stop=stop)
 
     def hold(self, load: Load, stop: Int64s) -> churn.Churn:
         """Hold a conversation per request, on the CPU of the calling thread, and nothing else."""
-        return churn.drive(self.address, load, spin=not self._cpus.shared, stop=stop)
+        address, load = self.address.sockaddr, replace(load, protocol=self.protocol)
+        return churn.drive(address, load, spin=not self._cpus.shared, stop=stop)
 
     def watch(self, clients: int, requests: int) -> list[timeline.ClientTimeline]:
         """Let clients come one after the other and keep each of their steps; there is no rate."""
@@ -308,6 +374,26 @@ class Station:
             "broken": after["broken"],
         }
 
+    def reap(self, timeout_s: float, patience_s: float) -> Reaping:
+        """What became of the silent clients, when a server had so much patience with them.
+
+        patience_s   how long those that were not told yet are awaited (s)
+
+        They were told while others were driven, and nobody looked: the kernel has noted when.
+        """
+        assert self.silent is not None
+        told = onlookers.told(self.silent.socks, patience_s)
+        late_ns = [
+            stamp_ns - greeted_ns - round(timeout_s * NS_PER_S)
+            for stamp_ns, greeted_ns in zip(told, self.silent.greeted_ns.tolist(), strict=True)
+            if stamp_ns is not None
+        ]
+        return {
+            "silent": len(told),
+            "told": len(late_ns),
+            "lateness_ns": summary.lateness(np.array(late_ns, np.int64)),
+        }
+
     def _pinned(
         self,
         work: Callable[[Int64s], T],
@@ -332,9 +418,14 @@ class Station:
 
     def listener_drops(self) -> int | None:
         """Connections that the server's own listener has dropped meanwhile; None: not known."""
-        if self._address is None:
-            return None  # it was traced, or did not start
-        drops = counters.listener_drops(*self._address)
+        if self._address is None or self.by_datagrams:
+            return None  # it was traced, or did not start; or it has no listener
+        drops = _listener_drops(self._address)
+        return None if drops is None else drops - (self._drops_before or 0)
+
+    def datagram_drops(self) -> int | None:
+        """Datagrams that the kernel has dropped before the server meanwhile; None: not known."""
+        drops = counters.datagram_drops(self.address.host, self.address.port)
         return None if drops is None else drops - (self._drops_before or 0)
 
     def usage(self) -> Usage | None:
@@ -355,6 +446,12 @@ class Station:
         """Raise TargetError when our server has ended, or logged a traceback."""
         if self._target and (failure := self._target.failure()):
             raise TargetError(failure)
+
+
+def _listener_drops(address: Address) -> int | None:
+    """As of `counters`. At a Unix-domain socket the kernel drops nobody: who finds the backlog full
+    is told so, or waits (unix(7), connect(2): EAGAIN)."""
+    return None if address.path else counters.listener_drops(address.host, address.port)
 
 
 def pinned(

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar, cast
 import numpy as np
 
 from loadgen.engine.churn import Churn
+from loadgen.engine.datagrams import Account, DatagramSamples
 from loadgen.engine.samples import Outcome, Samples, by_name
 from loadgen.engine.syscalls import NS_PER_S, Int64s
 from loadgen.store import histogram, schema
@@ -87,6 +88,8 @@ class Slice(NamedTuple):
     drift_ns: int
     comings: Comings | None
     """None where connections stay"""
+    datagrams: Account | None = None
+    """what became of them; None where there are connections"""
     crowded: bool = False
     """others wanted the server's CPU just before or just after"""
 
@@ -166,6 +169,7 @@ def of(
         read_delay_ns=read - arrived,
         drift_ns=int((np.diff(clocks.realtime_ns) - np.diff(clocks.monotonic_ns))[0]),
         comings=_comings(driven) if isinstance(driven, Churn) else None,
+        datagrams=samples.account if isinstance(samples, DatagramSamples) else None,
     )
 
 
@@ -234,6 +238,9 @@ def fill_in(
     record["warmup"] = _sum([warm_up.counts, *(one.around for one in everything)])
     record["window"] = _windows([one.window for one in kept]) if kept else None
     record["connections"]["lost"] = dict(sum((Counter(one.lost) for one in everything), Counter()))
+    if accounts := [one.datagrams for one in kept if one.datagrams]:
+        unanswered = [one.datagrams for one in excluded if one.datagrams]
+        summary.fill_in_datagrams(record, datagrams_of(accounts, unanswered), None)
     if comings := [one.comings for one in everything if one.comings]:
         _fill_in_comings(record, comings)
     record["machine"] = {
@@ -255,6 +262,7 @@ def fill_in(
         "send_lag_ns": _summary([one.send_lag_ns for one in kept]),
         "read_delay_ns": _summary([one.read_delay_ns for one in kept]),
         "overlap_ns": None,
+        "stamps": summary.stamps(record),
         "unstamped": sum(one.unstamped for one in everything),
         "full": False,
         "send_path_ns": summary.send_path(
@@ -263,6 +271,12 @@ def fill_in(
         "realtime": realtime,
         "longest_gap_ns": max(one.pause_ns for one in slices),
     }
+
+
+def datagrams_of(kept: Sequence[Account], excluded: Sequence[Account]) -> Account:
+    """Of several slices, as `counts`: of those that are excluded what was not answered in time."""
+    faults = [one._replace(sent=one.lost + one.late, answered=0) for one in excluded]
+    return Account(*map(sum, zip(*kept, *faults, strict=True)))
 
 
 def _fill_in_comings(record: Record, comings: Sequence[Comings]) -> None:

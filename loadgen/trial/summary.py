@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 
 from loadgen.clients.timeline import ClientTimeline
+from loadgen.engine.datagrams import Account, DatagramSamples
 from loadgen.engine.samples import Outcome, Samples, by_name
 from loadgen.engine.syscalls import NS_PER_S, Bools, Bytes, Int64s
 from loadgen.machine.counters import KernelMemory
@@ -46,6 +47,7 @@ def empty_record(
         "cell": cell.as_record(),
         "block": block,
         "position": position,
+        "retries": None,
         "started_at": started_at.isoformat(timespec="milliseconds"),
         "seed": seed,
         "outcome": "measured",
@@ -85,6 +87,9 @@ def empty_record(
         "timeline": None,
         "system_calls": None,
         "death": None,
+        "datagrams": None,
+        "reaping": None,
+        "observation": None,
         "slices": None,
         "verdict": {
             "valid": False,
@@ -105,6 +110,19 @@ def fill_in_latency(record: Record, kind: Latency, values_ns: Int64s, censored: 
     """Figures and histogram of one kind of latency."""
     record["latency_ns"][kind] = cast(schema.Summary, histogram.summary(values_ns, censored))
     record["histograms"][kind] = histogram.encode(values_ns)
+
+
+def lateness(values_ns: Int64s) -> schema.Summary | None:
+    """Of what may be early by a little, which a histogram does not hold: it is shifted for that.
+    None without a value."""
+    if not len(values_ns):
+        return None
+    least_ns = min(0, int(values_ns.min()))
+    found = histogram.summary(values_ns - least_ns)
+    for name in ("mean", "min", *histogram.PERCENTILES, "max"):
+        if found[name] is not None:
+            found[name] += least_ns
+    return cast(schema.Summary, found)
 
 
 def fill_in_drive(record: Record, measured: "Measurement", load: Load) -> None:
@@ -134,7 +152,12 @@ def fill_in_drive(record: Record, measured: "Measurement", load: Load) -> None:
         "busy_fraction": clocks.busy_fraction,
         "send_lag_ns": cast(schema.Summary, histogram.summary(sent - intended)),
         "read_delay_ns": cast(schema.Summary, histogram.summary(read - arrived)),
-        "overlap_ns": overlap(samples) if load.is_back_to_back else None,
+        "overlap_ns": (
+            overlap(samples)
+            if load.is_back_to_back and not isinstance(samples, DatagramSamples)
+            else None  # a client that gives up asks again before it was answered
+        ),
+        "stamps": stamps(record),
         "unstamped": samples.unstamped,
         "full": samples.full,
         "send_path_ns": send_path(samples.send_path_ns, int(samples.sending_ns[ok].sum())),
@@ -146,6 +169,17 @@ def fill_in_drive(record: Record, measured: "Measurement", load: Load) -> None:
     record["machine"] = {**measured.machine, "clock_drift_ns": drift_ns}
     record["connections"]["lost"] = dict(by_name(samples.errors[samples.errors != 0]))
     record["connections"]["unanswered"] = None if load.is_open else unanswered(samples)
+
+
+def stamps(record: Record) -> schema.Stamps:
+    """Whose stamps say when answers arrived: over a Unix-domain socket the kernel gives none
+    (socket(7): SO_TIMESTAMPNS is for packets), and it is when the generator read them."""
+    return "generator" if record["cell"]["workload"]["transport"] == "unix" else "kernel"
+
+
+def fill_in_datagrams(record: Record, account: Account, dropped: int | None) -> None:
+    """What became of the datagrams of the window; `dropped` is the kernel's, of the whole trial."""
+    record["datagrams"] = {**cast(schema.Datagrams, account._asdict()), "dropped": dropped}
 
 
 def counted(outcome: Bytes) -> schema.Counts:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from loadgen.clients.scripted import ConversationError
-from loadgen.engine import churn, requests
+from loadgen.engine import churn, datagrams, requests
 from loadgen.engine.samples import Samples
 from loadgen.machine import hiccup
 from loadgen.machine.counters import Snapshot
@@ -54,7 +54,7 @@ def measure(
     """Measure once: one server, or all servers of a comparison together; a record for each.
 
     systems   what is measured, with a file for the server's standard error; the cells differ in
-              their server only, and their workload must be valid
+              what `plan.order.comparison` leaves out only, and their workloads must be valid
     seed      of the schedule
     position  of the first of them in its block
     raw       file for the stamps of every request of a single server: see `save_stamps`
@@ -134,5 +134,6 @@ def save_stamps(samples: Samples, path: Path) -> None:
 def compile() -> None:
     """Compile all that measures, or load it from the cache: once, before the first trial."""
     requests.compile()
+    datagrams.compile()
     churn.compile()
     hiccup.compile()

@@ -46,6 +46,9 @@ RETRANSMIT_LIMIT = 0.01
 SEGMENT_BYTES = 65_536
 # Apart from each other, over one trial.
 CLOCK_DRIFT_NS = 1_000_000
+# Of the answers, how many may have no stamp of the kernel, which begins to stamp a moment after it
+# was asked to: they count as arrived when they were read.
+UNSTAMPED_LIMIT = 0.01
 # Of the rounds of an epoch, how many may be void: beyond it says little of the rest.
 VOID_ROUNDS = 0.50
 
@@ -86,7 +89,13 @@ def bottleneck(record: Record, checks: Sequence[Check]) -> Bottleneck:
     read_delay_ns = generator["read_delay_ns"]["mean"] or 0.0
     if read_delay_ns > service["mean"]:
         return "generator"
-    return "wake-up" if woken_up(record) else "server"
+    if woken_up(record):
+        return "wake-up"
+    if generator["stamps"] == "generator":
+        # How long answers waited for the generator is not known; whether the server idled is.
+        cost = record["server_cost"]
+        return "server" if cost and cost["cpu_fraction"] / cores(record) >= NOT_BUSY else "unknown"
+    return "server"
 
 
 def woken_up(record: Record) -> bool:
@@ -192,8 +201,8 @@ def unanswered(record: Record) -> str | None:
     """A closed loop has nothing left over unless the server stopped answering; an open loop may,
     as long as the server is still at work on it when the drain ends."""
     faults = _faults(record, "timed_out")
-    if not faults:
-        return None
+    if not faults or record["datagrams"]:
+        return None  # a datagram that was lost is a result
     if record["offered_per_s"] is None:
         return f"{faults} requests were not answered within the drain: the server hangs"
     window, drain_s = record["window"], record["cell"]["workload"].get("drain_s")
@@ -252,7 +261,7 @@ def rate_missed(record: Record) -> str | None:
     """Requests that were not answered although there was no overload, which is measured as one. Of
     a search for a knee: of the rate that it found, which has to be kept."""
     offered = record["offered_per_s"]
-    if offered is None or (overloaded(record) and not record["knee"]):
+    if offered is None or (overloaded(record) and not record["knee"]) or record["datagrams"]:
         return None
     share = achieved(record["counts"], record["window"])
     if share >= 1 - RATE_TOLERANCE:
@@ -301,6 +310,22 @@ def late_sends(record: Record) -> str | None:
     return f"requests went out late (p99 {lag_ns / 1000:,.0f} us): offer less, or free the CPU"
 
 
+def unstamped_answers(record: Record) -> str | None:
+    """Arrivals that the kernel was to stamp and did not: their latencies include the generator's
+    own delay. Where the generator's stamps were all there is, the record says so instead."""
+    generator = record["generator"]
+    if not generator or generator["stamps"] == "generator":
+        return None
+    warmup = record["warmup"]
+    answers = record["counts"]["ok"] + (warmup["ok"] if warmup else 0)
+    if generator["unstamped"] <= max(1, UNSTAMPED_LIMIT * answers):
+        return None
+    return (
+        f"{generator['unstamped']:,} of {answers:,} answers came without a stamp of the kernel:"
+        " their latencies are not comparable"
+    )
+
+
 def steal(record: Record) -> str | None:
     """Time that the hypervisor gave to others."""
     machine = record["machine"]
@@ -347,8 +372,8 @@ def overflows(record: Record) -> str | None:
 def retransmits(record: Record) -> str | None:
     """Losses, or acknowledgements that came very late."""
     count = record["machine"] and record["machine"]["retransmits"]
-    if not count or not _asks(record):
-        return None  # nobody asked: those of others do not matter
+    if not count or not _asks(record) or record["datagrams"]:
+        return None  # nobody asked, or not by TCP: those of others do not matter
     # Long lines take several segments, of at most 64 KiB on loopback.
     message_bytes = cast(int, record["cell"]["workload"].get("message_bytes", 1))
     segments = record["counts"]["scheduled"] * -(-message_bytes // SEGMENT_BYTES)
@@ -380,6 +405,12 @@ def growing_latency(record: Record) -> str | None:
     if not window or not overloaded(record):
         return None
     answered_per_s, growth_per_s = record["throughput_per_s"], window["backlog_growth_per_s"]
+    if datagrams := record["datagrams"]:
+        return (
+            f"overloaded: {answered_per_s or 0:,.0f}/s of the offered"
+            f" {record['offered_per_s']:,.0f}/s were answered, and {datagrams['lost']:,} datagrams"
+            " were lost"
+        )
     return (
         f"overloaded: {answered_per_s or 0:,.0f}/s of the offered {record['offered_per_s']:,.0f}/s"
         f" were answered, and {growth_per_s:,.0f} more requests waited after each second:"
@@ -446,6 +477,7 @@ CHECKS: tuple[Check, ...] = (
     rate_missed,
     generator_bound,
     late_sends,
+    unstamped_answers,
     steal,
     server_starved,
     generator_starved,
@@ -467,6 +499,7 @@ SLICE_CHECKS: tuple[Check, ...] = (
     rate_missed,
     generator_bound_in_slices,
     late_sends,
+    unstamped_answers,
     overflows,
 )
 

@@ -5,12 +5,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 Arrivals = Literal["poisson", "constant"]
+Transport = Literal["ipv4", "ipv6", "unix", "udp"]
+Protocol = Literal["hello", "http"]
 
 # Stamps of one request take 48 bytes: this many take 1 GB. A closed loop that gets here ends early
 # and says so.
 MAX_REQUESTS = 20_000_000
 # Churn sends a line at once or not at all: no send buffer is smaller (tcp(7), tcp_wmem).
 MAX_CHURN_BYTES = 4_096
+
+# A datagram needs a whole tag, because answers come in any order; and its answer, which is nine
+# bytes longer without the newline of the request, has to fit into one (RFC 768, RFC 791).
+DATAGRAM_BYTES = (9, 65_499)
 
 SEEDS = (0, 2**63 - 1)
 _LIMITS: dict[str, tuple[float, float]] = {
@@ -31,6 +37,7 @@ class Load:
     """One drive: who asks how much, how often and for how long.
 
     connections     clients that send requests; 0: watch the server for the length of the window
+    protocol        what is spoken: see `dialogue.of`, also for the sizes of requests
     message_bytes   one request on the wire, its newline included
     warmup_s        sent and answered, but before the measured window
     duration_s      the measured window
@@ -44,6 +51,7 @@ class Load:
     """
 
     connections: int = 1
+    protocol: Protocol = "hello"
     message_bytes: int = 16
     warmup_s: float = 0.3
     duration_s: float = 1.0
@@ -70,6 +78,8 @@ class Load:
         """Raise ValueError, in one line, unless this can be driven."""
         for name, limits in _LIMITS.items():
             check_number(name, getattr(self, name), limits, whole=name in _WHOLE)
+        if self.protocol not in ("hello", "http"):
+            raise ValueError(f"protocol is {self.protocol!r}: it must be 'hello' or 'http'")
         if self.offered_per_s is None:
             if self.arrivals is not None:
                 raise ValueError(f"arrivals is {self.arrivals!r}: a closed loop has none")
@@ -108,6 +118,15 @@ class Load:
         for name in ("offered_per_s", "pipeline_depth"):
             if getattr(self, name):
                 raise ValueError(f"{name} is {getattr(self, name)}: churn knows none")
+
+    def validate_for_datagrams(self) -> None:
+        """Raise ValueError, in one line, unless this can be driven by datagrams."""
+        self.validate()
+        check_number("message_bytes", self.message_bytes, DATAGRAM_BYTES, whole=True)
+        if self.pipeline_depth:
+            raise ValueError(
+                f"pipeline_depth is {self.pipeline_depth}: it must be 0 with datagrams"
+            )
 
 
 def check_rate(value: object) -> None:

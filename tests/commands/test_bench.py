@@ -1,5 +1,6 @@
 """A run: what is begun and what is refused; and what is left of one that was stopped or killed."""
 
+import argparse
 import functools
 import gzip
 import json
@@ -23,12 +24,14 @@ from loadgen.machine.cpus import choose_pinning
 from loadgen.machine.describe import describe_machine
 from loadgen.machine.limits import raise_descriptor_limit
 from loadgen.plan import execute
-from loadgen.plan.plan import plan
+from loadgen.plan.plan import Profile, plan
 from loadgen.plan.plan import stored as stored_plan
 from loadgen.store import provenance, runs
 from loadgen.store.schema import Environment, Record
 from loadgen.trial import calibrate
 from servers import catalog
+
+pytestmark = pytest.mark.measures
 
 
 @pytest.mark.parametrize(
@@ -133,8 +136,10 @@ def test_the_process_that_measures_does_not_load_what_draws(tmp_path: Path) -> N
     modules = modules_after(*command.split(), run)
 
     assert {"numba", "rich"} < modules
-    assert not {name for name in modules if name.partition(".")[0] in ("matplotlib", "PIL")}
+    draws = {"matplotlib", "plotly", "jinja2"}
+    assert not {name for name in modules if name.partition(".")[0] in draws}
     assert (run / "report.md").exists()
+    assert (run / "report.html").exists()
 
 
 def test_a_report_that_cannot_be_drawn_is_said_in_a_line(
@@ -145,7 +150,9 @@ def test_a_report_that_cannot_be_drawn_is_said_in_a_line(
     assert __main__.main(["bench", "--resume", str(stored)]) == 1
 
     said = capfd.readouterr()
-    assert said.out == f"nothing left to measure: redrawing {stored}\n"
+    assert said.out == (
+        f"nothing left to measure: redrawing {stored}\nfilming 2 servers, a few seconds each\n"
+    )
     assert said.err == (
         f"error: the report of {stored} could not be drawn: cannot write to {stored}: File exists\n"
     )
@@ -238,7 +245,8 @@ def test_a_run_on_a_busy_machine_begins_with_a_warning(
 ) -> None:
     monkeypatch.setattr(doctor, "watch_load", lambda: doctor.other_load({0: busy}))
     monkeypatch.setattr(calibrate, "measure_ceiling", lambda _: [])
-    monkeypatch.setattr(execute, "execute", lambda *_: iter(()))
+    monkeypatch.setattr(execute, "execute", lambda *_, **__: iter(()))
+    monkeypatch.setattr("loadgen.commands.bench._film", lambda *_: None)
     monkeypatch.setattr(keeping, "draw", lambda _: None)  # of nothing
     command = "bench --quick --experiments throughput --servers epoll --out"
 
@@ -341,7 +349,7 @@ def test_a_server_that_fails_costs_its_trial_and_is_named(
         textwrap.dedent(f"""
         import os, sys, time
         if "epoll" in sys.orig_argv:
-            from servers import common, protocol
+            from servers import command_line, protocol
             answers = 0
             def respond(line):
                 global answers
@@ -349,7 +357,7 @@ def test_a_server_that_fails_costs_its_trial_and_is_named(
                 if answers > 20:
                     {fault}
                 return hello(line)
-            hello, common.hello, protocol.hello = protocol.hello, respond, respond
+            hello, command_line.hello, protocol.hello = protocol.hello, respond, respond
         """)
     )
     run = tmp_path / "run"
@@ -372,3 +380,14 @@ def test_a_server_that_fails_costs_its_trial_and_is_named(
     assert len(blamed["epoll"]) == 2 * len(blamed["poll"]) == 2 * BLOCKS  # it takes part twice
     assert any(words in text for text in blamed["epoll"]), blamed
     assert not any(words in text for text in blamed["poll"]), blamed
+
+
+@pytest.mark.parametrize("profile", ["quick", "standard", "full"])
+def test_experiments_that_a_run_has_to_name_are_in_no_other(profile: Profile) -> None:
+    def chosen(names: list[str] | None) -> list[str]:
+        options = argparse.Namespace(experiments=names, python=None)
+        return [experiment.NAME for experiment in bench._experiments(options, profile)]
+
+    assert set(experiments.BY_NAME) <= set(experiments.ALL)
+    assert not set(chosen(None)) & set(experiments.BY_NAME)
+    assert chosen(["transports", "http"]) == ["transports", "http"]

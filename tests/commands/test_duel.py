@@ -35,6 +35,8 @@ from loadgen.trial.cell import Cell
 from loadgen.trial.methods import Slices
 from loadgen.trial.summary import portable
 
+pytestmark = pytest.mark.measures
+
 PRECISION = 0.02
 SERVERS = ("epoll", "poll")
 
@@ -374,7 +376,7 @@ def test_a_stored_duel_is_told_and_drawn_by_its_own_precision(
     [figure] = experiment.figures(run)
     assert [panel.kind for panel in figure.panels] == ["ratios", "ratios"]
     assert [series.label for series in figure.panels[0].series] == ["poll"]
-    assert {path.name for path in records.report(run.path)} == {"report.md", "duel.svg", "duel.png"}
+    assert {path.name for path in records.report(run.path)} == {"report.md", "duel.svg"}
 
 
 def test_a_bench_neither_measures_nor_continues_a_duel(
@@ -436,14 +438,14 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, {root!r})
-from servers import common, epoll_server
+from servers import command_line, common, epoll_server
 
 starts = Path(__file__).with_suffix(".starts")
 first = not starts.exists()
 starts.touch()
 calls = 0
 
-def hello(line, right=common.hello):
+def hello(line, right=command_line.hello):
     global calls
     calls += 1
     if first or calls < 50:

@@ -18,6 +18,8 @@ from loadgen.trial import trial
 from loadgen.trial.cell import Cell
 from loadgen.trial.rig import SystemUnderTest
 
+pytestmark = pytest.mark.measures
+
 
 class MeasuredError(Exception):
     """A trial would have begun."""
@@ -72,6 +74,14 @@ def begin(*arguments: object) -> None:
         ("run --server epoll --work hard", "'hard' is not like cpu:100us"),
         ("run --connect 127.0.0.1:1 --work cpu:1us", "--work does not go with --connect"),
         ("run --connect nowhere", "'nowhere' is not HOST:PORT"),
+        ("run --connect unix:", "'unix:' is not HOST:PORT"),
+        ("run --connect 127.0.0.1:1 --transport ipv6", "--transport does not go with --connect"),
+        ("run --connect unix:/x --idle-timeout 1", "--idle-timeout does not go with --connect"),
+        ("run --server epoll --transport udp", "--transport"),
+        ("run --server udp --udp --transport unix", "--transport does not go with --udp"),
+        ("run --server udp --udp --protocol http", "--protocol is 'http'"),
+        ("run --server epoll --idle-timeout 0", "--idle-timeout is 0.0"),
+        ("run --server epoll --protocol gopher", "--protocol"),
         ("run --connect host:0", "is not HOST:PORT"),
         ("run --connect host:65536", "is not HOST:PORT"),
     ],
@@ -102,6 +112,16 @@ def test_nobody_listening_is_said_in_a_line(host: str, capsys: pytest.CaptureFix
     assert said == f"error: nobody listens at {host}:1"
 
 
+def test_a_path_that_nobody_listens_at_is_said_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = expect_error(capsys, 1, "run", "--connect", f"unix:{tmp_path}/none")
+    assert said == f"error: nobody listens at unix:{tmp_path}/none"
+
+    said = expect_error(capsys, 1, "run", "--connect", f"unix:/{'x' * 200}")
+    assert "AF_UNIX path too long" in said
+
+
 @pytest.mark.parametrize("name", ["nosuch.invalid", "a..b"])
 def test_a_name_that_nobody_has_is_said_in_a_line(
     name: str, capsys: pytest.CaptureFixture[str]
@@ -120,7 +140,7 @@ def test_a_name_is_resolved_once_to_where_somebody_listens(
         port = listener.getsockname()[1]
         begin("--connect", f"{host}:{port}")
 
-    assert systems == [SystemUnderTest(address=Address(address, port))]
+    assert [system.address for system in systems] == [Address(address, port)]
 
 
 @pytest.mark.parametrize(
@@ -130,6 +150,9 @@ def test_a_name_is_resolved_once_to_where_somebody_listens(
         ("--message-bytes 65536", ()),
         ("--message-bytes 100000", ("--max-line", "100000")),
         ("--work cpu:100us", ("--work", "cpu:100us")),
+        ("--transport ipv6", ("--host", "::1")),
+        ("--transport unix --protocol http", ("--unix", "PATH", "--protocol", "http")),
+        ("--idle-timeout 5", ("--idle-timeout", "5")),
     ],
 )
 def test_our_server_is_told_what_the_load_needs_and_no_more(

@@ -4,6 +4,8 @@ import pytest
 from command_line import expect_nothing_left
 from tracing import traced
 
+pytestmark = pytest.mark.measures
+
 
 @traced
 @pytest.mark.parametrize("how", ["Ctrl-C", "killed"])

@@ -47,7 +47,7 @@ def measure(log: Path, experiment: str, server: str) -> Record:
 def drawn(folder: Path, *found: Record) -> list[str]:
     """The charts of a run that holds these records and nothing else."""
     records.write_run(folder, found)
-    return sorted(path.name for path in records.report(folder) if path.suffix == ".png")
+    return sorted(path.name for path in records.report(folder) if path.suffix == ".svg")
 
 
 def found_in(folder: Path, found: list[Record]) -> str:

@@ -22,6 +22,8 @@ from loadgen.store.schema import Record
 from loadgen.trial import methods, sliced
 from loadgen.trial.methods import Churn
 
+pytestmark = pytest.mark.measures
+
 
 @pytest.mark.parametrize("server", MODELS)
 def test_churn_end_to_end(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +50,7 @@ def test_churn_end_to_end(server: str, tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_churn_is_drawn_from_what_was_stored(tmp_path: Path) -> None:
     found = [measure(tmp_path / "log", "churn", server) for server in ("blocking", "epoll")]
-    assert drawn(tmp_path / "run", *found) == ["churn-cost.png", "churn.png"]
+    assert drawn(tmp_path / "run", *found) == ["churn-cost.svg", "churn.svg"]
 
 
 def churn_record(server: str, throughput_per_s: float, block: int) -> Record:
@@ -85,6 +87,6 @@ def test_the_finding_of_churn_names_a_clear_win_an_equal_and_what_cannot_be_told
 
 def test_the_finding_of_churn_decides_nothing_on_wild_or_missing_data(tmp_path: Path) -> None:
     wild = {"blocking": times(1000, WILD), "epoll": times(1000, STEADY)}
-    assert "cannot be told from epoll" in found_in(tmp_path / "wild", blocks(churn_record, wild))
+    assert "is not resolved from epoll" in found_in(tmp_path / "wild", blocks(churn_record, wild))
     alone = {"epoll": times(1000, STEADY)}
     assert "took no part" in found_in(tmp_path / "alone", blocks(churn_record, alone))

@@ -10,6 +10,8 @@ from loadgen.store.schema import Fairness
 from loadgen.trial import summary
 from loadgen.workload.load import Load
 
+pytestmark = pytest.mark.measures
+
 
 def share_out(answers: Sequence[int], pipeline_depth: int = 0) -> Fairness | None:
     """`summary.fairness` of a drive in which each connection got so many answers."""

@@ -45,4 +45,4 @@ def test_findings_tell_a_clear_win_from_equality_and_from_doubt(name: str, tmp_p
     win = told(name, STEADY, 4.0, tmp_path / "win")
     assert "4.00 [" in win or "0.25 [" in win
     assert "equal within 3 % to" in told(name, STEADY, 1.0, tmp_path / "equal")
-    assert "cannot be told from" in told(name, WILD, 1.0, tmp_path / "doubt")
+    assert "is not resolved from" in told(name, WILD, 1.0, tmp_path / "doubt")

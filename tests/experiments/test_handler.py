@@ -4,6 +4,8 @@ import pytest
 
 from loadgen.experiments import handler
 
+pytestmark = pytest.mark.measures
+
 
 @pytest.mark.parametrize(
     ("work", "words"),

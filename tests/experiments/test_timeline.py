@@ -13,6 +13,8 @@ from loadgen.clients.timeline import APART_NS, SLOW_CLIENT, SLOW_REQUEST
 from loadgen.experiments.timeline import WORK_MS, WORKLOAD
 from loadgen.store.schema import ClientTimeline, Record
 
+pytestmark = pytest.mark.measures
+
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Record]:
@@ -63,7 +65,7 @@ def test_timeline_end_to_end(server: str, pictures: dict[str, Record]) -> None:
 def test_the_timeline_is_drawn_from_what_was_stored(
     pictures: dict[str, Record], tmp_path: Path
 ) -> None:
-    assert drawn(tmp_path / "run", *pictures.values()) == ["timeline.png"]
+    assert drawn(tmp_path / "run", *pictures.values()) == ["timeline.svg"]
     figure = experiments.find("timeline").figures(analysis.load(tmp_path / "run"))[0]
     assert [panel.title.split(":")[0] for panel in figure.panels[1:]] == MODELS
     waiting = {
@@ -136,6 +138,6 @@ def test_the_finding_of_the_timeline_names_a_clear_win_an_equal_and_what_cannot_
     assert "1.0 ms with threaded" in said
     wild = {"blocking": times(100, WILD), "epoll": times(100, STEADY)}
     said = found_in(tmp_path / "wild", blocks(timeline_record, wild))
-    assert "cannot be told from epoll" in said
+    assert "is not resolved from epoll" in said
     alone = {"epoll": times(100, STEADY)}
     assert "took no part" in found_in(tmp_path / "alone", blocks(timeline_record, alone))

@@ -41,7 +41,7 @@ def test_each_outcome_of_a_comparison_has_its_words() -> None:
     assert two.startswith("epoll is equal within 3 % to poll (1.00 [")
     assert " and select (1.00 [" in two
     doubtful = said(["poll", "select"], epoll=WILD, poll=ones, select=ones)
-    assert doubtful.startswith("epoll cannot be told from poll (")
+    assert doubtful.startswith("epoll is not resolved from poll (")
     assert " or select (" in doubtful
     clear = said(["poll"], epoll=tuple(4 * factor for factor in STEADY), poll=ones)
     assert clear.startswith("epoll answers 4.00 [")

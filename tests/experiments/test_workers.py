@@ -15,6 +15,8 @@ from loadgen.trial.cell import Cell
 from loadgen.trial.methods import Death as DeathMethod
 from servers import catalog
 
+pytestmark = pytest.mark.measures
+
 SHARING = [model.name for model in catalog.MODELS if model.processes == "one per worker"]
 
 
@@ -76,8 +78,8 @@ def test_the_finding_adds_trials_up(tmp_path: Path) -> None:
 
     assert workers.finding(analysis.load(tmp_path / "run")) == (
         "With prefork --workers 4 the busiest worker had 50% to 75% of 64 clients; when it was"
-        " killed, in 2 trials, it took its 80 clients along, while it was stopped 4 of 128"
-        " newcomers waited for it and 3 of them lost their connection with it."
+        " killed, in 2 trials, it lost its 80 clients, 4 of 128 newcomers waited for it while it"
+        " was stopped and 3 of them lost their connection with it."
     )
 
 

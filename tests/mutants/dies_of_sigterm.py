@@ -1,7 +1,7 @@
 """Leaves SIGTERM to the kernel: it dies, but not with status 0."""
 
-from servers import common
+from servers import common, process
 from servers import epoll_server as server
 
-common.stop_when_told = lambda: None
+process.stop_when_told = lambda: None
 common.main(server.serve)

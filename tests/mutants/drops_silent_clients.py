@@ -4,16 +4,15 @@ import socket
 
 from servers import common
 from servers import threaded_server as server
+from servers.protocol import Session
 
-accept = server.accept
-
-
-def accept_impatiently(listener: socket.socket) -> socket.socket | None:
-    sock = accept(listener)
-    if sock is not None:
-        sock.settimeout(3)
-    return sock
+read = server.read
 
 
-server.accept = accept_impatiently
+def read_impatiently(sock: socket.socket, session: Session) -> None:
+    sock.settimeout(3)
+    read(sock, session)
+
+
+server.read = read_impatiently
 common.main(server.serve)

@@ -7,7 +7,7 @@ from servers import common
 from servers.protocol import Session
 
 
-async def read(reader: asyncio.StreamReader, session: Session) -> None:
+async def read(reader: asyncio.StreamReader, _: asyncio.StreamWriter, session: Session) -> None:
     receive = asyncio.ensure_future(reader.read(common.RECEIVE_BYTES))
     try:
         session.receive(await asyncio.wait_for(asyncio.shield(receive), 1))

@@ -3,10 +3,10 @@
 import threading
 import warnings
 
-from servers import common
+from servers import common, process
 from servers import prefork_server as server
 
-fork = common.fork
+fork = process.fork
 
 
 def fork_beside() -> int:
@@ -15,5 +15,5 @@ def fork_beside() -> int:
 
 
 warnings.simplefilter("ignore", DeprecationWarning)
-common.fork = fork_beside
+process.fork = fork_beside
 common.main(server.serve)

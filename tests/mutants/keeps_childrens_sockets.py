@@ -3,7 +3,7 @@
 import os
 import socket
 
-from servers import common
+from servers import common, process
 from servers import fork_server as server
 from servers.protocol import Session
 
@@ -11,7 +11,7 @@ kept = []
 
 
 def start(listener: socket.socket, sock: socket.socket, session: Session) -> None:
-    if common.fork():
+    if process.fork():
         kept.append(sock)
         return
     listener.close()

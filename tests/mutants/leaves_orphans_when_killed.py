@@ -3,7 +3,7 @@
 import os
 import signal
 
-from servers import common
+from servers import common, process
 from servers import prefork_server as server
 
 
@@ -24,6 +24,6 @@ def fork() -> int:
 
 
 children: list[int] = []
-common.fork = fork
-common.stop_when_told = lambda: [signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGINT)]
+process.fork = fork
+process.stop_when_told = lambda: [signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGINT)]
 common.main(server.serve)

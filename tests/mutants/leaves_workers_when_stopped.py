@@ -2,8 +2,8 @@
 
 import os
 
-from servers import common
+from servers import common, process
 from servers import prefork_server as server
 
-common.fork = os.fork
+process.fork = os.fork
 common.main(server.serve)

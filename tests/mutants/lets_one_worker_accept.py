@@ -12,15 +12,15 @@ hire, work = server.hire, server.work
 hired = []
 
 
-def hire_and_count(listener: socket.socket, new_session: Callable[[], Session]) -> None:
+def hire_and_count(listener: socket.socket, full: int, new_session: Callable[[], Session]) -> None:
     hired.append(listener)
-    hire(listener, new_session)
+    hire(listener, full, new_session)
 
 
-def work_or_wait(listener: socket.socket, new_session: Callable[[], Session]) -> None:
+def work_or_wait(listener: socket.socket, full: int, new_session: Callable[[], Session]) -> None:
     if len(hired) > 1:
         select.poll().poll()
-    work(listener, new_session)
+    work(listener, full, new_session)
 
 
 server.hire, server.work = hire_and_count, work_or_wait

@@ -16,7 +16,7 @@ class Elsewhere(socket.socket):
 def listen_everywhere(host: str, port: int, reuse_port: bool = False) -> socket.socket:
     global told
     told = host
-    listener = listen("0.0.0.0", port, reuse_port)
+    listener = listen("::" if ":" in host else "0.0.0.0", port, reuse_port)
     return Elsewhere(listener.family, listener.type, fileno=listener.detach())
 
 

@@ -2,8 +2,8 @@
 
 import signal
 
-from servers import common
+from servers import common, process
 from servers import threaded_server as server
 
-common.stop_when_told = lambda: common.exit_in_a_thread({signal.SIGTERM, signal.SIGINT})
+process.stop_when_told = lambda: process.exit_in_a_thread({signal.SIGTERM, signal.SIGINT})
 common.main(server.serve)

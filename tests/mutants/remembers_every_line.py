@@ -1,6 +1,6 @@
 """Keeps a history of all that it has ever been told."""
 
-from servers import common
+from servers import command_line, common
 from servers import epoll_server as server
 from servers.protocol import hello
 
@@ -12,5 +12,5 @@ def remember(line: bytes) -> bytes:
     return hello(line)
 
 
-common.hello = remember
+command_line.hello = remember
 common.main(server.serve)

@@ -2,7 +2,7 @@
 
 import time
 
-from servers import common
+from servers import command_line, common
 from servers import threaded_server as server
 from servers.protocol import hello
 
@@ -12,5 +12,5 @@ def think(line: bytes) -> bytes:
     return hello(line)
 
 
-common.hello = think
+command_line.hello = think
 common.main(server.serve)

@@ -3,12 +3,12 @@
 import signal
 
 from servers import blocking_server as server
-from servers import common
+from servers import common, process
 
 
 def stop(*_: object) -> None:
     raise ConnectionError("stopping")
 
 
-common.stop_when_told = lambda: signal.signal(signal.SIGTERM, stop)
+process.stop_when_told = lambda: signal.signal(signal.SIGTERM, stop)
 common.main(server.serve)

@@ -2,7 +2,7 @@
 
 import signal
 
-from servers import common
+from servers import common, process
 from servers import socketserver_server as server
 
 
@@ -11,5 +11,5 @@ def stop(*_: object) -> None:
 
 
 server.Server.daemon_threads = False
-common.stop_when_told = lambda: [signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGINT)]
+process.stop_when_told = lambda: [signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGINT)]
 common.main(server.serve)

@@ -63,6 +63,7 @@ def shapes(record: Record) -> Iterator[str]:
         **record["latency_ns"],
         "send lag": generator.get("send_lag_ns"),
         "read delay": generator.get("read_delay_ns"),
+        "lateness": record["reaping"] and record["reaping"]["lateness_ns"],
     }
     for name, found in summaries.items():
         if not found or not found["n"]:
@@ -364,7 +365,7 @@ def clients(record: Record) -> Iterator[str]:
         return
     if not 0 <= found["active"] <= min(workload.connections, found["greeted"]):
         yield f"{found['active']:,} of {found['greeted']:,} greeted clients ask"
-    if record["server"]["name"] not in [model.name for model in catalog.MODELS]:
+    if record["server"]["name"] not in [model.name for model in catalog.every()]:
         return
     model = catalog.find(record["server"]["name"])
     serves = model.serves(found["attempted"])
@@ -378,7 +379,8 @@ def clients(record: Record) -> Iterator[str]:
 def sizes(record: Record) -> Iterator[str]:
     """Memory, threads and descriptors that a process tree can have."""
     cost, held = record["server_cost"], record["footprint"]
-    usages: dict[str, Usage | None] = {"drive": cost}
+    # Threads and processes that are gone with their clients took their counts along.
+    usages: dict[str, Usage | None] = {"drive": None if record["reaping"] else cost}
     if held:
         usages |= {"empty": held["empty"], "connected": held["connected"]}
     for name, usage in usages.items():

@@ -1,8 +1,9 @@
-"""What only some trials have: shares of clients, a search's way, a timeline, system calls."""
+"""What only some trials have: shares of clients, a search's way, a timeline, system calls, what a
+program saw."""
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -24,11 +25,19 @@ from loadgen.store.schema import ClientTimeline, Knee, Record
 from loadgen.trial import verdict
 from loadgen.trial.cell import Cell
 from loadgen.trial.methods import search
+from loadgen.trial.methods.demonstration import Demonstration
+from loadgen.trial.methods.reaping import Reaping
 from loadgen.trial.methods.requests import Requests
 from loadgen.trial.methods.search import Probe, Search
 
 # By which call a model waits, as strace(1) writes it on one architecture or another.
 _WAITS = {"select": r"p?select6?|_newselect", "poll": r"p?poll", "epoll": r"epoll_p?wait2?"}
+
+# What a program's rate of a case begins with: see loadgen/claims.
+PER_S = "messages_per_s_"
+# How long before its greeting arrives a server may have noted that a client is there: those that
+# come together are greeted one after the other, and its CPU may be taken away meanwhile.
+EARLY_NS = 20_000_000
 
 # Of fewer samples the neighbours of a p99 may be this far apart.
 MANY_SAMPLES, FEW_APART = 10_000, 0.1
@@ -273,10 +282,77 @@ def deaths(record: Record) -> Iterator[str]:
         yield f"of {newcomers} newcomers {parts} were greeted, later, or not"
 
 
+def observed(record: Record) -> Iterator[str]:
+    """What a program saw belongs to its claim, and no case held more often than it was tried."""
+    found, workload = record["observation"], Cell.of(record["cell"]).workload
+    if not isinstance(workload, Demonstration):
+        if found:
+            yield f"something was observed of {found['claim']}, and nobody looked"
+        return
+    if not found:
+        if record["outcome"] == "measured":
+            yield "nothing was observed"
+        return
+    if found["claim"] != workload.claim:
+        yield f"{found['claim']} was observed, and the cell is of {workload.claim}"
+    seen = found["seen"]
+    cases = {name.partition("_")[2] for name in seen if name.startswith(("tries_", "held_"))}
+    for case in sorted(cases):
+        tries, held = seen.get(f"tries_{case}"), seen.get(f"held_{case}")
+        if not isinstance(tries, int) or not isinstance(held, int) or not 0 <= held <= tries:
+            yield f"{case} held in {held} of {tries} tries"
+    for name, value in seen.items():
+        if isinstance(value, str) or value is None:
+            continue
+        if value < 0 or ("fraction" in name and value > 1):
+            yield f"{name} cannot be {value}"
+    yield from _in_time(seen)
+
+
+def _in_time(seen: Mapping[str, int | float | str | None]) -> Iterator[str]:
+    """One case is tried after the other: at the rates that they had, they took no longer than the
+    program did."""
+    took_s, spent_s = seen.get("took_s"), 0.0
+    for name, rate_per_s in seen.items():
+        if name.startswith(PER_S) and isinstance(rate_per_s, float):
+            tries = seen.get(f"tries_{name.removeprefix(PER_S)}")
+            if not isinstance(tries, int) or rate_per_s <= 0:
+                yield f"{name} is a rate of nothing"
+                return
+            spent_s += (tries - 1) / rate_per_s
+    if not isinstance(took_s, float) or spent_s > took_s * (1 + CLOCKS):
+        yield f"the program took {took_s} s, and its cases {spent_s:.3g} s"
+
+
+def reaped(record: Record) -> Iterator[str]:
+    """No more clients were told that they are silent than were, and none before it was due."""
+    found, workload = record["reaping"], Cell.of(record["cell"]).workload
+    due = isinstance(workload, Reaping) and workload.lets_go
+    if found is None:
+        if due and record["generator"]:
+            yield "silent clients were to be let go, and nobody says what became of them"
+        return
+    if not due:
+        yield "silent clients were let go, and the cell has none, or no time-out"
+    connections = record["connections"]
+    silent, told, late = found["silent"], found["told"], found["lateness_ns"]
+    if silent + (connections["active"] or 0) != connections["greeted"]:
+        yield (
+            f"{connections['greeted']:,} clients were greeted; {silent:,} were silent and"
+            f" {connections['active']} asked"
+        )
+    if not 0 <= told <= silent or told != (late["n"] if late else 0) or (late and not told):
+        yield f"{told:,} of {silent:,} silent clients were told, and as late as {late}"
+    elif late and late["min"] is not None and late["min"] < -EARLY_NS:
+        yield f"a client was let go {-late['min'] / 1e6:.1f} ms before it was due"
+
+
 CHECKS: tuple[Callable[[Record], Iterator[str]], ...] = (
     shares,
     largest_rate,
     steps,
     calls,
     deaths,
+    observed,
+    reaped,
 )

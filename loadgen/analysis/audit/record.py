@@ -7,6 +7,7 @@ from typing import Any
 from loadgen.analysis.audit.words import ROUNDING, answered, grown, near, same, window_s
 from loadgen.store import histogram
 from loadgen.store.schema import Record
+from loadgen.target.process import server_command
 from loadgen.trial.cell import Cell
 from loadgen.trial.summary import portable
 from servers import catalog
@@ -28,6 +29,23 @@ def conservation(record: Record) -> Iterator[str]:
         )
 
 
+def datagrams(record: Record) -> Iterator[str]:
+    """Each datagram is accounted for, and the counts are the same ones."""
+    found, counts = record["datagrams"], record["counts"]
+    if not found:
+        return
+    parts = found["answered"], found["lost"], found["late"]
+    if found["sent"] != sum(parts) or min(parts) < 0:
+        yield f"{found['sent']:,} datagrams were sent and {sum(parts):,} accounted for"
+    if (found["answered"], found["lost"] + found["late"]) != (counts["ok"], counts["timed_out"]):
+        yield (
+            f"{found['answered']:,} datagrams were answered and {found['lost'] + found['late']:,}"
+            f" were not; the counts say {counts['ok']:,} and {counts['timed_out']:,}"
+        )
+    if found["reordered"] > found["answered"] + found["late"]:
+        yield f"{found['reordered']:,} answers were out of order, more than there were"
+
+
 def identity(record: Record) -> Iterator[str]:
     """The server was started as the cell says."""
     cell, server = Cell.of(record["cell"]), record["server"]
@@ -37,11 +55,12 @@ def identity(record: Record) -> Iterator[str]:
     if not command:
         return  # somebody else's, or one that did not start
     name, *_ = words = shlex.split(cell.server)
-    if name not in [model.name for model in catalog.MODELS]:
+    if name not in [model.name for model in catalog.every()]:
         expected, found = list(map(portable, words)), command
     else:
         # python -m servers NAME --port 0 [options]
-        expected, found = list(cell.command_options), command[command.index("--port") + 2 :]
+        expected = server_command(name, cell.command_options)[1:]
+        found = command[command.index("-m") :]
     if found != expected:
         yield f"the server was started otherwise than {cell.id} says: {' '.join(command)}"
 
@@ -171,6 +190,27 @@ def cpu(record: Record) -> Iterator[str]:
         yield f"cpu_us_per_request is {stated}, and share, time and answers make {derived}"
 
 
+def stamped(record: Record) -> Iterator[str]:
+    """Whose stamps say when answers arrived: the kernel's for packets, the generator's own over a
+    Unix-domain socket, where an answer arrived when it was read, by definition."""
+    generator, transport = record["generator"], record["cell"]["workload"]["transport"]
+    if not generator:
+        return
+    stamps, ok = generator["stamps"], record["counts"]["ok"]
+    if stamps != ("generator" if transport == "unix" else "kernel"):
+        yield f"arrivals were stamped by the {stamps}, over {transport}"
+    if transport != "unix":
+        return
+    if generator["unstamped"] < ok:
+        yield f"the kernel stamped {ok - generator['unstamped']:,} answers of a Unix-domain socket"
+    if generator["read_delay_ns"]["max"]:
+        yield "answers of a Unix-domain socket waited to be read, and nobody can know that"
+    if generator["send_path_ns"]:
+        yield "the kernel stamped requests as they left by a Unix-domain socket"
+    if record["machine"] and record["machine"]["listener_drops"] is not None:
+        yield "a Unix-domain socket's listener counted what it dropped, which the kernel does not"
+
+
 def judged(record: Record) -> Iterator[str]:
     """The verdict, from the record alone."""
     again = Cell.of(record["cell"]).workload.judge(record)
@@ -185,6 +225,7 @@ def in_words(judgement: Any) -> str:
 
 CHECKS: tuple[Callable[[Record], Iterator[str]], ...] = (
     conservation,
+    datagrams,
     identity,
     throughput,
     latencies,
@@ -192,5 +233,6 @@ CHECKS: tuple[Callable[[Record], Iterator[str]], ...] = (
     edges,
     growth,
     cpu,
+    stamped,
     judged,
 )

@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from loadgen.analysis.audit.bounds import (
     CLOCKS,
     CPU_OUTSIDE,
@@ -262,9 +260,15 @@ def ticks(record: Record) -> Iterator[str]:
     each_us = cost["cpu_us_per_request"]
     if each_us is None:
         return
-    # Of void rounds the answers within their slices are counted nowhere else.
-    void = sum(slices["answers"][n] or 0 for n, why in enumerate(slices["void"]) if why)
-    expected_s = each_us * (record["counts"]["ok"] + warmup["ok"] + void) / 1e6
+    # A void round has a price of its own: something went wrong in it.
+    void_ns = sum(slices["cpu_ns"][n] or 0 for n, why in enumerate(slices["void"]) if why)
+    settled = sum(
+        (slices["drive_answers"][n] or 0) - (slices["answers"][n] or 0)
+        for n, why in enumerate(slices["void"])
+        if why
+    )  # in void rounds: counted as a warm-up
+    answers = record["counts"]["ok"] + warmup["ok"] - settled
+    expected_s = each_us * answers / 1e6 + void_ns / NS_PER_S
     if abs(used_s - expected_s) > CPU_OUTSIDE * min(used_s, expected_s) + ticks_s(cost):
         yield (
             f"the server used {used_s:.3g} s of CPU, and its answers make {expected_s:.3g} s at the"
@@ -289,12 +293,7 @@ def percentiles(record: Record) -> Iterator[str]:
     ]
     if any(p50_ns > p99_ns for _, p50_ns, p99_ns in found):
         yield "a slice has a median above its 99th percentile"
-    # The iterator hands out one bucket, again and again.
-    buckets = [
-        (bucket.value_iterated_to, bucket.count_at_value_iterated_to)
-        for bucket in histogram.decode(text).get_recorded_iterator()
-    ]
-    values_ns, counts = np.array(buckets, np.int64).reshape(-1, 2).T
+    values_ns, counts = histogram.recorded(histogram.decode(text))
     # Requests that were due in a slice, and answers that arrived in it, differ by what was open at
     # its edges.
     open_at_edges = window["open_at_start"] + window["open_at_end"]

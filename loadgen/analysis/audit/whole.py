@@ -162,7 +162,7 @@ def due_trials(stored: RunFolder) -> Iterator[tuple[int, Cell]]:
     """
     needed = needs_more_of_1 if is_older(stored) else needs_more
     before: list[Record] = []
-    left = iter(stored.records)
+    left = iter([record for record in stored.records if record["retries"] is None])
     for block, _, group in due.due(due_plan(stored), before, needed):
         for cell in group:
             yield block, cell
@@ -181,7 +181,7 @@ def replayed(stored: RunFolder) -> Iterator[str]:
     """What was measured is what was due, further blocks of wide cells included."""
     if any(plan(stored)) or is_duel(stored):
         return  # that says it already, and nothing fits from there on; or a clock decided
-    left = iter(stored.records)
+    left = iter([record for record in stored.records if record["retries"] is None])
     for block, cell in due_trials(stored):
         found = next(left, None)
         if found is None and is_older(stored):
@@ -200,6 +200,27 @@ def replayed(stored: RunFolder) -> Iterator[str]:
             return
     if (extra := next(left, None)) is not None:
         yield f"block {extra['block']} of {cell_id(extra)} was not due"
+
+
+def retried(stored: RunFolder) -> Iterator[str]:
+    """What was measured again had not counted: a trial of the same comparison was void in the block
+    that it names, and nobody chose among those that did count."""
+    planned = due_plan(stored)
+    before: list[Record] = []
+    asked = None
+    for number, record in enumerate(stored.records, start=1):
+        of, block = record["retries"], record["block"]
+        planned_block = block < due.first_retry(planned) or is_duel(stored)
+        if (of is None) != planned_block:
+            yield f"line {number}: block {block} cannot be one that retries {of}"
+        elif of is not None:
+            if (of, block) != asked:
+                asked = of, block
+                allowed = list(due.retries(planned, before))
+            ours = Cell.of(record["cell"])
+            if not any(ours in group and of == void for _, _, group, void in allowed):
+                yield f"line {number}: nothing of {ours.id} was void in block {of}"
+        before.append(record)
 
 
 def one_after_the_other(stored: RunFolder) -> Iterator[str]:
@@ -233,6 +254,9 @@ def least_s(record: Record) -> float:
             if start_ns is not None and length_ns is not None
         ]
         return max(ends_ns, default=0) / 1e9
+    if record["observation"]:
+        took_s = record["observation"]["seen"].get("took_s")
+        return took_s if isinstance(took_s, float) else 0.0
     if record["timeline"]:
         return max(client["left_ns"] for client in record["timeline"]["clients"]) / 1e9
     if not seconds or not generator or generator["full"] or record["connections"]["lost"]:
@@ -264,9 +288,30 @@ def marks(record: Record) -> Iterator[object]:
     if (slices := record["slices"]) and any(slices["start_ns"]):
         yield "slices", tuple(slices["start_ns"])
         yield "answers", tuple(slices["drive_answers"]), tuple(slices["p50_ns"])
+    if observation := record["observation"]:
+        yield "seen", tuple(value for value in observation["seen"].values() if type(value) is float)
     generator, cost = record["generator"], record["server_cost"]
     if generator and cost and not many:
         yield generator["cpu_fraction"], generator["busy_fraction"], cost["watched_s"]
+
+
+def observations(stored: RunFolder) -> Iterator[str]:
+    """A program looks at the same cases in every block, and tries each as often, unless it says
+    why it could not."""
+    first: dict[str, tuple[int, dict[str, int], bool]] = {}
+    for number, record in enumerate(stored.records, start=1):
+        found = record["observation"]
+        if not found:
+            continue
+        tries = {
+            name: value
+            for name, value in found["seen"].items()
+            if name.startswith("tries_") and isinstance(value, int)
+        }
+        excused = any(name.startswith("why_not") for name in found["seen"])
+        line, before, was = first.setdefault(found["claim"], (number, tries, excused))
+        if tries.keys() != before.keys() or (tries != before and not excused and not was):
+            yield f"line {number} tries other things for {found['claim']} than line {line}"
 
 
 def derived_plan(stored: RunFolder, planned: Planned) -> Iterator[str]:
@@ -304,6 +349,8 @@ CHECKS: tuple[Callable[[RunFolder], Iterator[str]], ...] = (
     hashes,
     plan,
     replayed,
+    retried,
     one_after_the_other,
     twins,
+    observations,
 )

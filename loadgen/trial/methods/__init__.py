@@ -9,7 +9,9 @@ from typing import Any
 
 from loadgen.trial.methods.churn import Churn
 from loadgen.trial.methods.death import Death
+from loadgen.trial.methods.demonstration import Demonstration
 from loadgen.trial.methods.method import Method
+from loadgen.trial.methods.reaping import Reaping
 from loadgen.trial.methods.requests import Requests
 from loadgen.trial.methods.search import Search
 from loadgen.trial.methods.slices import ChurnSlices, Slices
@@ -21,7 +23,9 @@ __all__ = [
     "Churn",
     "ChurnSlices",
     "Death",
+    "Demonstration",
     "Method",
+    "Reaping",
     "Requests",
     "Search",
     "Slices",
@@ -39,6 +43,8 @@ METHODS: tuple[type[Method], ...] = (
     Timeline,
     Trace,
     Death,
+    Demonstration,
+    Reaping,
 )
 
 

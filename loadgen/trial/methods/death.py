@@ -25,6 +25,8 @@ class Death(Method):
     """
 
     name: ClassVar[str] = "death"
+    protocols: ClassVar = ("hello",)
+    transports: ClassVar = ("ipv4", "ipv6")
     checks: ClassVar = (verdict.not_measured, verdict.not_greeted)
     limits: ClassVar = {"connections": (1, 1_000)}
 

@@ -5,6 +5,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from loadgen.engine.datagrams import DatagramSamples
 from loadgen.store import metric
 from loadgen.store.metric import Metric
 from loadgen.trial import summary
@@ -25,7 +26,8 @@ class Requests(Method):
     idle_connections  clients that only stay connected
     slow_connections  clients that keep the server waiting
     slow_behaviour    how: "half_line" without ever ending it, or "never_reads" what it asked for
-    message_bytes     one request on the wire, its newline included
+    message_bytes     one request on the wire, its newline included; over HTTP what is asked for
+                      and one byte more: see `dialogue.of`
     offered_per_s     open loop: requests per second over all connections, by a schedule; None is a
                       closed loop: a client sends again when it was answered
     arrivals          open loop: the distribution of the gaps
@@ -38,6 +40,7 @@ class Requests(Method):
     """
 
     name: ClassVar[str] = "requests"
+    by_datagrams: ClassVar[bool] = True
     limits: ClassVar = {
         "idle_connections": (0, 1_000_000),
         "slow_connections": (0, 1_000),
@@ -84,8 +87,8 @@ class Requests(Method):
 
     @property
     def is_back_to_back(self) -> bool:
-        """In a closed loop, unless somebody is greedy."""
-        return self.load(seed=0).is_back_to_back
+        """In a closed loop, unless somebody is greedy, or gives requests up."""
+        return self.load(seed=0).is_back_to_back and self.transport != "udp"
 
     def load(self, seed: int, connections: int | None = None) -> Load:
         """What the generator is told; `connections`, if not all of them were greeted."""
@@ -110,6 +113,11 @@ class Requests(Method):
                 f"stall_s is {self.stall_s}: it must be less than stall_every_s,"
                 f" {self.stall_every_s}"
             )
+        if self.slow_behaviour is not None and self.protocol != "hello":
+            raise ValueError(
+                f"slow_behaviour is {self.slow_behaviour!r}: such clients speak hello, not"
+                f" {self.protocol}"
+            )
         if (self.slow_behaviour is None) == bool(self.slow_connections) or (
             self.slow_behaviour not in (None, "half_line", "never_reads")
         ):
@@ -117,6 +125,14 @@ class Requests(Method):
                 f"slow_behaviour is {self.slow_behaviour!r}: it must be 'half_line' or"
                 " 'never_reads' with slow_connections, and None without"
             )
+
+    def _check_datagrams(self) -> None:
+        """As `Method._check_datagrams`: nobody can be silent, or slow, without a connection."""
+        super()._check_datagrams()
+        self.load(seed=0).validate_for_datagrams()
+        for name in ("idle_connections", "slow_connections"):
+            if getattr(self, name):
+                raise ValueError(f"{name} is {getattr(self, name)}: it must be 0 with datagrams")
 
     def run(self, rig: "Rig") -> None:
         """Connect everybody, drive once."""
@@ -135,6 +151,9 @@ class Requests(Method):
         measured = station.drive(load, meanwhile=lambda ended: self.stall(station, ended))
         summary.fill_in_drive(station.record, measured, load)
         summary.fill_in_cost(station.record, before, station.usage(), measured.samples)
+        if isinstance(measured.samples, DatagramSamples):
+            account = measured.samples.account
+            summary.fill_in_datagrams(station.record, account, station.datagram_drops())
 
     def stall(self, station: "Station", ended: threading.Event) -> None:
         """Stop the whole server again and again, if asked to: a fault with a known answer.

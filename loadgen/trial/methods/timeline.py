@@ -24,6 +24,7 @@ class Timeline(Method):
     """
 
     name: ClassVar[str] = "timeline"
+    protocols: ClassVar = ("hello",)
     limits: ClassVar = {"connections": (1, 100), "requests": (1, 1_000)}
 
     connections: int = 5

@@ -28,6 +28,7 @@ class Trace(Method):
     """
 
     name: ClassVar[str] = "trace"
+    protocols: ClassVar = ("hello",)
     limits: ClassVar = {"connections": (1, 1), "idle_connections": (0, MOST), "requests": (1, MOST)}
 
     idle_connections: int = 0
