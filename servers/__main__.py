@@ -1,4 +1,4 @@
-"""python -m servers NAME [--host H --port P] | list [--json] | client"""
+"""python -m servers NAME [--port P | --unix PATH] | list | client | ..."""
 
 import argparse
 import dataclasses
@@ -7,7 +7,7 @@ import json
 import signal
 import sys
 
-from servers import catalog, client, common
+from servers import catalog, client, command_line, common, datagrams, discover
 
 
 def main() -> None:
@@ -17,9 +17,14 @@ def main() -> None:
 
     for model in catalog.MODELS:
         command = commands.add_parser(model.name, help=model.idea)
-        common.add_options(command)
-        common.add_parameters(command, set(model.parameters))
-        command.set_defaults(run=serve, model=model)
+        command_line.add_options(command, common.RECEIVE_BYTES)
+        command_line.add_parameters(command, set(model.parameters))
+        command.set_defaults(run=serve, model=model, serve=common.run)
+
+    for model in catalog.DATAGRAMS:
+        command = commands.add_parser(model.name, help=model.idea)
+        datagrams.add_options(command)
+        command.set_defaults(run=serve, model=model, serve=datagrams.run)
 
     command = commands.add_parser("list", help="All servers, as a table.")
     command.add_argument("--json", action="store_true", help="as JSON")
@@ -29,6 +34,13 @@ def main() -> None:
     client.add_options(command)
     command.set_defaults(run=client.run)
 
+    command = commands.add_parser("discover", help="Find them on the network.")
+    discover.add_options(command)
+    command.set_defaults(run=discover.run)
+
+    words = sys.argv[1:2]
+    if words and words[0] not in commands.choices and words[0][:1] != "-":
+        parser.error(catalog.unknown("server", words[0], commands.choices))
     options = parser.parse_args()
     options.run(options)
 
@@ -39,7 +51,7 @@ def serve(options: argparse.Namespace) -> None:
     if missing:
         sys.exit(f"error: {options.model.name} cannot run here: {missing}")
     module = importlib.import_module(options.model.module)
-    common.run(module.serve, options)
+    options.serve(module.serve, options)
 
 
 def show(options: argparse.Namespace) -> None:
@@ -47,15 +59,15 @@ def show(options: argparse.Namespace) -> None:
     # Who has read enough (`| head`) ends this quietly, as any other command.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if options.json:
-        rows = [dataclasses.asdict(v) for v in catalog.MODELS]
+        rows = [dataclasses.asdict(v) for v in catalog.every()]
         common.say(json.dumps(rows, indent=2).encode() + b"\n")
         return
     table = [("family", "server", "waits in", "cost per wake-up", "breaks")]
-    families = dict.fromkeys(v.family for v in catalog.MODELS)
+    families = dict.fromkeys(v.family for v in catalog.every())
     for family in families:
         table += [
             (v.family, v.name, v.waits, v.cost, v.missing() or v.breaks)
-            for v in catalog.MODELS
+            for v in catalog.every()
             if v.family == family
         ]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]

@@ -17,7 +17,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, cast
 
-from servers import common
+from servers import common, timeouts
 from servers.protocol import HIGH_WATER_BYTES, Session
 
 
@@ -49,11 +49,15 @@ def complain(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 class Conversation(asyncio.BufferedProtocol):
     def __init__(self, session: Session, buffer: memoryview) -> None:
         self.session, self.buffer = session, buffer
+        self.timer: asyncio.TimerHandle | None = None
+        self.full = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=HIGH_WATER_BYTES)
         self.proceed()
+        if timeouts.IDLE_TIMEOUT_S is not None:
+            self.check()
 
     def get_buffer(self, _: int) -> memoryview:
         return self.buffer
@@ -65,17 +69,40 @@ class Conversation(asyncio.BufferedProtocol):
             self.session.abort()
         self.proceed()
 
-    def eof_received(self) -> None:
+    def eof_received(self) -> bool:
         self.session.receive(b"")
         self.proceed()
+        return True  # or the loop would close, whatever is still owed
 
     def pause_writing(self) -> None:
+        self.full = True
         self.transport.pause_reading()
 
     def resume_writing(self) -> None:
+        self.full = False
         self.transport.resume_reading()
+        # Not at once: it cannot be closed while it looks at its buffer.
+        asyncio.get_running_loop().call_soon(self.proceed)
+
+    def check(self) -> None:
+        """Time the client out if it is silent, and look again later."""
+        left_s = timeouts.left_s(
+            self.transport.get_extra_info("socket"),
+            self.session,
+            self.transport.is_reading(),
+            self.transport.get_write_buffer_size(),
+        )
+        if left_s is None:
+            self.transport.abort()
+            return
+        loop = asyncio.get_running_loop()
+        self.timer = loop.call_later(left_s, self.check)
+        self.proceed()
 
     def connection_lost(self, _: Exception | None) -> None:
+        if self.timer:
+            self.timer.cancel()
+        self.session.abort()
         # The loop closes the socket after this.
         sock = socket.socket(
             fileno=self.transport.get_extra_info("socket").fileno()
@@ -86,12 +113,21 @@ class Conversation(asyncio.BufferedProtocol):
     def proceed(self) -> None:
         # The transport keeps what the socket does not take. Who takes too
         # little is not read from, see pause_writing().
-        if self.session.wants_write:
+        while (
+            self.session.wants_write
+            and not self.full
+            and not self.transport.is_closing()
+        ):
             data = self.session.outgoing
             self.session.sent(len(data))
             self.transport.write(data)
-        if not self.session.wants_read:
-            self.transport.close()  # once everything is sent
+        if not self.session.wants_read and not self.session.wants_write:
+            if self.timer and not self.transport.is_closing():
+                self.session.linger()
+            if self.session.wants_read:
+                self.transport.write_eof()  # once everything is sent
+            else:
+                self.transport.close()  # as well
 
 
 if __name__ == "__main__":

@@ -15,12 +15,14 @@ Breaks: when one coroutine computes for long: everybody waits for it. And
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
-from servers import common
+from servers import common, timeouts
 from servers.protocol import HIGH_WATER_BYTES, Session
+
+T = TypeVar("T")
 
 
 def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
@@ -58,13 +60,24 @@ async def converse(
         if session.wants_write:
             await write(writer, session)
         else:
-            await read(reader, session)
-    await hang_up(writer)
+            await read(reader, writer, session)
+    await hang_up(reader, writer, session)
 
 
-async def read(reader: asyncio.StreamReader, session: Session) -> None:
+async def read(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    session: Session,
+) -> None:
     try:
-        session.receive(await reader.read(common.RECEIVE_BYTES))
+        if timeouts.IDLE_TIMEOUT_S is None:
+            session.receive(await reader.read(common.RECEIVE_BYTES))
+            return
+        data = await in_time(
+            lambda: reader.read(common.RECEIVE_BYTES), writer, session
+        )
+        if data is not None:
+            session.receive(data)
     except (OSError, MemoryError):
         session.abort()
 
@@ -73,21 +86,75 @@ async def write(writer: asyncio.StreamWriter, session: Session) -> None:
     try:
         data = session.outgoing
         writer.write(data)
-        await writer.drain()  # waits while the buffer is full
+        if timeouts.IDLE_TIMEOUT_S is None:
+            await writer.drain()  # waits while the buffer is full
+        else:
+            await in_time(writer.drain, writer, session)
         session.sent(len(data))
     except (OSError, MemoryError):
         session.abort()
 
 
-async def hang_up(writer: asyncio.StreamWriter) -> None:
+async def hang_up(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    session: Session,
+) -> None:
     # From now on drain() waits until the buffer is empty.
     writer.transport.set_write_buffer_limits(high=0)
     with suppress(OSError):
-        await writer.drain()
+        if timeouts.IDLE_TIMEOUT_S is None:
+            await writer.drain()
+        else:
+            await in_time(writer.drain, writer, session)
+            await see_off(reader, writer, session)
         sock = socket.socket(fileno=writer.get_extra_info("socket").fileno())
         common.finish(sock)
         sock.detach()
     writer.close()
+
+
+async def in_time(
+    call: Callable[[], Awaitable[T]],
+    writer: asyncio.StreamWriter,
+    session: Session,
+) -> T | None:
+    """What the call returns; None if the client is too silent for it."""
+    reads = session.wants_read and not session.wants_write
+    left_s = timeouts.IDLE_TIMEOUT_S
+    while left_s is not None:
+        for limit_s in (left_s, 0):  # it may have come at the last moment
+            try:
+                async with asyncio.timeout(limit_s):
+                    return await call()
+            except TimeoutError as error:
+                if error.errno is not None:  # the network's
+                    raise
+        left_s = timeouts.left_s(
+            writer.get_extra_info("socket"),
+            session,
+            reads,
+            writer.transport.get_write_buffer_size(),
+        )
+        if reads and not session.wants_read:
+            return None
+    writer.transport.abort()
+    return None
+
+
+async def see_off(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    session: Session,
+) -> None:
+    """Wait for the client's end of file, as long as it may be silent."""
+    session.linger()
+    if session.wants_read:
+        writer.write_eof()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeouts.IDLE_TIMEOUT_S):
+                while await reader.read(common.RECEIVE_BYTES):
+                    pass
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@ The tests, the load generator and the charts know a server by its line here
 and by its command line, and by nothing else.
 """
 
+import difflib
 import importlib
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -98,6 +99,11 @@ class Model:
             return f"serves {served:,} at a time"
         assert self.descriptor_limit is not None
         return f"no descriptor beyond {self.descriptor_limit - 1:,}"
+
+    @property
+    def connectionless(self) -> bool:
+        """Is it spoken to by datagrams?"""
+        return self in DATAGRAMS
 
     @property
     def leaves_waiting(self) -> bool:
@@ -309,6 +315,7 @@ MODELS = (
         parameters=("workers",),
         processes="one per worker",
         gaps={
+            "unix": "no two Unix sockets have the same name",
             "room": "whose worker has no room waits, whoever else has",
             "room of others": "whose worker has none waits for that worker",
         },
@@ -424,6 +431,37 @@ MODELS = (
     ),
 )
 
+# Servers without connections, which are no stream servers: what is measured
+# and tested of those needs a connection.
+DATAGRAMS = (
+    Model(
+        name="udp",
+        family="datagrams",
+        idea="Receive a datagram, answer its sender, and forget both.",
+        waits="recvfrom()",
+        cost="O(1), two system calls per datagram",
+        breaks="drops what its buffer cannot hold",
+        colour="#4D4D4D",
+        marker="o",
+    ),
+    Model(
+        name="udp_batched",
+        family="datagrams",
+        idea="Receive many datagrams at once, and send all answers at once.",
+        waits="recvmmsg()",
+        cost="O(received), two calls for up to 64",
+        breaks="as udp, at a higher rate",
+        colour="#A6A6A6",
+        marker="s",
+        asks=True,
+    ),
+)
+
+
+def every() -> tuple[Model, ...]:
+    """All servers that there are, with and without connections."""
+    return MODELS + DATAGRAMS
+
 
 def usual() -> list[Model]:
     """The servers of a run that names none: one of every family at least."""
@@ -432,8 +470,24 @@ def usual() -> list[Model]:
 
 def find(name: str) -> Model:
     """The model of that name; KeyError says which names there are."""
-    for model in MODELS:
+    for model in every():
         if model.name == name:
             return model
-    known = ", ".join(model.name for model in MODELS)
-    raise KeyError(f"unknown server {name!r}; there are: {known}")
+    raise KeyError(unknown("server", name, [each.name for each in every()]))
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """That there is nothing of that name, what may have been meant, and what
+    there is: in one line, however long the name is."""
+    names = list(known)
+    shown = name if len(name) <= 60 else f"{name[:57]}..."
+    there_are = ", ".join(names)
+    return (
+        f"unknown {what} {shown!r}{guess(name, names)}; there are: {there_are}"
+    )
+
+
+def guess(name: str, known: Iterable[str]) -> str:
+    """Which of these names may have been meant, in brackets; "" if none."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -7,20 +7,20 @@ here once, for all of them.
 
 import argparse
 import errno
+import fcntl
 import functools
 import inspect
 import os
-import re
-import signal
 import socket
+import stat
 import sys
-import threading
 import time
-import warnings
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from types import ModuleType
+from typing import Any, NoReturn
 
-from servers.protocol import MAX_LINE_BYTES, Session, hello
+from servers import command_line, process, timeouts
+from servers.protocol import Session
 
 Serve = Callable[..., object]
 
@@ -29,12 +29,14 @@ Serve = Callable[..., object]
 # would be an mmap and page faults. `--receive-bytes` sets it.
 RECEIVE_BYTES = 65_536
 
+
 # Clients that may wait to be accepted. The kernel caps it at
 # net.core.somaxconn (listen(2)); too small a value drops connections.
 BACKLOG = 4_096
 
 # New clients per wake-up, so that a rush of them cannot starve the others.
 ACCEPTS_PER_WAKE_UP = 64
+
 
 # How long a server that ran out of descriptors waits before it tries again.
 RETRY_S = 0.1
@@ -43,11 +45,6 @@ RETRY_S = 0.1
 # sends without end must not hold up the others.
 DISCARDS = 16
 
-# Of `serve`, besides the listener and the sessions, where it takes them.
-PARAMETERS = {
-    "workers": "threads or processes that share the clients",
-    "turns": "receives and sends for one client in a row",
-}
 
 TOO_MANY = b"Error: too many connections\n"
 
@@ -81,6 +78,55 @@ def listen(host: str, port: int, reuse_port: bool = False) -> socket.socket:
     return listener
 
 
+def listen_at(path: str) -> socket.socket:
+    """A listening Unix socket with this name in the file system.
+
+    A name that is left over is removed first: that of a socket on which
+    nobody listens any more, because its server was killed. Nothing else is.
+
+    Raises OSError: somebody listens there, it is not a socket, no such folder,
+    not permitted.
+    """
+    folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        # One server at a time: else two that start at once could both find
+        # the old name, and the second would remove the new name of the first.
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        remove_if_stale(path)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listener.bind(path)
+            listener.listen(BACKLOG)
+        except OSError:
+            listener.close()
+            raise
+    finally:
+        os.close(folder)  # and with it the lock
+    return listener
+
+
+def remove_if_stale(path: str) -> None:
+    """Remove the name of a Unix socket if nobody listens on it.
+
+    Raises OSError: somebody does, it cannot be known, or it is no socket.
+    """
+    try:
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise OSError(errno.EEXIST, "there is a file that is no socket")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # its backlog may be full, and it lives
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+            return
+        except BlockingIOError:
+            pass
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
 def exhausted(error: OSError) -> bool:
     """Did accept() fail for want of descriptors or memory?"""
     return error.errno in EXHAUSTED
@@ -97,8 +143,25 @@ def refuse(sock: socket.socket) -> None:
 
 def hang_up(sock: socket.socket) -> None:
     """Close in such a way that the last answers still arrive."""
+    if sock.gettimeout():  # it blocks, and somebody said for how long
+        see_off(sock)
     finish(sock)
     sock.close()
+
+
+def see_off(sock: socket.socket) -> None:
+    """Wait for the client's end of file, as long as it may be silent."""
+    assert timeouts.IDLE_TIMEOUT_S is not None
+    until_s = time.monotonic() + timeouts.IDLE_TIMEOUT_S
+    try:
+        sock.shutdown(socket.SHUT_WR)
+        while (left_s := until_s - time.monotonic()) > 0:
+            sock.settimeout(left_s)
+            if not sock.recv(RECEIVE_BYTES):
+                break
+    except (OSError, MemoryError):
+        pass  # it has left, or goes on for too long
+    sock.settimeout(0)
 
 
 def finish(sock: socket.socket) -> None:
@@ -109,7 +172,7 @@ def finish(sock: socket.socket) -> None:
     taken can still be read, on Linux.) So finish the sending side, throw away
     what has come in, then close. What comes in later is answered by a reset
     all the same, at the same price. Only waiting for the client's end of file
-    would prevent that (RFC 9112, 9.6), and nobody waits here for one client.
+    prevents that (RFC 9112, 9.6). With --idle-timeout that has been done.
     """
     try:
         sock.shutdown(socket.SHUT_WR)
@@ -120,151 +183,70 @@ def finish(sock: socket.socket) -> None:
         pass  # nothing (more) has come in, or it cannot be received
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that every server understands."""
-    parser.add_argument(
-        "--host",
-        default="127.0.0.1",
-        help="address to listen on (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--port",
-        type=port_number,
-        default=0,
-        help="port to listen on; 0, the default, lets the kernel choose",
-    )
-    parser.add_argument(
-        "--work",
-        type=work,
-        default=hello,
-        metavar="KIND:TIME",
-        help="cost of an answer: cpu:100us or sleep:10ms (default: none)",
-    )
-    parser.add_argument(
-        "--max-line",
-        type=line_limit,
-        default=MAX_LINE_BYTES,
-        metavar="BYTES",
-        help="a longer line, \\r included, is an error (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--receive-bytes",
-        type=receive_size,
-        default=RECEIVE_BYTES,
-        metavar="BYTES",
-        help="received at once, at most (default: %(default)s); what a"
-        " framework receives by itself is its own affair",
-    )
-
-
-def add_parameters(parser: argparse.ArgumentParser, names: set[str]) -> None:
-    """Add the options that only some servers understand: those of PARAMETERS
-    that are among `names`."""
-    for name, meaning in PARAMETERS.items():
-        if name in names:
-            parser.add_argument(
-                f"--{name}",
-                type=small_number,
-                metavar="N",
-                help=f"{meaning} (default: see the file)",
-            )
-
-
-def small_number(text: str) -> int:
-    """An argparse type: 1 to 1,000."""
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 1_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 1000")
-    return int(text)
-
-
-def receive_size(text: str) -> int:
-    """An argparse type: 1 byte to 16 MiB."""
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 2**24:
-        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to {2**24} bytes")
-    return int(text)
-
-
-def port_number(text: str) -> int:
-    """An argparse type: 0 to 65535."""
-    if not text.isascii() or not text.isdigit() or int(text) > 65_535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port (0-65535)")
-    return int(text)
-
-
-def line_limit(text: str) -> int:
-    """An argparse type: 1 byte to 1 GiB."""
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 2**30:
-        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to {2**30} bytes")
-    return int(text)
-
-
-def work(text: str) -> Callable[[bytes], bytes]:
-    """An argparse type: "cpu:100us" or "sleep:10ms", at most a minute.
-
-    Returns a `respond` that takes that long before it says hello. CPU time is
-    that of the calling thread: waiting for the GIL does not count as work.
-    """
-    match = re.fullmatch(r"(cpu|sleep):(\d{1,8})(us|ms|s)", text, re.ASCII)
-    if match is None:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not like cpu:100us or sleep:10ms"
-        )
-    nanoseconds = (
-        int(match[2]) * {"us": 10**3, "ms": 10**6, "s": 10**9}[match[3]]
-    )
-    if nanoseconds > 60 * 10**9:
-        raise argparse.ArgumentTypeError(f"{text!r} is more than a minute")
-
-    def burn(line: bytes) -> bytes:
-        until = time.thread_time_ns() + nanoseconds
-        while time.thread_time_ns() < until:
-            pass
-        return hello(line)
-
-    def sleep(line: bytes) -> bytes:
-        time.sleep(nanoseconds / 10**9)
-        return hello(line)
-
-    return burn if match[1] == "cpu" else sleep
-
-
 def main(serve: Serve, arguments: Sequence[str] | None = None) -> NoReturn:
     """Serve as the command line says, until SIGTERM or Ctrl-C."""
     parser = argparse.ArgumentParser()
-    add_options(parser)
-    add_parameters(parser, set(inspect.signature(serve).parameters))
+    command_line.add_options(parser, RECEIVE_BYTES)
+    command_line.add_parameters(
+        parser, set(inspect.signature(serve).parameters)
+    )
     run(serve, parser.parse_args(arguments))
 
 
 def run(serve: Serve, options: argparse.Namespace) -> NoReturn:
-    """Listen, say so in one line, serve; status 1 if one of them fails."""
+    """Listen, say so in one line, serve; status 1 if one of them fails, and 2
+    if the options do not go together."""
     global RECEIVE_BYTES
     RECEIVE_BYTES = options.receive_bytes
-    stop_when_told()
+    timeouts.IDLE_TIMEOUT_S = options.idle_timeout
+    if options.root is not None and options.protocol != "http":
+        command_line.misused("--root needs --protocol http")
+    if options.announce and options.unix is not None:
+        command_line.misused(
+            "--announce and --unix exclude each other: no network has it"
+        )
     module = sys.modules[serve.__module__]  # says what is special about it
+    reuse_port = getattr(module, "REUSE_PORT", False)
+    command_line.one_address_only(options)
+    if options.unix is not None and reuse_port:
+        command_line.misused("--unix: no two Unix sockets have the same name")
+    process.stop_when_told()
     missing = getattr(module, "why_not", lambda: None)()
     if missing:
         sys.exit(f"error: cannot serve: {missing}")
-    reuse_port = getattr(module, "REUSE_PORT", False)
     try:
-        listener = listen(options.host, options.port, reuse_port)
+        if options.unix is not None:
+            listener = listen_at(options.unix)
+            process.remove_at_the_end(options.unix)
+        else:
+            host, port = options.host or "127.0.0.1", options.port or 0
+            listener = listen(host, port, reuse_port)
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        where = f"{options.host} port {options.port}"
-        sys.exit(f"error: cannot listen on {where}: {reason}")
+        sys.exit(
+            f"error: cannot listen on {command_line.place(options)}: {reason}"
+        )
     # A model that cannot wait for every descriptor says so in its file.
     limit = getattr(module, "FD_SETSIZE", sys.maxsize)
     if listener.fileno() >= limit:
         sys.exit(f"error: cannot serve: no free descriptor below {limit:,}")
-    host, port = listener.getsockname()[:2]
-    name = f"[{host}]" if ":" in host else host
-    say(f"listening on {name}:{port}\n".encode())
+    if options.announce:
+        announce(listener, module, options)
+    say(b"listening on %b\n" % name_of(listener))
+    kind: Any = Session
+    more = {}
+    if options.protocol == "http":
+        from servers.http_session import HttpSession
+
+        kind, more = HttpSession, {"root": options.root}
+    if timeouts.IDLE_TIMEOUT_S is not None:
+        kind = timeouts.watched(kind)
     new_session = functools.partial(
-        Session, respond=options.work, max_line_bytes=options.max_line
+        kind, respond=options.work, max_line_bytes=options.max_line, **more
     )
     chosen = {
         name: value
-        for name in PARAMETERS
+        for name in command_line.PARAMETERS
         if (value := getattr(options, name, None)) is not None
     }
     try:
@@ -278,6 +260,30 @@ def run(serve: Serve, options: argparse.Namespace) -> NoReturn:
             raise
         sys.exit(f"error: cannot serve: {error}")
     sys.exit("error: the server loop ended by itself")
+
+
+def name_of(listener: socket.socket) -> bytes:
+    """Where it listens: ADDRESS:PORT, [ADDRESS]:PORT or unix:PATH."""
+    name = listener.getsockname()
+    if listener.family == socket.AF_UNIX:
+        return b"unix:" + os.fsencode(name)
+    host, port = name[:2]
+    return (f"[{host}]:{port}" if ":" in host else f"{host}:{port}").encode()
+
+
+def announce(
+    listener: socket.socket, module: ModuleType, options: argparse.Namespace
+) -> None:
+    """From now on tell who asks that this server is here; status 1 if that
+    cannot be."""
+    from servers import announce  # a server that is not told to needs none
+
+    path = getattr(module, "__file__", None) or "server"
+    name = os.path.basename(path).removesuffix(".py").removesuffix("_server")
+    try:
+        announce.start(listener, name, getattr(options, "protocol", "hello"))
+    except OSError as error:
+        sys.exit(f"error: cannot announce: {error.strerror or error}")
 
 
 def say(data: bytes) -> None:
@@ -295,83 +301,4 @@ def say(data: bytes) -> None:
         sys.exit(f"error: cannot write to standard output: {error.strerror}")
 
 
-def stop_when_told() -> None:
-    """From now on end with status 0 on SIGTERM or Ctrl-C, come what may.
-
-    There is nothing to undo: the kernel closes what a process that ends has
-    open. But Python is late. Its handlers run in the main thread, between two
-    calls: a signal that comes just before a call that blocks would not be
-    noticed until that call returns. And a thread that waits for the signal
-    has to queue for the GIL, with 3,000 busy threads for 18 s. So C does it.
-    """
-    signals = {signal.SIGTERM, signal.SIGINT}
-    try:
-        exit_in_c(signals)
-    except (ImportError, AttributeError):  # no ctypes, or another libc
-        exit_in_a_thread(signals)
-
-
-def exit_in_c(signals: set[signal.Signals]) -> None:
-    """End at once, whatever the threads do; needs glibc.
-
-    As a handler, _exit() would take the signal's number for the status. So
-    the handler is quick_exit(), which nobody else uses, and which first calls
-    what is registered for it, here _exit(), with a null pointer for argument
-    (glibc, stdlib/cxa_at_quick_exit.c). That is status 0.
-    """
-    import ctypes
-
-    libc = ctypes.CDLL(None)
-    libc.__cxa_at_quick_exit(libc._exit, None)
-    for number in signals:
-        signal.signal(number, signal.SIG_DFL)  # or frameworks take it over
-        libc.signal(number, libc.quick_exit)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
-
-
-def exit_in_a_thread(
-    signals: set[signal.Signals], parent: int | None = None
-) -> None:
-    """End as soon as a thread of Python gets the GIL; works everywhere.
-
-    And soon after the process `parent` has ended, if there is one.
-    """
-    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # threads inherit it
-
-    def wait() -> None:
-        # What servers wait for is none of its business (sigio_server.py).
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        if parent is None:
-            signal.sigwait(signals)
-        else:
-            while not signal.sigtimedwait(signals, RETRY_S):
-                if os.getppid() != parent:
-                    break
-        os._exit(0)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-def fork() -> int:
-    """os.fork(), whose child ends when it is told, and with its parent.
-
-    Raises OSError: no more processes, or no memory for one.
-    """
-    parent = os.getpid()
-    with warnings.catch_warnings():
-        # Where there is no ctypes, a thread waits to be told to stop. Python
-        # 3.12 and later warn of it, but it holds nothing that a child needs.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child:
-        return child
-    try:
-        import ctypes
-
-        # Even if the parent was killed (prctl(2), PR_SET_PDEATHSIG).
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-    except (ImportError, AttributeError):  # no thread survives fork(2)
-        exit_in_a_thread({signal.SIGTERM, signal.SIGINT}, parent)
-    if os.getppid() != parent:  # it has ended meanwhile
-        os._exit(0)
-    return child
+# The name of our Unix socket, while this process is to remove it at its end.

@@ -20,7 +20,7 @@ import select
 import socket
 from collections.abc import Callable
 
-from servers import common
+from servers import common, timeouts
 from servers.protocol import Session
 
 # Receives and sends for one client before the others have their turn. Whoever
@@ -41,20 +41,27 @@ def serve(
     interest.register(listener, select.EPOLLIN)
     listener.setblocking(False)
     accepting = True
+    silence = timeouts.silence(by_turns=True)
 
     while True:
         arrivals = not accepting
         timeout_s = None if accepting else common.RETRY_S
+        if silence:
+            timeout_s = silence.wait_s(timeout_s)
         # Nobody waits for an edge who has not been drained since the last.
         events = interest.poll(0 if unfinished else timeout_s)
         ready = unfinished.union(fd for fd, _ in events)
         unfinished.clear()
+        if silence:
+            ready.update(silence.due())
         for fd in ready:
             if fd not in clients:
                 arrivals = True
                 continue
             sock, session = clients[fd]
-            if not converse(sock, session, turns):
+            if not converse(sock, session, turns) or (
+                silence and silence.linger(sock, session)
+            ):
                 unfinished.add(fd)
             elif not session.wants_read and not session.wants_write:
                 del clients[fd]
@@ -77,6 +84,8 @@ def serve(
                     common.refuse(sock)
                     continue
                 clients[sock.fileno()] = sock, session
+                if silence:
+                    silence.welcome(sock, session)
             if accepting != could:
                 interest.modify(listener, select.EPOLLIN if accepting else 0)
 

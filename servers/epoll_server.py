@@ -13,7 +13,7 @@ import select
 import socket
 from collections.abc import Callable
 
-from servers import common
+from servers import common, timeouts
 from servers.protocol import Session
 
 
@@ -23,13 +23,19 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
     interest.register(listener, select.EPOLLIN)
     listener.setblocking(False)
     accepting = True
+    silence = timeouts.silence()
 
     while True:
         arrivals = not accepting
         timeout_s = None if accepting else common.RETRY_S
+        if silence:
+            timeout_s = silence.wait_s(timeout_s)
         # Nothing is handed over: the kernel has the list, notes who becomes
         # ready as it happens, and gives back those only.
-        for fd, events in interest.poll(timeout_s):
+        ready = interest.poll(timeout_s)
+        if silence:
+            ready += [(fd, 0) for fd in silence.due()]
+        for fd, events in ready:
             if fd not in clients:
                 arrivals = True
                 continue
@@ -41,6 +47,8 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
                 read(sock, session)
             if session.wants_write:
                 write(sock, session)
+            if silence:
+                silence.linger(sock, session)
             after = wanted(session)
             if not after:
                 del clients[fd]
@@ -66,6 +74,8 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
                     common.refuse(sock)
                     continue
                 clients[sock.fileno()] = sock, session
+                if silence:
+                    silence.welcome(sock, session)
             if accepting != could:
                 interest.modify(listener, select.EPOLLIN if accepting else 0)
 

@@ -19,7 +19,7 @@ import socket
 import threading
 from collections.abc import Callable
 
-from servers import common
+from servers import common, timeouts
 from servers.protocol import Session
 
 Tasks = queue.SimpleQueue[tuple[int, Session]]
@@ -43,10 +43,13 @@ def serve(
     interest.register(listener, select.EPOLLIN)
     listener.setblocking(False)
     accepting = True
+    silence = timeouts.silence()
 
     while True:
         arrivals = not accepting
         timeout_s = None if accepting else common.RETRY_S
+        if silence:
+            timeout_s = silence.wait_s(timeout_s)
         changed: set[int] = set()
         for fd, events in interest.poll(timeout_s):
             if fd == bell:
@@ -71,6 +74,8 @@ def serve(
                 session.abort()
             session.answer(answer or b"")
 
+        if silence:
+            changed.update(silence.due())
         for fd in changed:
             sock, session = clients[fd]
             if session.wants_write:
@@ -78,6 +83,8 @@ def serve(
             if session.request is not None and fd not in at_work:
                 at_work.add(fd)
                 tasks.put((fd, session))
+            if silence:
+                silence.linger(sock, session)
             after = wanted(session)
             if after:
                 interest.modify(fd, after | select.EPOLLONESHOT)
@@ -108,6 +115,8 @@ def serve(
                     common.refuse(sock)
                     continue
                 clients[sock.fileno()] = sock, session
+                if silence:
+                    silence.welcome(sock, session)
             if accepting != could:
                 interest.modify(listener, select.EPOLLIN if accepting else 0)
 

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from servers import common
+from servers import common, process, timeouts
 from servers.protocol import Session
 
 
@@ -42,7 +42,7 @@ def start(
     listener: socket.socket, sock: socket.socket, session: Session
 ) -> None:
     try:
-        child = common.fork()
+        child = process.fork()
     except OSError:  # no more processes, or no memory for one
         common.refuse(sock)
         return
@@ -66,6 +66,7 @@ def bury(*_: object) -> None:
 
 
 def converse(sock: socket.socket, session: Session) -> None:
+    sock.settimeout(timeouts.IDLE_TIMEOUT_S)
     while session.wants_read or session.wants_write:
         if session.wants_write:
             write(sock, session)
@@ -77,6 +78,8 @@ def converse(sock: socket.socket, session: Session) -> None:
 def read(sock: socket.socket, session: Session) -> None:
     try:
         session.receive(sock.recv(common.RECEIVE_BYTES))
+    except TimeoutError as error:
+        timeouts.time_out(sock, session, error)
     except (OSError, MemoryError):
         session.abort()
 
@@ -84,6 +87,8 @@ def read(sock: socket.socket, session: Session) -> None:
 def write(sock: socket.socket, session: Session) -> None:
     try:
         session.sent(sock.send(session.outgoing))
+    except TimeoutError as error:
+        timeouts.time_out(sock, session, error)
     except (OSError, MemoryError):
         session.abort()
 

@@ -20,7 +20,7 @@ import gevent
 import gevent.monkey
 import gevent.server
 
-from servers import common
+from servers import common, timeouts
 from servers.protocol import Session
 
 # Sleeping becomes letting the others go on.
@@ -54,6 +54,7 @@ class Server(gevent.server.StreamServer):  # type: ignore[misc]
 
 
 def converse(sock: socket.socket, session: Session) -> None:
+    sock.settimeout(timeouts.IDLE_TIMEOUT_S)
     turns = 0
     while session.wants_read or session.wants_write:
         if session.wants_write:
@@ -63,13 +64,16 @@ def converse(sock: socket.socket, session: Session) -> None:
         turns += 1
         if turns % TURNS == 0:
             gevent.sleep(0)
-    sock.setblocking(False)  # let it wait for nothing any more
+    if timeouts.IDLE_TIMEOUT_S is None:
+        sock.setblocking(False)  # let it wait for nothing any more
     common.hang_up(sock)
 
 
 def read(sock: socket.socket, session: Session) -> None:
     try:
         session.receive(sock.recv(common.RECEIVE_BYTES))
+    except TimeoutError as error:
+        timeouts.time_out(sock, session, error)
     except (OSError, MemoryError):
         session.abort()
 
@@ -77,6 +81,8 @@ def read(sock: socket.socket, session: Session) -> None:
 def write(sock: socket.socket, session: Session) -> None:
     try:
         session.sent(sock.send(session.outgoing))
+    except TimeoutError as error:
+        timeouts.time_out(sock, session, error)
     except (OSError, MemoryError):
         session.abort()
 

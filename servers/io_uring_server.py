@@ -25,6 +25,7 @@ Breaks: where the kernel does not offer it: before Linux 6.1, and wherever it
 
 import ctypes
 import errno
+import math
 import mmap
 import os
 import socket
@@ -32,7 +33,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterator
 
-from servers import common
+from servers import common, timeouts
 from servers.protocol import Session
 
 # What was completed. It stands beside the descriptor in the mark that every
@@ -44,11 +45,13 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
     clients: dict[int, Client] = {}
     ring = Ring()
     ring.accept(listener.fileno())
+    silence = timeouts.silence()
 
     while True:
+        timeout_s = silence.wait_s(None) if silence else None
         # One call hands over all that was asked for since the last one, and
         # waits until something is done, whoever asked for it and when.
-        for mark, result, flags in ring.completions():
+        for mark, result, flags in ring.completions(timeout_s):
             fd, what = mark >> 2, mark & 3
             if what == ACCEPTED:
                 if result >= 0:
@@ -57,6 +60,8 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
                     )
                     clients[result] = Client(sock, new_session())
                     proceed(ring, result, clients[result])
+                    if silence:
+                        silence.welcome(sock, clients[result].session)
                 if not flags & GOES_ON:
                     if -result in common.EXHAUSTED:
                         ring.pause(fd)  # it completes as if nobody had come
@@ -82,8 +87,12 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
                         client.held.append(ring.taken(result, flags))
                     elif -result not in (errno.ECANCELED, errno.ENOBUFS):
                         session.abort()
+                if silence:
+                    silence.linger(client.sock, session)
                 while client.held and session.wants_read:
                     session.receive(client.held.pop(0))
+                    if silence:
+                        silence.linger(client.sock, session)
                 if client.held:
                     client.ahead = False
             except MemoryError:
@@ -93,6 +102,9 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
             if not client.receiving and not client.sending:
                 del clients[fd]
                 common.hang_up(client.sock)
+
+        for fd in silence.due() if silence else ():
+            proceed(ring, fd, clients[fd])
 
 
 class Client:
@@ -148,7 +160,7 @@ BUFFERS = 64
 SETUP, ENTER, REGISTER = 425, 426, 427
 SUBMIT_ALL, SINGLE_ISSUER, DEFER_TASKRUN = 1 << 7, 1 << 12, 1 << 13
 CQSIZE = 1 << 3
-GET_EVENTS = 1 << 0
+GET_EVENTS, EXTENDED = 1 << 0, 1 << 3
 TIMEOUT, ACCEPT, ASYNC_CANCEL, SEND, RECV = 11, 13, 14, 26, 27
 ACCEPT_MULTISHOT, RECV_MULTISHOT = 1 << 0, 1 << 1
 BUFFER_SELECT, CQE_SKIP_SUCCESS = 1 << 5, 1 << 6
@@ -160,6 +172,7 @@ REGISTER_BUFFERS = 22  # IORING_REGISTER_PBUF_RING
 # operation, mark
 SUBMISSION = struct.Struct("=BBHi8xQIIQ24x")
 COMPLETION = struct.Struct("=QiI")  # mark, result, flags
+LIMIT = struct.Struct("=QI4xQ")  # signals, their size, how long to wait
 BUFFER = struct.Struct("=QIH")  # address, length, number
 
 system_call = ctypes.CDLL(None, use_errno=True).syscall
@@ -264,9 +277,11 @@ class Ring:
         mark, which = fd << 2 | CANCELLED, fd << 2 | what
         self._submit(ASYNC_CANCEL, CQE_SKIP_SUCCESS, 0, -1, which, 0, 0, mark)
 
-    def completions(self) -> Iterator[tuple[int, int, int]]:
+    def completions(
+        self, timeout_s: float | None
+    ) -> Iterator[tuple[int, int, int]]:
         """Hand over, wait, and take (mark, result, flags) of what is done."""
-        self._enter(1)
+        self._enter(1, timeout_s)
         head, tail = self._words[self._cq_head], self._words[self._cq_tail]
         start = head % COMPLETIONS * COMPLETION.size
         length = (tail - head) % 2**32 * COMPLETION.size
@@ -319,18 +334,24 @@ class Ring:
         )
         self._asked += 1
 
-    def _enter(self, wait_for: int) -> None:
+    def _enter(self, wait_for: int, timeout_s: float | None = None) -> None:
         self._words[self._sq_tail] = self._asked % 2**32
         self._free_tail[0] = self._freed % 2**16
         waiting = self._asked - self._handed_over
+        how, limit, size = GET_EVENTS, 0, 0
+        if timeout_s is not None:
+            time = struct.pack("=qq", 0, math.ceil(timeout_s * 10**9))
+            argument = LIMIT.pack(0, 0, id(time) + BYTES)
+            how |= EXTENDED
+            limit, size = id(argument) + BYTES, LIMIT.size
         try:
             self._handed_over += call(
-                ENTER, self._fd, waiting, wait_for, GET_EVENTS
+                ENTER, self._fd, waiting, wait_for, how, limit, size
             )
         except InterruptedError:
             pass
         except OSError as error:  # it has no room for what is completed
-            if error.errno not in (errno.EAGAIN, errno.EBUSY):
+            if error.errno not in (errno.EAGAIN, errno.EBUSY, errno.ETIME):
                 raise
 
 

@@ -11,20 +11,25 @@ Breaks: at once, as it uses a whole core while idle; then by getting slower
 import socket
 from collections.abc import Callable
 
-from servers import common
+from servers import common, timeouts
 from servers.protocol import Session
 
 
 def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
     clients: dict[int, tuple[socket.socket, Session]] = {}
     listener.setblocking(False)
+    silence = timeouts.silence()
 
     while True:
+        if silence:
+            silence.due()
         for fd, (sock, session) in list(clients.items()):
             if session.wants_read:
                 read(sock, session)
             if session.wants_write:
                 write(sock, session)
+            if silence:
+                silence.linger(sock, session)
             if not session.wants_read and not session.wants_write:
                 del clients[fd]
                 common.hang_up(sock)
@@ -34,6 +39,8 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
             session = new_session()
             write(sock, session)
             clients[sock.fileno()] = sock, session
+            if silence:
+                silence.welcome(sock, session)
 
 
 def accept(listener: socket.socket) -> tuple[list[socket.socket], bool]:

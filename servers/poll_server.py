@@ -12,7 +12,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from servers import common
+from servers import common, timeouts
 from servers.protocol import Session
 
 
@@ -22,20 +22,25 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
     interest.register(listener, select.POLLIN)
     listener.setblocking(False)
     accepting = True
+    silence = timeouts.silence()
 
     while True:
         arrivals = not accepting
-        timeout_ms = None if accepting else 1000 * common.RETRY_S
+        timeout_s = None if accepting else common.RETRY_S
+        if silence:
+            timeout_s = silence.wait_s(timeout_s)
         # The whole list is handed over at every call, and the kernel looks at
         # every socket in it, ready or not.
         try:
-            ready = interest.poll(timeout_ms)
+            ready = interest.poll(timeout_s and 1000 * timeout_s)
         except OSError:
             # More sockets than `ulimit -n`, which fell (poll(2), EINVAL). So
             # ask each of them, as nonblocking_server.py does, now and then.
             time.sleep(common.RETRY_S)
             everybody = listener.fileno(), *clients
             ready = [(fd, select.POLLIN) for fd in everybody]
+        if silence:
+            ready += [(fd, 0) for fd in silence.due()]
         for fd, events in ready:
             if fd not in clients:
                 arrivals = True
@@ -48,6 +53,8 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
                 read(sock, session)
             if session.wants_write:
                 write(sock, session)
+            if silence:
+                silence.linger(sock, session)
             after = wanted(session)
             if not after:
                 del clients[fd]
@@ -70,6 +77,8 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
                     continue
                 interest.register(sock, wanted(session))
                 clients[sock.fileno()] = sock, session
+                if silence:
+                    silence.welcome(sock, session)
             if accepting != could:
                 interest.modify(listener, select.POLLIN if accepting else 0)
 

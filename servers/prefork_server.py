@@ -23,7 +23,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from servers import common
+from servers import common, process, timeouts
 from servers.protocol import Session
 
 
@@ -32,38 +32,50 @@ def serve(
     new_session: Callable[[], Session],
     workers: int | None = None,
 ) -> None:
+    full = os.eventfd(0)  # who has no room calls the others (eventfd(2))
     for _ in range(workers or len(os.sched_getaffinity(0))):
-        hire(listener, new_session)
+        hire(listener, full, new_session)
     while True:
         os.wait()  # who ends is replaced
         time.sleep(common.RETRY_S)  # one that ends at once must not be all
-        hire(listener, new_session)
+        hire(listener, full, new_session)
 
 
-def hire(listener: socket.socket, new_session: Callable[[], Session]) -> None:
+def hire(
+    listener: socket.socket, full: int, new_session: Callable[[], Session]
+) -> None:
     while True:
         try:
-            child = common.fork()
+            child = process.fork()
             break
         except OSError:  # no more processes now, or no memory for one
             time.sleep(common.RETRY_S)
     if not child:
-        work(listener, new_session)
+        work(listener, full, new_session)
 
 
-def work(listener: socket.socket, new_session: Callable[[], Session]) -> None:
+def work(
+    listener: socket.socket, full: int, new_session: Callable[[], Session]
+) -> None:
     clients: dict[int, tuple[socket.socket, Session]] = {}
     interest = select.epoll()
     interest.register(listener, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+    interest.register(full, select.EPOLLIN | select.EPOLLET)  # every call once
     listener.setblocking(False)
     accepting = True
+    silence = timeouts.silence()
 
     while True:
         arrivals = not accepting
         timeout_s = None if accepting else common.RETRY_S
+        if silence:
+            timeout_s = silence.wait_s(timeout_s)
         # Nothing is handed over: the kernel has the list, notes who becomes
         # ready as it happens, and gives back those only.
-        for fd, events in interest.poll(timeout_s):
+        ready = interest.poll(timeout_s)
+        if silence:
+            ready += [(fd, 0) for fd in silence.due()]
+        for fd, events in ready:
             if fd not in clients:
                 arrivals = True
                 continue
@@ -75,6 +87,8 @@ def work(listener: socket.socket, new_session: Callable[[], Session]) -> None:
                 read(sock, session)
             if session.wants_write:
                 write(sock, session)
+            if silence:
+                silence.linger(sock, session)
             after = wanted(session)
             if not after:
                 del clients[fd]
@@ -100,9 +114,13 @@ def work(listener: socket.socket, new_session: Callable[[], Session]) -> None:
                     common.refuse(sock)
                     continue
                 clients[sock.fileno()] = sock, session
-            # What is exclusive cannot be modified (epoll_ctl(2), EINVAL).
+                if silence:
+                    silence.welcome(sock, session)
+            # What is exclusive cannot be modified (epoll_ctl(2), EINVAL). The
+            # wake-up was for all, and nobody else has had it: pass it on.
             if could and not accepting:
                 interest.unregister(listener)
+                os.eventfd_write(full, 1)
             elif accepting and not could:
                 try:
                     interest.register(

@@ -19,6 +19,8 @@ GREETING = b"Welcome!\n"
 # A longer line is an error, so that one client cannot fill the memory.
 MAX_LINE_BYTES = 65_536
 
+TIMED_OUT = b"Error: timed out\n"
+
 # While more than this is unsent, the client is not read from: whoever does
 # not take answers gets no new ones (back-pressure).
 HIGH_WATER_BYTES = 262_144
@@ -47,6 +49,7 @@ class Session:
 
     __slots__ = (
         "_deferred",
+        "_ended",
         "_finished",
         "_high_water_bytes",
         "_max_line_bytes",
@@ -72,7 +75,8 @@ class Session:
         self._deferred = deferred
         self._waiting: Iterator[bytes] = iter(())  # lines behind `request`
         self._unfinished = bytearray()
-        self._finished = False
+        self._finished = False  # nothing that comes in is answered any more
+        self._ended = False  # nothing will come in
         self.request: bytes | None = None
         self.outgoing = GREETING
         self.wants_read = True
@@ -84,6 +88,9 @@ class Session:
         Raises RuntimeError while a request waits for its answer.
         """
         if self._finished:
+            if not data:
+                self._ended = True
+                self.wants_read = False
             return
         if self.request is not None:
             raise RuntimeError("received before the request was answered")
@@ -98,7 +105,7 @@ class Session:
             self._unfinished += lines.pop()
             self._answer(iter(lines))
         else:
-            self._finished = True
+            self._finished = self._ended = True
         self._update()
 
     def answer(self, data: bytes) -> None:
@@ -120,11 +127,34 @@ class Session:
         self.outgoing = self.outgoing[count:]
         self._update()
 
+    def time_out(self) -> None:
+        """The client has been silent for too long: tell it, and finish.
+
+        Who has been told, or had finished, and takes nothing of what it is
+        owed is given up. Who waits for the answer to a request is not silent.
+        """
+        if self.request is not None:
+            return
+        if self._finished:
+            self.abort()
+            return
+        self._finish()
+        self.outgoing += TIMED_OUT
+        self._update()
+
+    def linger(self) -> None:
+        """All is sent, and the end of file as well: wait for the client's.
+
+        What it says until then is thrown away.
+        """
+        self.wants_read = not self._ended
+
     def abort(self) -> None:
         """The connection broke, or memory ran out: nothing more is said.
 
         A request keeps waiting for its answer, which is then thrown away.
         """
+        self._ended = True
         self._finish()
         self.outgoing = b""
         self._update()

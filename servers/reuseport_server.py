@@ -24,7 +24,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from servers import common
+from servers import common, process, timeouts
 from servers.protocol import Session
 
 # All sockets that share an address have to say so before bind(), the first
@@ -60,7 +60,7 @@ def another(listener: socket.socket) -> socket.socket:
 def hire(listener: socket.socket, new_session: Callable[[], Session]) -> int:
     while True:
         try:
-            child = common.fork()
+            child = process.fork()
             break
         except OSError:  # no more processes now, or no memory for one
             time.sleep(common.RETRY_S)
@@ -75,13 +75,19 @@ def work(listener: socket.socket, new_session: Callable[[], Session]) -> None:
     interest.register(listener, select.EPOLLIN)
     listener.setblocking(False)
     accepting = True
+    silence = timeouts.silence()
 
     while True:
         arrivals = not accepting
         timeout_s = None if accepting else common.RETRY_S
+        if silence:
+            timeout_s = silence.wait_s(timeout_s)
         # Nothing is handed over: the kernel has the list, notes who becomes
         # ready as it happens, and gives back those only.
-        for fd, events in interest.poll(timeout_s):
+        ready = interest.poll(timeout_s)
+        if silence:
+            ready += [(fd, 0) for fd in silence.due()]
+        for fd, events in ready:
             if fd not in clients:
                 arrivals = True
                 continue
@@ -93,6 +99,8 @@ def work(listener: socket.socket, new_session: Callable[[], Session]) -> None:
                 read(sock, session)
             if session.wants_write:
                 write(sock, session)
+            if silence:
+                silence.linger(sock, session)
             after = wanted(session)
             if not after:
                 del clients[fd]
@@ -118,6 +126,8 @@ def work(listener: socket.socket, new_session: Callable[[], Session]) -> None:
                     common.refuse(sock)
                     continue
                 clients[sock.fileno()] = sock, session
+                if silence:
+                    silence.welcome(sock, session)
             if accepting != could:
                 interest.modify(listener, select.EPOLLIN if accepting else 0)
 

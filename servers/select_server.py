@@ -13,7 +13,7 @@ import select
 import socket
 from collections.abc import Callable
 
-from servers import common
+from servers import common, timeouts
 from servers.protocol import Session
 
 # The fd_set of select(2) is an array of this many bits, fixed by glibc.
@@ -26,13 +26,18 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
     writing: set[int] = set()
     listener.setblocking(False)
     accepting = True
+    silence = timeouts.silence()
 
     while True:
         arrivals = not accepting
         timeout_s = None if accepting else common.RETRY_S
+        if silence:
+            timeout_s = silence.wait_s(timeout_s)
         # Both sets are handed over at every call, and the kernel looks at
         # every descriptor in them, ready or not, up to the highest.
         readable, writable, _ = select.select(reading, writing, (), timeout_s)
+        if silence:
+            writable += silence.due()
         to_read = set(readable)
         for fd in to_read.union(writable):
             if fd not in clients:
@@ -43,6 +48,8 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
                 read(sock, session)
             if session.wants_write:
                 write(sock, session)
+            if silence:
+                silence.linger(sock, session)
             watch(fd, session.wants_read, reading)
             watch(fd, session.wants_write, writing)
             if fd not in reading and fd not in writing:
@@ -68,6 +75,8 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
                 watch(fd, True, reading)
                 watch(fd, session.wants_write, writing)
                 clients[fd] = sock, session
+                if silence:
+                    silence.welcome(sock, session)
             if accepting != could:
                 watch(listener.fileno(), accepting, reading)
 

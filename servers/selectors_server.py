@@ -16,7 +16,7 @@ import selectors
 import socket
 from collections.abc import Callable
 
-from servers import common
+from servers import common, timeouts
 from servers.protocol import Session
 
 
@@ -25,13 +25,19 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
     interest.register(listener, selectors.EVENT_READ)
     listener.setblocking(False)
     accepting = True
+    silence = timeouts.silence()
 
     while True:
         arrivals = not accepting
         timeout_s = None if accepting else common.RETRY_S
+        if silence:
+            timeout_s = silence.wait_s(timeout_s)
         # What was given to register() comes back with the socket: there is no
         # need for a dictionary of clients.
-        for key, events in interest.select(timeout_s):
+        ready = interest.select(timeout_s)
+        if silence:
+            ready += [(interest.get_key(fd), 0) for fd in silence.due()]
+        for key, events in ready:
             if key.data is None:
                 arrivals = True
                 continue
@@ -43,6 +49,8 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
                 read(sock, session)
             if session.wants_write:
                 write(sock, session)
+            if silence:
+                silence.linger(sock, session)
             after = wanted(session)
             if not after:
                 interest.unregister(sock)
@@ -66,6 +74,9 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
                     interest.register(sock, wanted(session), (sock, session))
                 except OSError:  # the list may be full (epoll_ctl(2))
                     common.refuse(sock)
+                    continue
+                if silence:
+                    silence.welcome(sock, session)
             if accepting != could:
                 # Somebody who is asked nothing has no place in it (events
                 # must not be 0); no listener is ever ready to be written to.

@@ -19,7 +19,7 @@ import signal
 import socket
 from collections.abc import Callable
 
-from servers import common
+from servers import common, timeouts
 from servers.protocol import Session
 
 # Receives and sends for one client before the others have their turn.
@@ -36,16 +36,26 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
     listener.setblocking(False)
     accepting = True
     unfinished = True  # they may have come before anybody watched
+    silence = timeouts.silence(by_turns=True)
 
     while True:
-        if not unfinished and accepting:
+        timeout_s = None if accepting else common.RETRY_S
+        if silence:
+            timeout_s = silence.wait_s(timeout_s)
+        if unfinished:
+            pass
+        elif timeout_s is None:
             signal.sigwaitinfo({signal.SIGIO})
-        elif not unfinished:
-            signal.sigtimedwait({signal.SIGIO}, common.RETRY_S)
+        else:
+            signal.sigtimedwait({signal.SIGIO}, timeout_s)
         # Something happened, and that is all there is to know.
         unfinished = False
+        if silence:
+            silence.due()
         for fd, (sock, session) in list(clients.items()):
-            if not converse(sock, session):
+            if not converse(sock, session) or (
+                silence and silence.linger(sock, session)
+            ):
                 unfinished = True
             elif not session.wants_read and not session.wants_write:
                 del clients[fd]
@@ -59,7 +69,10 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
             except OSError:  # no memory for one more
                 common.refuse(sock)
                 continue
-            clients[sock.fileno()] = sock, new_session()
+            session = new_session()
+            clients[sock.fileno()] = sock, session
+            if silence:
+                silence.welcome(sock, session)
 
 
 def watch(sock: socket.socket) -> None:

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from servers import common
+from servers import common, timeouts
 from servers.protocol import Session
 
 
@@ -56,6 +56,7 @@ class Server(socketserver.ThreadingTCPServer):
 
 
 def converse(sock: socket.socket, session: Session) -> None:
+    sock.settimeout(timeouts.IDLE_TIMEOUT_S)
     while session.wants_read or session.wants_write:
         if session.wants_write:
             write(sock, session)
@@ -67,6 +68,8 @@ def converse(sock: socket.socket, session: Session) -> None:
 def read(sock: socket.socket, session: Session) -> None:
     try:
         session.receive(sock.recv(common.RECEIVE_BYTES))
+    except TimeoutError as error:
+        timeouts.time_out(sock, session, error)
     except (OSError, MemoryError):
         session.abort()
 
@@ -74,6 +77,8 @@ def read(sock: socket.socket, session: Session) -> None:
 def write(sock: socket.socket, session: Session) -> None:
     try:
         session.sent(sock.send(session.outgoing))
+    except TimeoutError as error:
+        timeouts.time_out(sock, session, error)
     except (OSError, MemoryError):
         session.abort()
 

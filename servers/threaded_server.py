@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from servers import common
+from servers import common, timeouts
 from servers.protocol import Session
 
 
@@ -49,6 +49,7 @@ def start(sock: socket.socket, session: Session) -> None:
 
 
 def converse(sock: socket.socket, session: Session) -> None:
+    sock.settimeout(timeouts.IDLE_TIMEOUT_S)
     while session.wants_read or session.wants_write:
         if session.wants_write:
             write(sock, session)
@@ -60,6 +61,8 @@ def converse(sock: socket.socket, session: Session) -> None:
 def read(sock: socket.socket, session: Session) -> None:
     try:
         session.receive(sock.recv(common.RECEIVE_BYTES))
+    except TimeoutError as error:
+        timeouts.time_out(sock, session, error)
     except (OSError, MemoryError):
         session.abort()
 
@@ -67,6 +70,8 @@ def read(sock: socket.socket, session: Session) -> None:
 def write(sock: socket.socket, session: Session) -> None:
     try:
         session.sent(sock.send(session.outgoing))
+    except TimeoutError as error:
+        timeouts.time_out(sock, session, error)
     except (OSError, MemoryError):
         session.abort()
 

@@ -17,10 +17,11 @@ Breaks: when one coroutine computes for long: everybody waits for it. And a
 import logging
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 import trio
 
-from servers import common
+from servers import common, process, timeouts
 from servers.protocol import Session
 
 
@@ -33,7 +34,7 @@ def serve(listener: socket.socket, new_session: Callable[[], Session]) -> None:
 async def listen(
     listener: socket.socket, new_session: Callable[[], Session]
 ) -> None:
-    common.stop_when_told()  # again: it has reset SIGINT while it started
+    process.stop_when_told()  # again: it has reset SIGINT while it started
 
     async def welcome(stream: trio.SocketStream) -> None:
         await converse(stream, new_session())
@@ -48,12 +49,18 @@ async def converse(stream: trio.SocketStream, session: Session) -> None:
             await write(stream, session)
         else:
             await read(stream, session)
-    hang_up(stream)
+    await hang_up(stream, session)
 
 
 async def read(stream: trio.SocketStream, session: Session) -> None:
     try:
-        session.receive(await stream.receive_some(common.RECEIVE_BYTES))
+        if timeouts.IDLE_TIMEOUT_S is None:
+            session.receive(await stream.receive_some(common.RECEIVE_BYTES))
+            return
+        with trio.move_on_after(timeouts.IDLE_TIMEOUT_S) as wait:
+            session.receive(await stream.receive_some(common.RECEIVE_BYTES))
+        if wait.cancelled_caught:
+            timeouts.time_out(stream.socket, session)
     except (trio.BrokenResourceError, MemoryError):
         session.abort()
 
@@ -61,17 +68,37 @@ async def read(stream: trio.SocketStream, session: Session) -> None:
 async def write(stream: trio.SocketStream, session: Session) -> None:
     try:
         data = session.outgoing
-        await stream.send_all(data)  # waits while the kernel's buffer is full
-        session.sent(len(data))
-    except (trio.BrokenResourceError, MemoryError):
+        if timeouts.IDLE_TIMEOUT_S is None:
+            await stream.send_all(data)  # waits while the kernel is full
+            session.sent(len(data))
+            return
+        # How much of it send_all() has sent, it does not say in time.
+        with trio.move_on_after(timeouts.IDLE_TIMEOUT_S) as wait:
+            session.sent(await stream.socket.send(data))
+        if wait.cancelled_caught:
+            timeouts.time_out(stream.socket, session)
+    except (trio.BrokenResourceError, OSError, MemoryError):
         session.abort()
 
 
-def hang_up(stream: trio.SocketStream) -> None:
+async def hang_up(stream: trio.SocketStream, session: Session) -> None:
+    if timeouts.IDLE_TIMEOUT_S is not None:
+        await see_off(stream, session)
     # serve_listeners() closes the stream after this.
     sock = socket.socket(fileno=stream.socket.fileno())
     common.finish(sock)
     sock.detach()
+
+
+async def see_off(stream: trio.SocketStream, session: Session) -> None:
+    """Wait for the client's end of file, as long as it may be silent."""
+    session.linger()
+    if session.wants_read:
+        with suppress(trio.BrokenResourceError):
+            await stream.send_eof()
+            with trio.move_on_after(timeouts.IDLE_TIMEOUT_S or 0):
+                while await stream.receive_some(common.RECEIVE_BYTES):
+                    pass
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""One hello-echo protocol, many ways of waiting for many sockets."""
