@@ -173,7 +173,7 @@ def cases_of(name: str) -> set[str]:
 def test_without_data_nothing_is_decided(name: str, tmp_path: Path) -> None:
     run = run_of(tmp_path / "run", [answering(cells.cell("trio", cells.ALONE), 1000.0, 0)])
 
-    ((_, verdict),) = evidence.verdicts(run, [claims.find(name)])
+    verdict = judged(name, run)
     assert verdict.kind == "not decided"
     assert verdict.sentence
 
@@ -205,8 +205,8 @@ def test_servers_that_were_not_chosen_are_left_out() -> None:
 
 
 def judged(name: str, run: Any) -> Verdict:
-    ((_, verdict),) = evidence.verdicts(run, [claims.find(name)])
-    return verdict
+    (found,) = evidence.of_run(run, [claims.find(name)])
+    return found.verdict()
 
 
 def seen_by(name: str, tmp_path: Path, **cases: float) -> Verdict:
@@ -481,8 +481,8 @@ def test_all_ratios_are_claimed_together(tmp_path: Path) -> None:
     everything = [claims.find(name) for name in claims.ALL]
 
     alone = judged("edge", run)
-    told = evidence.verdicts(run, everything)
-    together = {each.name: verdict for each, verdict in told}["edge"]
+    told = evidence.of_run(run, everything)
+    together = {each.claim.name: each.verdict() for each in told}["edge"]
     assert (alone.kind, together.kind) == ("true", "not decided")
     assert "not resolved" not in alone.sentence
     assert together.sentence.count("not resolved") == 4

@@ -83,6 +83,22 @@ def test_a_session_adds_up(
     assert "servers/poll_server.py:" in out
 
 
+def test_a_session_is_json_for_programs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert asked(monkeypatch, "0.5\n\n0.6\n", ["silent", "busy", "rings", "--json"]) == 0
+    said = capsys.readouterr()
+    measured = {"ratio": 0.5, "low": 0.495, "high": 0.505}
+    assert json.loads(said.out) == [
+        {"question": "silent", "guess": 0.5, **measured, "points": MOST},
+        {"question": "rings", "guess": 0.6, **measured, "points": 2},
+    ]
+    assert "5 of 6 points for 2 answered" in said.err
+
+    assert main(["quiz", "--list", "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)) == [question.name for question in QUESTIONS]
+
+
 def test_a_session_may_end_early(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

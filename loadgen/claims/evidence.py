@@ -143,6 +143,32 @@ class Evidence:
         values = [seen.get(name) for seen in self.seen()]
         return next((value for value in values if isinstance(value, str)), "")
 
+    def verdict(self) -> Verdict:
+        """What the data decide."""
+        return self.claim.verdict(self)
+
+    def as_record(self) -> dict[str, object]:
+        """For JSON: the verdict, the ratios that decide (from too few blocks there is no interval:
+        its ends are null), and what the program saw, block by block."""
+        verdict = self.verdict()
+        return {
+            "claim": self.claim.name,
+            "says": self.claim.says,
+            "verdict": verdict.kind,
+            "on": verdict.on,
+            "sentence": verdict.sentence,
+            "ratios": {
+                name: {
+                    "ratio": found.ratio,
+                    "low": found.low if found.n >= MINIMUM_BLOCKS else None,
+                    "high": found.high if found.n >= MINIMUM_BLOCKS else None,
+                    "claim": found.kind,
+                }
+                for name, found in self._ratios.items()
+            },
+            "seen": self.seen(),
+        }
+
 
 def measured(run: Run, cell: Cell) -> CellData | None:
     """The trials of a cell, under the lab's interpreter or, in a run under others, the first of
@@ -152,9 +178,9 @@ def measured(run: Run, cell: Cell) -> CellData | None:
     return next((data for data in found if data), None)
 
 
-def verdicts(run: Run, claims: Sequence[Claim]) -> list[tuple[Claim, Verdict]]:
-    """What a run says of each. All their ratios are claimed together (Holm, `rule.headlines`): the
-    chance that any of them is wrong is 5 %."""
+def of_run(run: Run, claims: Sequence[Claim]) -> list[Evidence]:
+    """What a run has to say of each. All their ratios are claimed together (Holm,
+    `rule.headlines`): the chance that any of them is wrong is 5 %."""
     found = {
         (claim.name, name): told
         for claim in claims
@@ -163,15 +189,10 @@ def verdicts(run: Run, claims: Sequence[Claim]) -> list[tuple[Claim, Verdict]]:
     }
     resolved = dict(zip(found, rule.headlines(list(found.values())), strict=True))
     return [
-        (
+        Evidence(
             claim,
-            claim.verdict(
-                Evidence(
-                    claim,
-                    run,
-                    {name: told for (owner, name), told in resolved.items() if owner == claim.name},
-                )
-            ),
+            run,
+            {name: told for (owner, name), told in resolved.items() if owner == claim.name},
         )
         for claim in claims
     ]

@@ -1,6 +1,7 @@
 """python -m loadgen claim: put one sentence of the tutorials to the test."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from loadgen.commands import UsageError, UserError, keeping
 if TYPE_CHECKING:
     from loadgen.analysis.run import Run
     from loadgen.claims.claim import Claim
+    from loadgen.claims.evidence import Evidence
     from loadgen.trial.cell import Cell
 
 HELP = "Test what tutorials say, one claim at a time; without a name: list the claims."
@@ -34,9 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="measure nothing: say what a stored run decides",
     )
-    parser.add_argument(
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
         "--page", type=Path, metavar="FILE", help="of that run: write the page of all claims there"
     )
+    instead.add_argument("--json", action="store_true", help="print one line of JSON per claim")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -53,11 +57,18 @@ def run(options: argparse.Namespace) -> int:
     if options.folder:
         return _of_run(options, chosen)
     if chosen is None:
-        width = max(map(len, claims.ALL))
-        for name in claims.ALL:
-            print(f"{name:{width}}  {claims.find(name).says}")
+        _list(as_json=options.json)
         return 0
-    return _measure(chosen)
+    return _measure(chosen, as_json=options.json)
+
+
+def _list(*, as_json: bool) -> None:
+    from loadgen import claims
+
+    width = max(map(len, claims.ALL))
+    for name in claims.ALL:
+        says = claims.find(name).says
+        print(json.dumps({"claim": name, "says": says}) if as_json else f"{name:{width}}  {says}")
 
 
 def _of_run(options: argparse.Namespace, chosen: "Claim | None") -> int:
@@ -71,16 +82,16 @@ def _of_run(options: argparse.Namespace, chosen: "Claim | None") -> int:
 
     try:
         stored = analysis.load(options.folder)
-        tested = experiment.tested(stored)
+        found = experiment.found(stored)
     except ResultsError as error:
         raise UserError(str(error)) from error
-    if not tested:
+    if not found:
         raise UserError(
             f"{options.folder} has tested no claims: bench --experiments {experiment.NAME}"
         )
     if options.page:
         text = pages.beside(
-            tested,
+            experiment.tested(stored),
             page.machine(stored),
             page_path=options.page,
             run=options.folder,
@@ -89,31 +100,37 @@ def _of_run(options: argparse.Namespace, chosen: "Claim | None") -> int:
         )
         options.page.write_text(text)
         return 0
-    for each in tested:
-        if chosen is None or each.name == chosen.name:
-            _tell(each.name, each.says, each.verdict, each.sentence)
+    for each in found:
+        if chosen is None or each.claim.name == chosen.name:
+            _tell(each, as_json=options.json)
     return 0
 
 
-def _tell(name: str, says: str, verdict: str, sentence: str) -> None:
-    print(f"{name}: {says}")
+def _tell(found: "Evidence", *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(found.as_record(), allow_nan=False))
+        return
+    verdict = found.verdict()
+    print(f"{found.claim.name}: {found.claim.says}")
     print(f"  {verdict}")
-    print(f"  {sentence}")
+    print(f"  {verdict.sentence}")
 
 
-def _measure(claim: "Claim") -> int:
+def _measure(claim: "Claim", *, as_json: bool) -> int:
     """Measure what decides a claim, in a run that is not kept, and say what came out."""
     import tempfile
 
     from loadgen.claims import evidence
     from loadgen.machine.limits import raise_descriptor_limit
+    from loadgen.report import console
 
+    console.to_stderr(as_json)
     descriptors = raise_descriptor_limit()
     cells = _cells(claim)
     with tempfile.TemporaryDirectory(prefix="loadgen-") as folder:
         run = _measured(cells, Path(folder) / "run", descriptors)
-    ((_, verdict),) = evidence.verdicts(run, [claim])
-    _tell(claim.name, claim.says, str(verdict), verdict.sentence)
+    (found,) = evidence.of_run(run, [claim])
+    _tell(found, as_json=as_json)
     return 0
 
 

@@ -1,8 +1,11 @@
 """python -m loadgen quiz: guess first, then see it measured on this machine."""
 
 import argparse
+import contextlib
+import json
 import random
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from loadgen.commands import UsageError, UserError
@@ -25,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help=f"all of them (default: {SESSION})")
     parser.add_argument("--seed", type=int, help="of the choice and the order (default: chance)")
     parser.add_argument("--list", action="store_true", help="name the questions, and ask none")
+    parser.add_argument(
+        "--json", action="store_true", help="print what was asked, guessed and measured as JSON"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -32,13 +38,54 @@ def run(options: argparse.Namespace) -> int:
     from loadgen.quiz.questions import QUESTIONS
 
     if options.list:
+        if options.json:
+            print(json.dumps({each.name: each.text for each in QUESTIONS}))
+            return 0
         for question in QUESTIONS:
             print(f"{question.name:12} {question.text}")
         return 0
     asked = _chosen(options)
+    with contextlib.redirect_stdout(sys.stderr if options.json else sys.stdout):
+        answers = _dialogue(asked)
+    if options.json:
+        print(json.dumps([each.as_record() for each in answers], allow_nan=False))
+    return 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question, what was guessed, and what came out."""
+
+    question: "Question"
+    guess: float
+    measured: "Measured"
+
+    @property
+    def points(self) -> int:
+        """What the guess is worth."""
+        from loadgen.quiz.score import points
+
+        return points(self.guess, self.measured)
+
+    def as_record(self) -> dict[str, object]:
+        """For JSON; without an interval its ends are null."""
+        return {
+            "question": self.question.name,
+            "guess": self.guess,
+            "ratio": self.measured.ratio,
+            "low": self.measured.low,
+            "high": self.measured.high,
+            "points": self.points,
+        }
+
+
+def _dialogue(asked: "list[Question]") -> list[Answer]:
+    """Ask one question after another; what was answered and could be measured."""
+    from loadgen.quiz.score import MOST
+
     print("A ratio is asked for: 1 is the same, 0.5 half as much, 2 twice as much.")
     print("Return alone skips a question; Ctrl-D ends.")
-    total = answered = 0
+    answers: list[Answer] = []
     for number, question in enumerate(asked, 1):
         print(f"\n{number}. {question.text}")
         guess = _guess()
@@ -46,13 +93,14 @@ def run(options: argparse.Namespace) -> int:
             break
         if guess == 0:
             continue
-        got = _tell(question, guess)
-        if got is not None:
-            total, answered = total + got, answered + 1
-    from loadgen.quiz.score import MOST
-
-    print(f"\n{total} of {MOST * answered} points for {answered} answered.")
-    return 0
+        measured = _measured(question)
+        if measured is None:
+            continue
+        answers.append(Answer(question, guess, measured))
+        _tell(answers[-1])
+    total = sum(each.points for each in answers)
+    print(f"\n{total} of {MOST * len(answers)} points for {len(answers)} answered.")
+    return answers
 
 
 def _chosen(options: argparse.Namespace) -> "list[Question]":
@@ -95,23 +143,23 @@ def _guess() -> float | None:
         print("a number above 0, such as 0.8 or 3")
 
 
-def _tell(question: "Question", guess: float) -> int | None:
-    """Measure, and compare; the points, or None where nothing could be measured."""
-    from loadgen.quiz.score import points
-
+def _measured(question: "Question") -> "Measured | None":
+    """Nothing where it cannot be measured, and why on standard error."""
     print(f"measuring for about {MEASURED_S} s: {' '.join(command(question)[2:])}", flush=True)
     try:
-        measured = measure(question)
+        return measure(question)
     except UserError as error:
         print(f"not measured: {error}", file=sys.stderr)
         return None
+
+
+def _tell(answer: Answer) -> None:
+    measured, question = answer.measured, answer.question
     told = f"{measured.ratio:.3g}"
     if measured.low is not None and measured.high is not None:
         told += f" [{measured.low:.3g}, {measured.high:.3g}]"
-    got = points(guess, measured)
-    print(f"measured {told}, you said {guess:g}: {got} points")
+    print(f"measured {told}, you said {answer.guess:g}: {answer.points} points")
     print(f"Why: {question.because} See {where(question)}.")
-    return got
 
 
 def command(question: "Question") -> list[str]:
@@ -133,7 +181,6 @@ def command(question: "Question") -> list[str]:
 
 def measure(question: "Question") -> "Measured":
     """Let the two servers take turns on this machine. Raises UserError."""
-    import json
     import subprocess
     import tempfile
     from pathlib import Path

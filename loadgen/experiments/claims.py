@@ -11,7 +11,7 @@ from loadgen import claims
 from loadgen.analysis.run import Run
 from loadgen.claims import cells as shared
 from loadgen.claims import evidence
-from loadgen.claims.claim import Claim, Verdict
+from loadgen.claims.claim import Claim
 from loadgen.claims.evidence import Evidence, Share
 from loadgen.experiments.tools import dot_panel, measured_by
 from loadgen.plan.plan import Profile
@@ -58,24 +58,24 @@ def all_claims() -> list[Claim]:
     return [claims.find(name) for name in claims.ALL]
 
 
-def verdicts(run: Run) -> list[tuple[Claim, Verdict]]:
-    """What a run says of each claim."""
-    return evidence.verdicts(run, all_claims())
+def found(run: Run) -> list[Evidence]:
+    """What a run has to say of each claim; nothing where it has not asked."""
+    return evidence.of_run(run, all_claims()) if run.of(NAME) else []
 
 
 def tested(run: Run) -> tuple[Tested, ...]:
-    """The same as a page shows it; nothing where the run has not asked."""
+    """The same as a page shows it."""
     return tuple(
         Tested(
-            name=claim.name,
-            says=claim.says,
-            tried=claim.tried,
-            verdict=str(verdict),
+            name=each.claim.name,
+            says=each.claim.says,
+            tried=each.claim.tried,
+            verdict=str(verdict := each.verdict()),
             sentence=verdict.sentence,
-            why=claim.why,
-            source=claim.source,
+            why=each.claim.why,
+            source=each.claim.source,
         )
-        for claim, verdict in (verdicts(run) if run.of(NAME) else ())
+        for each in found(run)
     )
 
 
@@ -112,7 +112,8 @@ def _stuck(share: Share) -> Point:
 
 def finding(run: Run) -> str:
     """How many claims are true."""
-    kinds = [verdict.kind for _, verdict in verdicts(run)]
+    verdicts = {each.claim.name: each.verdict() for each in found(run)}
+    kinds = [verdict.kind for verdict in verdicts.values()]
     if set(kinds) == {"not decided"}:
         return "The data do not decide: none of the claims has enough of them."
     counts = ", ".join(
@@ -125,5 +126,5 @@ def finding(run: Run) -> str:
         )
         if kind in kinds
     )
-    each = "; ".join(f"{claim.name}: {verdict}" for claim, verdict in verdicts(run))
+    each = "; ".join(f"{name}: {verdict}" for name, verdict in verdicts.items())
     return f"Of {counted(len(kinds), 'claim')} {counts}. {each}."

@@ -1,5 +1,6 @@
 """`loadgen claim`: one sentence of the tutorials, tested while one waits; and the page of all."""
 
+import json
 import re
 from pathlib import Path
 
@@ -66,6 +67,7 @@ def test_a_claim_without_data_is_not_decided(
         (["nonsense"], "unknown claim 'nonsense'"),
         (["--page", "x.md"], "--run DIR"),
         (["edge", "--run", ".", "--page", "x.md"], "no NAME"),
+        (["--run", ".", "--page", "x.md", "--json"], "not allowed with argument"),
     ],
 )
 def test_a_wrong_command_line_creates_nothing(
@@ -90,6 +92,29 @@ def test_what_a_stored_run_says_needs_no_measuring(
     everything = told(capsys, "--run", stored)
     assert one in everything
     assert everything.count("not decided") == len(claims.ALL) - 1
+
+
+def test_programs_get_json(stored: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = [json.loads(line) for line in told(capsys, "--json").splitlines()]
+    assert [each["claim"] for each in listed] == list(claims.ALL)
+
+    (judged,) = map(json.loads, told(capsys, "receiving", "--run", stored, "--json").splitlines())
+    assert judged["claim"] == "receiving"
+    assert judged["says"] == "recv(1024) receives one message."
+    assert judged["verdict"] == "false"
+    assert judged["sentence"] in told(capsys, "receiving", "--run", stored)
+    assert judged["ratios"] == {}
+    assert len(judged["seen"]) == BLOCKS
+
+    lines = told(capsys, "--run", stored, "--json").splitlines()
+    assert [json.loads(line)["claim"] for line in lines] == list(claims.ALL)
+
+
+def test_of_a_claim_that_is_measured_only_json_is_on_standard_output() -> None:
+    done = loadgen("claim", "receiving", "--json")
+
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["verdict"] == "false"
 
 
 def test_a_run_without_claims_is_refused(
