@@ -426,6 +426,30 @@ def test_a_line_that_ends_early_is_named_where_it_ends() -> None:
     assert found["poll"][0].x0 > frame.x1
 
 
+def test_a_name_apart_from_the_end_of_its_line_is_led_to_it() -> None:
+    early = Series("select", (Point(0, 1.0), Point(1, 1.0)))
+    crowd = tuple(
+        Series(name, tuple(Point(x, 0.9 + 0.04 * row) for x in range(9)))
+        for row, name in enumerate(NAMES)
+        if name != "select"
+    )
+    panel = Panel("x", "y", (early, *crowd), y_range=(0.5, 1.15), x_range=(0, 8))
+    ax = axes(Figure("f", "t", (panel,), "c", panel_height_in=2.0))
+
+    (leader,) = [line for line in ax.lines if line.get_transform() == ax.transAxes]
+    end = ax.transAxes.transform(leader.get_xydata()[-1])
+    across, up = end - ax.transData.transform((1, 1.0))
+    assert abs(up) < 1
+    assert abs(across) < 3 * svg.DODGE_POINTS * svg.DPI / 72, "six lines are dodged"
+    assert not led(replace(panel, series=(early, Series("poll", (Point(8, 0.9),)))))
+
+
+def led(panel: Panel) -> bool:
+    """Is there a line that leads from a name to a mark?"""
+    ax = axes(Figure("f", "t", (panel,), "c", panel_height_in=2.0))
+    return any(line.get_transform() == ax.transAxes for line in ax.lines)
+
+
 def test_an_interval_that_dwarfs_the_values_does_not_flatten_them() -> None:
     wide = Series("epoll", (Point(1, 100, 1e-9, 1e12), Point(2, 110, 0, math.inf)))
     for y_log in (False, True):
@@ -475,6 +499,22 @@ def test_a_ratio_stands_beside_one_and_beside_what_it_should_be() -> None:
     assert (1, 1) in reaches, "where both are equal"
     assert {x for x, _ in tick.get_segments()[0]} == {0.983}
     assert ax.get_xlim()[0] > 0.9, "a ratio has no zero to begin at"
+
+
+def test_an_interval_that_leaves_its_row_ends_in_an_arrow() -> None:
+    rows = (
+        Series("epoll", (Point(0, 10.0, 9.0, 100.0),)),
+        Series("poll", (Point(0, 10.0, 9.0, 11.0),)),
+        Series("select", (Point(0, 10.0, -5.0, 11.0),)),
+    )
+    ax = axes(Figure("f", "t", (Panel("x", "", rows, kind="dots"),), "c"))
+    low, high = ax.get_xlim()
+    arrows = {
+        (line.get_marker(), tuple(line.get_xydata()[0]))
+        for line in ax.lines
+        if line.get_marker() in ("<", ">")
+    }
+    assert arrows == {(">", (high, 0)), ("<", (low, 2))}
 
 
 def test_rows_of_nothing_say_so() -> None:

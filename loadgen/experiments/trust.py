@@ -5,6 +5,7 @@ has to be to be seen. The reference server takes part twice in every comparison 
 all of these count here.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -146,7 +147,7 @@ def figures(run: Run) -> list[Figure]:
                 Point(0, each.found.ratio, each.found.low, each.found.high),
                 Point(0, each.truth),
             ),
-            f"{_told(each.found)}, should be {each.truth:.3f}",
+            "{}, should be {}".format(*_told(each)),
             tone="#0072B2",
         )
         for each in (*itself, *slower(run))
@@ -184,7 +185,8 @@ def finding(run: Run) -> str:
 
 def _size(each: Known) -> str:
     """What was found of a known difference."""
-    text = f"{each.label} it answers {_told(each.found)} times as much, should be {each.truth:.3f}"
+    found, truth = _told(each)
+    text = f"{each.label} it answers {found} times as much, should be {truth}"
     if len(each.parts) >= ENOUGH:
         of = len(each.parts)
         text += (
@@ -194,5 +196,11 @@ def _size(each: Known) -> str:
     return text[0].upper() + text[1:]
 
 
-def _told(found: Claim) -> str:
-    return f"{found.ratio:.3f} [{found.low:.3f}, {found.high:.3f}]"
+def _told(each: Known) -> tuple[str, str]:
+    """What was found and what is true, so precisely that half of the interval has two digits."""
+    found, half = each.found, (each.found.high - each.found.low) / 2
+    digits = 3 if not 0 < half < math.inf else max(3, 1 - math.floor(math.log10(half)))
+    return (
+        f"{found.ratio:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]",
+        f"{each.truth:.{digits}f}",
+    )

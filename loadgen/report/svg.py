@@ -42,6 +42,7 @@ MARKER = "o"  # of what is no server
 DODGE_POINTS, DODGE_FULL_IN = 2.4, 5.0
 TICK_IN = 0.6  # for the text of one, with its unit
 LINE_POINTS, REFERENCE_POINTS, BEHIND_POINTS = 1.8, 1.3, 0.8
+BESIDE_POINTS = 8.0  # a name so close to a mark is seen to be its name
 CONTRAST = 3.0  # of a text, at least, with the paper
 LONGEST_NAME = 72  # of a series; a chart of longer ones has no room for anything else
 FAMILY_GAP = 0.5  # of a row, between families where there are many models
@@ -460,8 +461,13 @@ class _Texts:
         self._points = np.concatenate([*obstacles, np.empty((0, 2))])
         self._taken: list[Bbox] = []
 
-    def put(self, text: str, colour: str, spots: Iterable[Pixels]) -> None:
-        """Write `text` with the left end of its middle at the best of `spots` (pixels)."""
+    def put(
+        self, text: str, colour: str, spots: Iterable[Pixels], of: Pixels | None = None
+    ) -> None:
+        """Write `text` with the left end of its middle at the best of `spots` (pixels).
+
+        of   what it names (pixels): a line leads to it where the text is not beside it
+        """
         width = text_width_in(text) * DPI
         half = LABEL_POINTS * DPI / 72 * 0.7
         frame = self.ax.get_window_extent()
@@ -483,6 +489,8 @@ class _Texts:
 
         x, y = min(spots, key=badness)
         self._taken.append(Bbox.from_extents(x, y - half, x + width, y + half))
+        if of is not None:
+            self._lead(Bbox.from_extents(x, y - half / 2, x + width, y + half / 2), of, colour)
         across, up = self.ax.transAxes.inverted().transform((x, y))
         self.ax.text(
             across,
@@ -495,6 +503,13 @@ class _Texts:
             bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 1},
             zorder=4,
         )
+
+    def _lead(self, box: Bbox, to: Pixels, colour: str) -> None:
+        """A thin line from a text's nearest side, unless that is close."""
+        start = np.clip(to, (box.x0, box.y0), (box.x1, box.y1))
+        if np.hypot(*(to - start)) > BESIDE_POINTS * DPI / 72:
+            ends = self.ax.transAxes.inverted().transform([start, to])
+            self.ax.plot(*ends.T, transform=self.ax.transAxes, color=colour, linewidth=0.7)
 
     def fits(self, text: str) -> bool:
         """Is the panel wide enough for a text?"""
@@ -554,7 +569,8 @@ def _label_ends(
         if x > last - 0.12 * frame.width:
             at_edge.append((float(np.clip(y, frame.y0, frame.y1)), series))
         else:
-            texts.put(_name(series), sheet.tint(series), texts.around(_name(series), x, y))
+            name, end = _name(series), np.array([x, y])
+            texts.put(name, sheet.tint(series), texts.around(name, x, y), of=end)
     at_edge.sort(key=lambda entry: entry[0])
     heights = apart([y for y, _ in at_edge], gap, frame.y0, frame.y1)
     for (y, series), height in zip(at_edge, heights, strict=True):
@@ -622,6 +638,9 @@ def _dots(panel: Panel, ax: Axes, sheet: _Sheet) -> None:
             if interval := _interval(point):
                 ends = np.clip(interval, low, high)
                 ax.plot(ends, [height, height], color=tone, linewidth=2.2, solid_capstyle="butt")
+                for end, kept, arrow in zip(interval, ends, "<>", strict=True):
+                    if end != kept:  # it goes on beyond the axis
+                        ax.plot([kept], [height], arrow, markersize=5, color=tone, clip_on=False)
             ax.plot(
                 [point.y],
                 [height],
