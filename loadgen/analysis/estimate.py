@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from loadgen.store.schema import Record
 
@@ -120,7 +120,7 @@ def degrees(n: int) -> int:
 @functools.cache
 def _quantile(freedom: int, confidence: float) -> float:
     """How many standard errors a two-sided interval reaches to either side."""
-    return float(stats.t.ppf((1 + confidence) / 2, freedom))
+    return float(special.stdtrit(freedom, (1 + confidence) / 2))
 
 
 def _order_statistics(ordered: np.ndarray) -> tuple[float, float]:
@@ -138,7 +138,7 @@ def _between(n: int) -> tuple[int, float]:
     weight of the next narrower pair."""
 
     def coverage(j: int) -> float:
-        return 1 - 2 * float(stats.binom.cdf(j - 1, n, 0.5))
+        return 1 - 2 * float(special.bdtr(j - 1, n, 0.5))
 
     j = max(j for j in range(1, n // 2) if coverage(j) >= CONFIDENCE)
     excess = (coverage(j) - CONFIDENCE) / (coverage(j) - coverage(j + 1))

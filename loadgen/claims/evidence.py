@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from scipy import stats
+from scipy import special
 
 from loadgen.analysis import claim as rule
 from loadgen.analysis.estimate import CONFIDENCE, MINIMUM_BLOCKS, Estimate, estimate, ratio
@@ -71,7 +71,7 @@ def share(parts: Sequence[tuple[int, int]]) -> Share | None:
         chi = sum((x - n * p) ** 2 / (n * p * (1 - p)) for x, n in blocks)
         spread = max(1.0, chi / (len(blocks) - 1))
     n = tries / spread
-    z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+    z = float(special.ndtri((1 + CONFIDENCE) / 2))
     middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
     reach = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     low = middle - reach if held else 0.0

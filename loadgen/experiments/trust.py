@@ -9,10 +9,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from scipy import stats
+from scipy import special
 
 from loadgen.analysis.claim import Claim, claim
-from loadgen.analysis.estimate import ratio
+from loadgen.analysis.estimate import CONFIDENCE, ratio
 from loadgen.analysis.run import Run
 from loadgen.experiments.tools import REFERENCE, counted
 from loadgen.plan.plan import Profile
@@ -176,11 +176,18 @@ def finding(run: Run) -> str:
         f" epochs each, and a difference was seen {counted(alarms, 'time')}"
     )
     if len(themselves) >= ENOUGH:
-        rate = stats.binomtest(alarms, len(themselves)).proportion_ci(0.95)
-        low, high = (f"{100 * end:.0f} %" for end in (rate.low, rate.high))
+        low, high = (f"{100 * end:.0f} %" for end in _rate(alarms, len(themselves)))
         text += f" (5 % would be right; 95 % confidence interval of the rate: {low} to {high})"
     sentences = [text, *(_size(each) for each in slower(run))]
     return f"{'. '.join(sentences)}."
+
+
+def _rate(count: int, of: int) -> tuple[float, float]:
+    """The exact 95 % interval of a rate (Clopper and Pearson 1934, Biometrika 26)."""
+    tail = (1 - CONFIDENCE) / 2
+    low = special.betaincinv(count, of - count + 1, tail) if count else 0.0
+    high = special.betaincinv(count + 1, of - count, 1 - tail) if count < of else 1.0
+    return float(low), float(high)
 
 
 def _size(each: Known) -> str:

@@ -366,6 +366,8 @@ def _one_line(
             _mark_clipped(reaches, ax, tone, moved)
         for hollow in (False, True):
             shown = [(x, p.y) for x, p in zip(xs, series.points, strict=True) if p.hollow == hollow]
+            if not shown:
+                continue
             ax.plot(
                 [x for x, _ in shown],
                 [y for _, y in shown],
