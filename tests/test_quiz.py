@@ -86,12 +86,13 @@ def test_a_session_adds_up(
 def test_a_session_is_json_for_programs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert asked(monkeypatch, "0.5\n\n0.6\n", ["silent", "busy", "rings", "--json"]) == 0
+    assert asked(monkeypatch, "0.4\n\n9\n", ["silent", "busy", "rings", "--json"]) == 0
     said = capsys.readouterr()
-    measured = {"ratio": 0.5, "low": 0.495, "high": 0.505}
+    answers = {"ratio": 0.5, "low": 0.495, "high": 0.505}
+    cpu_time = {"ratio": 9.0, "low": 8.0, "high": 10.0}
     assert json.loads(said.out) == [
-        {"question": "silent", "guess": 0.5, **measured, "points": MOST},
-        {"question": "rings", "guess": 0.6, **measured, "points": 2},
+        {"question": "silent", "guess": 0.4, **answers, "points": 2},
+        {"question": "rings", "guess": 9.0, **cpu_time, "points": MOST},
     ]
     assert "5 of 6 points for 2 answered" in said.err
 
