@@ -4,21 +4,25 @@ A control group counts it (cgroups(7)): the controller cpuacct of version 1, in 
 cpu.stat of version 2, in microseconds. Where we may not make a group there is no account.
 """
 
-import itertools
 import os
 import re
+import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-_numbers = itertools.count(1)
+EMPTY_S = 1.0
 
 
 class Account:
-    """What the processes of a group have used. Whoever they start belongs to it, too."""
+    """What the processes of a group have used. Whoever they start belongs to it, too.
+
+    group   its folder
+    """
 
     def __init__(self, group: Path) -> None:
-        self._group = group
+        self.group = group
         self._file, self._unit_ns = next(
             (os.open(group / name, os.O_RDONLY | os.O_CLOEXEC), unit_ns)
             for name, unit_ns in (("cpuacct.usage", 1), ("cpu.stat", 1000))
@@ -29,9 +33,9 @@ class Account:
     def opened(cls) -> Self | None:
         """A new one; None where we may not make a group."""
         for parent in _groups():
-            group = parent / f"io-lab-{os.getpid()}-{next(_numbers)}"
             try:
-                group.mkdir()
+                # A name that nobody has: groups may be left of a lab that was killed.
+                group = Path(tempfile.mkdtemp(prefix="io-lab-", dir=parent))
             except OSError:
                 continue
             try:
@@ -42,7 +46,7 @@ class Account:
 
     def add(self, pid: int) -> None:
         """From now on a process, and whatever it starts, is counted. Raises OSError."""
-        (self._group / "cgroup.procs").write_text(str(pid))
+        (self.group / "cgroup.procs").write_text(str(pid))
 
     def cpu_ns(self) -> int:
         """What all of them have used so far; of one that runs at this moment up to its last switch
@@ -52,10 +56,14 @@ class Account:
         return int(digits[0]) * self._unit_ns
 
     def close(self) -> None:
-        """Remove the group, if nobody is in it any more."""
+        """Remove the group, as soon as nobody is in it any more; who is killed takes a moment."""
         os.close(self._file)
-        with suppress(OSError):
-            self._group.rmdir()
+        deadline_s = time.monotonic() + EMPTY_S
+        while time.monotonic() < deadline_s:
+            with suppress(OSError):
+                self.group.rmdir()
+                return
+            time.sleep(0.001)
 
 
 def _groups() -> list[Path]:
