@@ -10,8 +10,9 @@
     2 says a line
     1 and 2 say exit
 
-Steps begin at fixed times, so that films of two servers run on the same clock. What a client waits
-for may never come, and then that is what the film shows.
+Steps begin at fixed times, so that films of two servers run on the same clock. The scene ends when
+those who said exit have been let go. What a client waits for may never come, and then that is what
+the film shows.
 """
 
 import select
@@ -27,8 +28,9 @@ CLIENTS = (1, 2, 3)
 TINY_BUFFER_BYTES = 4_096
 ASKED_LINE_BYTES, ASKED_LINES = 30_000, 200
 STEP_S, NAP_S = 0.15, 0.002
-# After the last step: who serves one client at a time has the others before it.
-LAST_S = 0.5
+# After the last step: who serves one client at a time has the others before it; and a busy machine
+# takes longer, at most so long, to let those go who said exit.
+LAST_S, PATIENCE_S = 0.5, 20.0
 SHOWN_BYTES = 60
 
 
@@ -66,6 +68,9 @@ class Scene:
                 step()
                 self._listen(began_s + number * STEP_S)
             self._listen(time.monotonic() + LAST_S)
+            until_s = time.monotonic() + PATIENCE_S
+            while {1, 2} & self.socks.keys() and time.monotonic() < until_s:
+                self._listen(time.monotonic() + NAP_S)
         finally:
             for sock in self.socks.values():
                 sock.close()
