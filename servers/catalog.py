@@ -427,6 +427,7 @@ MODELS = (
             "no descriptor": "the limit counts as it was when asked to accept",
             "fewer descriptors": "the limit counts as it was then, too",
             "no ctypes": "there is no other way to the kernel's rings",
+            "urgent data": "what comes behind it may wait until more comes",
         },
     ),
 )
