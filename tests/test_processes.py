@@ -141,6 +141,9 @@ def test_a_worker_without_room_leaves_newcomers_to_the_others(start: Start) -> N
         before, _ = resource.prlimit(full, resource.RLIMIT_NOFILE)
         limit(full, resource.RLIMIT_NOFILE, 1 + max(map(int, listed(full, "fd"))))
         for _ in range(2):
+            # Who is busy is passed over (the kernel's fs/eventpoll.c, ep_poll_callback): in turn
+            # each of them is to be the one that is woken.
+            wait_until(lambda: server.thread_states() == {"S"}, "both of them wait")
             assert server.greeted().ask(b"world") == b"Hello, world!\n"
         limit(full, resource.RLIMIT_NOFILE, before)
 
