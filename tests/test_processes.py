@@ -137,6 +137,7 @@ def test_a_worker_without_room_leaves_newcomers_to_the_others(start: Start) -> N
     server = start("--workers", "2")
     wait_until(lambda: len(workers(server)) == 2, "both workers are there")
     assert server.greeted().ask(b"world") == b"Hello, world!\n"
+    wait_until(lambda: server.thread_states() == {"S"}, "both have all that they need")
     for full in workers(server):
         before, _ = resource.prlimit(full, resource.RLIMIT_NOFILE)
         limit(full, resource.RLIMIT_NOFILE, 1 + max(map(int, listed(full, "fd"))))
