@@ -664,7 +664,7 @@ def _dots(panel: Panel, ax: Axes, sheet: _Sheet) -> None:
             color=INK,
         )
     ax.set_yticks(heights, [series.label for series in panel.series])
-    ax.tick_params(axis="y", length=0)
+    ax.tick_params(axis="y", length=0, pad=7)  # a dot at the left end hides no letter
     ax.spines["left"].set_visible(False)
     ax.grid(True, axis="y", color=GRID, linewidth=0.6, linestyle=(0, (1, 2)))
     ax.set_ylim(heights[-1] + 0.6, -0.6)
