@@ -321,7 +321,7 @@ def test_the_end_of_a_run_is_what_it_was_made_for(screen: io.StringIO) -> None:
 
     last = words("\n".join(screen.getvalue().splitlines()[-23:]))
     assert all(words(sentence) in last for sentence in headlines)
-    assert last.endswith("charts and findings: " + str(run.path / "report.md"))
+    assert last.endswith("charts, films and findings: " + str(run.path / "report.html"))
 
 
 def test_the_reference_run_fits_into_a_terminal(screen: io.StringIO) -> None:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from loadgen.plan.order import comparison
+from loadgen.report.html import HTML_NAME
 from loadgen.report.naming import entrant, figure, named, titles
 from loadgen.report.standing import Standing, void_lines
 from loadgen.report.units import count, duration, minutes, plural, size
@@ -358,7 +359,7 @@ def summarise(run: "Run", headlines: Sequence[str], findings: Sequence[tuple[str
         CONSOLE.print()
     for text in headlines:
         CONSOLE.print(text, style="bold")
-    CONSOLE.print(f"charts and findings: {run.path / 'report.md'}", soft_wrap=True)
+    CONSOLE.print(f"charts, films and findings: {run.path / HTML_NAME}", soft_wrap=True)
 
 
 def _cells_table(experiment: str, cells: Mapping[str, "CellData"]) -> Table:
