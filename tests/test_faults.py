@@ -133,11 +133,16 @@ def expect_footprint(server: Server, footprint: tuple[int, int, int]) -> None:
     )
 
 
+def expect_all_workers(server: Server, model: Model) -> None:
+    """Wait until each worker has begun: when the first one answers, the next may not exist."""
+    if model.processes == "one per worker":
+        expect_idle(server, model)
+
+
 def settled_footprint(server: Server, model: Model) -> tuple[int, int, int]:
     """What the server needs without clients, once it has served one: on its ready line it may
     still be about to open what its model needs."""
-    if model.processes == "one per worker":
-        expect_idle(server, model)  # another worker may still be about to begin
+    expect_all_workers(server, model)
     served = 0
 
     def serves_one() -> bool:
@@ -697,6 +702,7 @@ def test_out_of_descriptors_goes_on_serving(server: Server, model: Model) -> Non
     unless(model, "no descriptor")
     unless(model, "room of others")
     inside = [server.greeted() for _ in range(3)]
+    expect_all_workers(server, model)
     server.allow_no_more_descriptors()
     waiting = server.connect()
     for number in range(20):
@@ -714,6 +720,7 @@ def test_fewer_descriptors_allowed_than_are_open(server: Server, model: Model) -
     unless(model, "fewer descriptors")
     unless(model, "no descriptor")
     inside = [server.greeted() for _ in range(10)]
+    expect_all_workers(server, model)
     server.limit_descriptors(5)
     server.connect()  # may get in: see take_all_descriptors()
     waiting = server.connect()

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,10 @@ DISCOVER = "tests/test_discover.py"
 
 # A mutant that hangs is caught by the deadline, so this is what it costs.
 DEADLINE_S = 3
+
+# A fault may need an order of events that a busy machine does not always give (the client has to
+# be quicker than the server, say): the mutant is right then, and nothing is there to be caught.
+TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -336,6 +341,7 @@ def examine(mutant: str) -> Run:
     return Run(result.returncode, result.stdout)
 
 
+@pytest.mark.filterwarnings("default:.* passed every test")
 @pytest.mark.parametrize(
     "mutant",
     [
@@ -344,7 +350,12 @@ def examine(mutant: str) -> Run:
     ],
 )
 def test_mutant_is_caught(mutant: str) -> None:
-    expected, run = EXPECTED[mutant], examine(mutant)
+    expected = EXPECTED[mutant]
+    for tries in range(1, TRIES + 1):
+        run = examine(mutant)
+        if run.status != pytest.ExitCode.OK:
+            break
+        warnings.warn(f"{mutant} passed every test, {tries} times of {TRIES}", stacklevel=1)
     assert run.status == pytest.ExitCode.TESTS_FAILED, run.output
     assert "FAILED" in run.outcomes(expected.caught_by), run.output
     if expected.passes is not None:
