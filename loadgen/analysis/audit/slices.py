@@ -313,9 +313,10 @@ def percentiles(record: Record) -> Iterator[str]:
             break
 
 
-# Of a client's time, what may lie between an answer and the next request: a generator that others
-# interrupt reads its clock late.
-BETWEEN = 0.05
+# Of a client's time, what may lie between an answer and the next request, in which the kernel may
+# work for others. In 2,155 cells of the committed runs at most 0.1 % do; in a duel beside six test
+# suites 10.5 % did, and that duel was honest.
+BETWEEN = 0.2
 
 
 def client_time(record: Record) -> Iterator[str]:
