@@ -355,7 +355,7 @@ def test_mutant_is_caught(mutant: str) -> None:
         run = examine(mutant)
         if run.status != pytest.ExitCode.OK:
             break
-        warnings.warn(f"{mutant} passed every test, {tries} times of {TRIES}", stacklevel=1)
+        warnings.warn(f"{mutant} passed every test in try {tries} of {TRIES}", stacklevel=1)
     assert run.status == pytest.ExitCode.TESTS_FAILED, run.output
     assert "FAILED" in run.outcomes(expected.caught_by), run.output
     if expected.passes is not None:

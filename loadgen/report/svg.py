@@ -700,9 +700,9 @@ def _limit_dots(panel: Panel, ax: Axes) -> tuple[float, float]:
         low, high = min(1.0, *reached), max(1.0, *reached)
         margin = 0.04 * (high - low or 1)
         low, high = low - margin, high + margin
-        ax.xaxis.set_major_locator(MaxNLocator(wide))
     else:
         low, high = 0.0, 1.04 * min(1.5 * max(values, default=0), max(reached, default=0)) or 1.0
+    if not panel.x_log:  # 1 is among such steps, if they are ratios
         ax.xaxis.set_major_locator(MaxNLocator(wide, steps=[1, 2, 5, 10]))
     low, high = panel.x_range or (low, high)
     ax.set_xlim(low, high)

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+# How long whoever was killed may take to leave a group.
 EMPTY_S = 1.0
 
 
